@@ -1,0 +1,25 @@
+"""The two ways in which things go wrong, and how each is told.
+
+`UserError` is for what a person must mend: it ends the stage with one line and
+exit code 2. `ClipError` is for one clip that cannot be used: it becomes a row of
+the stage's skip table and the run goes on, unless more than `max_skip_fraction`
+of the clips go that way.
+"""
+
+
+class UserError(Exception):
+    """One line: the file or key, what is wrong with it, and what to do."""
+
+
+class ClipError(Exception):
+    """One clip that cannot be used, and why.
+
+    Attributes:
+        code: short machine-readable reason, e.g. "unreadable" or "no_face".
+        detail: one line for a person, without the clip's name.
+    """
+
+    def __init__(self, code: str, detail: str):
+        super().__init__(code, detail)  # both, so that it survives pickling between processes
+        self.code = code
+        self.detail = " ".join(detail.split())

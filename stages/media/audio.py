@@ -1,0 +1,157 @@
+"""The sound of a clip: one channel, one sample rate, aligned with the clip's time.
+
+Any audio file and any video file is read the same way, through FFmpeg's libraries inside PyAV,
+so that no `ffmpeg` program need be installed.
+"""
+
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from stages.failures import ClipError
+from stages.media.container import (
+    COMPLETE,
+    MAX_SECONDS,
+    open_media,
+    read_packets,
+    start_seconds,
+)
+
+SILENCE = 1e-4  # of full scale, -80 dB: below it there is nothing but dither
+
+
+def read_audio(
+    path: Path,
+    sample_rate: int,
+    surround: str = "mean",
+    *,
+    max_seconds: float = MAX_SECONDS,
+) -> np.ndarray:
+    """Read the first audio stream of a file as one channel.
+
+    Sample 0 is time 0 of the file: a sound that begins later than the video is preceded by zeros,
+    and the samples with which a codec primes itself are cut where the file says how many.
+
+    Args:
+        sample_rate: of the result, in Hz.
+        surround: what becomes of more than two channels: "mean" of all of them, or the "centre"
+            channel alone, where speech is (their mean, should there be none). Two are averaged.
+        max_seconds: the longest file that is read.
+
+    Returns:
+        float32 [samples], full scale is 1.
+
+    Raises:
+        ClipError: `unreadable`; `no_audio`; `too_large` for more than `max_seconds`; `truncated`
+            where the file ends before 90 % of the duration in its header, or less than 90 % of
+            what is there decodes.
+        UserError: the file is a Git LFS pointer.
+    """
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise ClipError("no_audio", "no audio stream")
+        stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise ClipError("unreadable", "no decoder for its audio stream")
+        stream.codec_context.thread_count = 1
+        packets = read_packets(container, stream, max_seconds)
+        frames = _decode(stream, packets, max_seconds)
+        rate = frames[0].sample_rate
+        wave = np.concatenate([_mono(frame, surround) for frame in frames])
+        promised = sum(float((p.duration or 0) * p.time_base) for p in packets)
+        if len(wave) < COMPLETE * promised * rate:
+            raise ClipError("truncated", f"decodes {len(wave) / rate:.2f} s of {promised:.2f} s")
+        begins = frames[0].time - start_seconds(container) if frames[0].time is not None else 0.0
+    wave = _resample(wave, rate, sample_rate)
+    offset = round(begins * sample_rate)
+    return np.pad(wave, (offset, 0)) if offset >= 0 else wave[-offset:]
+
+
+def check_speech(wave: np.ndarray, sample_rate: int, min_seconds: float) -> None:
+    """Refuse a wave in which there can be no speech.
+
+    Args:
+        wave: float32 [samples], full scale is 1.
+
+    Raises:
+        ClipError: `too_short` for less than `min_seconds`, or no sample at all; `nonfinite`;
+            `silent` where no sample exceeds `SILENCE`.
+    """
+    seconds = len(wave) / sample_rate
+    if len(wave) == 0 or seconds < min_seconds:
+        raise ClipError("too_short", f"{seconds:.3f} s of sound; the least is {min_seconds:g} s")
+    bad = len(wave) - np.isfinite(wave).sum()
+    if bad:
+        raise ClipError("nonfinite", f"{bad} of {len(wave)} samples are not finite numbers")
+    peak = np.abs(wave).max()
+    if peak < SILENCE:
+        raise ClipError("silent", f"no sample exceeds {peak:.1e} of full scale")
+
+
+def probe_duration(path: Path) -> float | None:
+    """Seconds that the header of a media file gives; None where it cannot be opened.
+
+    Raises:
+        UserError: the file is a Git LFS pointer.
+    """
+    try:
+        # FFmpeg would read 5 MB of a wav file to guess whether it is something else in disguise.
+        with open_media(path, probesize="5000") as container:
+            return container.duration / av.time_base if container.duration else None
+    except ClipError:
+        return None
+
+
+def _decode(
+    stream: av.AudioStream, packets: list[av.Packet], max_seconds: float
+) -> list[av.AudioFrame]:
+    """All frames; packets that cannot be decoded are left out."""
+    frames: list[av.AudioFrame] = []
+    seconds = 0.0
+    for packet in [*packets, None]:  # None asks for the frames that the decoder still holds
+        try:
+            decoded = stream.codec_context.decode(packet)
+        except FFmpegError:
+            continue  # how much is missing is judged at the end
+        for frame in decoded:
+            seconds += frame.samples / frame.sample_rate
+            if seconds > max_seconds:
+                raise ClipError("too_large", f"decodes to more than {max_seconds:g} s")
+            frames.append(frame)
+    if not frames:
+        raise ClipError("unreadable", "nothing in its audio stream can be decoded")
+    if len({frame.sample_rate for frame in frames}) > 1:
+        raise ClipError("unreadable", "the sample rate changes within the file")
+    return frames
+
+
+def _mono(frame: av.AudioFrame, surround: str) -> np.ndarray:
+    """One decoded frame as float32 [samples], full scale 1."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    channels = [channel.name for channel in frame.layout.channels]
+    if surround == "centre" and len(channels) > 2 and "FC" in channels:
+        mono = samples[channels.index("FC")].astype(np.float64)
+    else:
+        mono = samples.mean(axis=0, dtype=np.float64)
+    if samples.dtype == np.uint8:
+        mono = (mono - 128) / 128
+    elif samples.dtype.kind == "i":
+        mono /= 2.0 ** (8 * samples.dtype.itemsize - 1)
+    return mono.astype(np.float32)
+
+
+def _resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
+    """Resample float32 [samples] in one piece, to the nearest whole number of samples."""
+    if rate_in == rate_out:
+        return wave
+    frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+    frame.sample_rate = rate_in
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate_out)
+    parts = resampler.resample(frame) + resampler.resample(None)
+    resampled = np.concatenate([part.to_ndarray()[0] for part in parts])
+    length = round(len(wave) * rate_out / rate_in)
+    return np.pad(resampled, (0, max(0, length - len(resampled))))[:length]

@@ -1,0 +1,109 @@
+"""Opening a media file that somebody else made, and its compressed packets.
+
+Nothing that the header says is believed without looking: files are opened under a
+whitelist of formats, limits are checked before anything is decoded, and the packets
+that are really there are compared with the duration that the header promises.
+"""
+
+import struct
+from pathlib import Path
+
+import av
+from av.error import FFmpegError
+
+from stages.failures import ClipError, UserError
+
+# The formats that hold clips. Above all not `concat`, `hls` and the like: text files, whatever
+# they are called, that make FFmpeg open other files.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,avi,flv,matroska,webm,mpeg,mpegts,asf,ogg,wav,w64,aiff,flac,mp3"
+)
+COMPLETE = 0.9  # the share of what is promised that must be there
+MAX_SECONDS = 600.0  # an utterance lasts seconds; MELD's longest clip 305 s
+MAX_BYTES = 1 << 30  # a clip's compressed packets are held in memory
+
+_LFS_POINTER = b"version https://git-lfs"
+
+
+def open_media(path: Path, **options: str) -> av.container.InputContainer:
+    """Open a media file for reading.
+
+    Args:
+        options: further options for FFmpeg's demuxer.
+
+    Raises:
+        ClipError: `unreadable`.
+        UserError: the file is a Git LFS pointer.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise ClipError("unreadable", f"cannot be opened: {error.strerror}") from error
+    if not head:
+        raise ClipError("unreadable", "the file is empty")
+    if head == _LFS_POINTER:
+        raise UserError(f"{path}: is a Git LFS pointer, not the media itself; run `git lfs pull`")
+    try:
+        # Absolute, or FFmpeg reads "take:1.mp4" as an address of the protocol "take".
+        return av.open(str(path.absolute()), options={"format_whitelist": FORMATS, **options})
+    except (FFmpegError, UnicodeError) as error:
+        raise ClipError("unreadable", f"not a media file that can be read: {error}") from error
+
+
+def start_seconds(container: av.container.InputContainer) -> float:
+    """The time, in seconds, at which the first stream of the file begins."""
+    return (container.start_time or 0) / av.time_base
+
+
+def read_packets(
+    container: av.container.InputContainer,
+    stream: av.stream.Stream,
+    max_seconds: float,
+) -> list[av.Packet]:
+    """All packets of one stream, in the order of decoding; nothing is decoded.
+
+    Raises:
+        ClipError: `too_large` where the file is larger than `MAX_BYTES` or lasts longer than
+            `max_seconds`; `truncated` where the packets of all streams end before `COMPLETE` of
+            the duration, or the file before `COMPLETE` of the size, in the header; `unreadable`
+            where the stream has none.
+    """
+    if container.size > MAX_BYTES:
+        raise ClipError("too_large", f"{container.size} bytes; the limit is {MAX_BYTES}")
+    riff = _riff_size(Path(container.name))
+    if container.size < COMPLETE * riff:
+        raise ClipError("truncated", f"has {container.size} bytes of {riff}")
+    promised = (container.duration or 0) / av.time_base
+    start, end = start_seconds(container), 0.0
+    packets = []
+    try:
+        for packet in container.demux():
+            if packet.pts is not None or packet.dts is not None:
+                time = packet.pts if packet.pts is not None else packet.dts
+                end = max(end, float((time + (packet.duration or 0)) * packet.time_base) - start)
+            if max(promised, end) > max_seconds:
+                raise ClipError(
+                    "too_large", f"{max(promised, end):.0f} s; the limit is {max_seconds:g} s"
+                )
+            if packet.stream_index == stream.index and packet.size:
+                packets.append(packet)
+    except (FFmpegError, IndexError):
+        # A damaged file ends here; whether too early is judged below. The IndexError is PyAV's,
+        # for a stream that turns up only in the middle of an flv file.
+        pass
+    if end < COMPLETE * promised:
+        raise ClipError("truncated", f"ends after {end:.2f} s of {promised:.2f} s")
+    if not packets:
+        raise ClipError("unreadable", f"no data in its {stream.type} stream")
+    return packets
+
+
+def _riff_size(path: Path) -> int:
+    """The size in bytes that the header of a wav or avi file gives; 0 where it gives none.
+
+    FFmpeg fits the duration of such a file to what is left of it.
+    """
+    with path.open("rb") as file:
+        name, size = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+    return size + 8 if name == b"RIFF" and size != 0xFFFFFFFF else 0  # as written to a pipe

@@ -1,0 +1,248 @@
+"""Faces: where they are in a frame, which of them counts, and the square cut around it.
+
+A box is (x1, y1, x2, y2, score) in pixels of the frame. Detectors differ in what a box holds and
+in what a score means: Haar's and BlazeFace's boxes are squares, YuNet's and SFD's follow the face
+from hairline to chin; Haar's score is the cascade's last stage weight, the others' a probability.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from pathlib import PurePosixPath
+from urllib.parse import urlparse
+
+import cv2
+import numpy as np
+import torch
+
+from stages.weights import checkpoint_path, fetching, warn_if_renamed
+
+Detector = Callable[[np.ndarray], np.ndarray]
+Aligner = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+# The least score of a face. Haar's cascade has none of its own: so many windows must agree.
+SCORE_THRESHOLD = {"sfd": 0.5, "blazeface": 0.5, "yunet": 0.7}
+HAAR_NEIGHBOURS = 5
+# Frames are shrunk to this longer side before detection: SFD and Haar cost what the pixels cost,
+# and YuNet was trained on faces of up to 300 pixels and overlooks larger ones.
+DETECTION_SIDE = 640
+SAME_FACE = 0.3  # intersection over union above which two boxes hold one face
+
+# Of the 68 landmarks of the 300-W scheme.
+LEFT_EYE = slice(36, 42)
+RIGHT_EYE = slice(42, 48)
+
+
+@lru_cache
+def make_detector(name: str, min_face: float, device: str) -> Detector:
+    """A face detector: a function of an image uint8 [H, W, 3] to boxes float32 [k, 5].
+
+    Args:
+        name: "haar" (OpenCV's bundled frontal cascade), or the name of one of face-alignment's
+            detectors, "sfd", "blazeface" or "yunet", whose weights come through torch.hub's cache.
+        min_face: faces smaller than this share of the image's shorter side do not count.
+        device: where SFD's network runs, "cpu" or "cuda"; the others are quicker on a CPU.
+
+    Raises:
+        UserError: weights cannot be fetched.
+    """
+    if name == "haar":
+        find = _make_haar(min_face)
+    elif name == "blazeface":
+        find = _in_squares(_make_published(name, "cpu"))
+    else:
+        find = _make_published(name, "cpu" if name == "yunet" else device)
+
+    def detect(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        scale = min(1.0, DETECTION_SIDE / max(height, width))
+        if scale < 1:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        boxes = np.array(find(image), np.float32).reshape(-1, 5)
+        boxes[:, :4] /= scale
+        sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+        return boxes[sides >= min_face * min(height, width)]
+
+    return detect
+
+
+def choose_face(boxes: np.ndarray) -> np.ndarray | None:
+    """The box of the largest area; of equals the left one, then the upper one.
+
+    Args:
+        boxes: float32 [k, 5], in any order.
+
+    Returns:
+        float32 [5], or None for k = 0.
+    """
+
+    def rank(box: np.ndarray) -> tuple[float, ...]:
+        x1, y1, x2, y2, score = box.tolist()
+        return (-(x2 - x1) * (y2 - y1), x1, y1, x2, y2, -score)
+
+    return min(boxes, key=rank, default=None)
+
+
+def crop_face(image: np.ndarray, box: np.ndarray, margin: float, size: int) -> np.ndarray:
+    """Cut a square around a box: its side is the box's longer side times 1 + 2 `margin`.
+
+    What of it lies outside the image repeats the image's border.
+
+    Args:
+        image: uint8 [H, W, 3].
+        box: float32 [5].
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    x1, y1, x2, y2 = box[:4].tolist()
+    side = max(1, round(max(x2 - x1, y2 - y1) * (1 + 2 * margin)))
+    left = round((x1 + x2 - side) / 2)
+    top = round((y1 + y2 - side) / 2)
+    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
+    return _resize(image[rows[:, None], columns], size)
+
+
+def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """The largest square in the middle of an image, resized to uint8 [size, size, 3]."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return _resize(image[top : top + side, left : left + side], size)
+
+
+@lru_cache
+def make_aligner(device: str) -> Aligner:
+    """A function of an image and a box to the image with that face upright, by 2DFAN-4.
+
+    Raises:
+        UserError: weights cannot be fetched.
+    """
+    import face_alignment
+    from face_alignment.api import models_urls
+
+    url = models_urls["2DFAN-4"]
+    _fetch(url)
+    # On a GPU it switches on cudnn's benchmark, by which results differ from run to run.
+    with fetching(url, _file_name(url)), torch.backends.cudnn.flags(benchmark=False):
+        network = face_alignment.FaceAlignment(
+            face_alignment.LandmarksType.TWO_D,
+            device=device,
+            face_detector="folder",  # it has no weights; the boxes are given
+            compile=False,
+        )
+
+    def align(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+        # Plain floats: the package cannot compute with NumPy's.
+        landmarks = network.get_landmarks(image, detected_faces=[box.tolist()])[0]
+        return level_eyes(image, box, landmarks)
+
+    return align
+
+
+def level_eyes(image: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Rotate an image about the box's centre until the line through the eyes is level.
+
+    About the box's centre, and not about the eyes, so that the face stays in its box.
+
+    Args:
+        image: uint8 [H, W, 3].
+        box: float32 [5].
+        landmarks: float [68, 2], x and y in pixels, in the order of 300-W.
+
+    Returns:
+        uint8 [H, W, 3]; what turns in from outside repeats the border.
+    """
+    across, down = landmarks[RIGHT_EYE].mean(axis=0) - landmarks[LEFT_EYE].mean(axis=0)
+    centre = ((float(box[0]) + float(box[2])) / 2, (float(box[1]) + float(box[3])) / 2)
+    rotation = cv2.getRotationMatrix2D(centre, math.degrees(math.atan2(down, across)), 1.0)
+    size = (image.shape[1], image.shape[0])
+    return cv2.warpAffine(
+        image, rotation, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _make_haar(min_face: float) -> Detector:
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+
+    def find(image: np.ndarray) -> list[list[float]]:
+        # Not equalised: measured on RAVDESS, that costs true faces and adds false ones.
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        least = max(1, int(min_face * min(grey.shape)))
+        windows, _, weights = cascade.detectMultiScale3(
+            grey,
+            scaleFactor=1.1,
+            minNeighbors=HAAR_NEIGHBOURS,
+            minSize=(least, least),
+            outputRejectLevels=True,
+        )
+        return [
+            [x, y, x + width, y + height, weight]
+            for (x, y, width, height), weight in zip(windows, weights)
+        ]
+
+    return find
+
+
+def _make_published(name: str, device: str) -> Detector:
+    """One of face-alignment's detectors; all of them take RGB."""
+    # Imported here: it compiles functions when imported, which Haar's users need not wait for.
+    package = import_module(f"face_alignment.detection.{name}")
+    module = import_module(f"face_alignment.detection.{name}.{name}_detector")
+    if name == "sfd":
+        urls, threshold = [module.models_urls["s3fd"]], "filter_threshold"
+    elif name == "blazeface":
+        parts = ("blazeface_weights", "blazeface_anchors")
+        urls, threshold = [module.models_urls[part] for part in parts], "min_score_thresh"
+    else:
+        urls, threshold = [module.model_url], "score_threshold"
+    for url in urls:
+        _fetch(url)
+    with fetching(urls[0], _file_name(urls[0])):
+        detector = package.FaceDetector(device=device, **{threshold: SCORE_THRESHOLD[name]})
+    return detector.detect_from_image
+
+
+def _in_squares(find: Detector) -> Detector:
+    """Let a detector that sees only a frame's central square see all of the frame.
+
+    Squares along the longer side overlap by half or more, so that each face that is no wider than
+    that lies whole in one of them; a face found in several counts once.
+    """
+
+    def find_all(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        side, spare = min(height, width), abs(height - width)
+        found = []
+        for offset in np.linspace(0, spare, 1 + math.ceil(2 * spare / side)).astype(int):
+            left, top = (offset, 0) if width > height else (0, offset)
+            boxes = np.reshape(find(image[top : top + side, left : left + side]), (-1, 5))
+            found.append(boxes + (left, top, left, top, 0))
+        boxes = np.concatenate(found)
+        corners_and_sizes = np.hstack([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]])
+        kept = cv2.dnn.NMSBoxes(corners_and_sizes.tolist(), boxes[:, 4].tolist(), 0.0, SAME_FACE)
+        return boxes[list(kept)]
+
+    return find_all
+
+
+def _fetch(url: str) -> None:
+    """Bring published weights into torch.hub's cache, where they are not there yet."""
+    from face_alignment.utils import load_file_from_url
+
+    with fetching(url, _file_name(url)):
+        load_file_from_url(url, file_name=_file_name(url), check_hash=True)
+    warn_if_renamed(checkpoint_path(_file_name(url)))
+
+
+def _file_name(url: str) -> str:
+    """The name under which torch.hub keeps what is at an address."""
+    return PurePosixPath(urlparse(url).path).name
+
+
+def _resize(image: np.ndarray, size: int) -> np.ndarray:
+    interpolation = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
+    return cv2.resize(image, (size, size), interpolation=interpolation)

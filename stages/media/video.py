@@ -1,0 +1,211 @@
+"""The frames of a clip at given shares of its duration: V1, V2 and V3 of the paper.
+
+Frames are found by their presentation time, never by `index = time * fps`, which is wrong for a
+variable frame rate, and never by seeking, which lands on other frames in damaged files. The
+packets tell all times without decoding; then one sequential pass decodes up to the last frame
+wanted and converts only the frames wanted.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from stages.failures import ClipError
+from stages.media.container import COMPLETE, MAX_SECONDS, open_media, read_packets
+
+MAX_PIXELS = 50_000_000  # 8K video has 33 million
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames sampled from one clip.
+
+    Attributes:
+        images: uint8 [count, H, W, 3], RGB, upright.
+        times: float64 [count], seconds from the clip's first frame.
+        frames_in_clip: how many frames the clip has.
+        duration: seconds, from the first frame to the end of the last.
+    """
+
+    images: np.ndarray
+    times: np.ndarray
+    frames_in_clip: int
+    duration: float
+
+
+def sample_times(duration: float, count: int = 3) -> list[float]:
+    """The middles of `count` equal parts of `duration`: d/6, d/2 and 5d/6 for three."""
+    return [duration * (2 * part + 1) / (2 * count) for part in range(count)]
+
+
+def nearest_frames(ticks: np.ndarray, duration: int, count: int = 3) -> list[int]:
+    """The frame nearest to each of `sample_times`; of two equally near, the earlier.
+
+    A clip of fewer frames than `count` repeats frames by the same rule: one frame serves as V1,
+    V2 and V3, of two frames each sample takes the nearer.
+
+    Args:
+        ticks: int64 [n], n >= 1, times of the frames from the first, ascending.
+        duration: of the clip, in the same ticks.
+
+    Returns:
+        `count` indices into `ticks`, ascending.
+    """
+    # In whole numbers, so that a tie is a tie: times 2 * count, the sample times are integers.
+    return [
+        int(np.abs(2 * count * ticks - (2 * part + 1) * duration).argmin())
+        for part in range(count)
+    ]
+
+
+def sample_frames(
+    path: Path,
+    count: int = 3,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_seconds: float = MAX_SECONDS,
+) -> Frames:
+    """Read the frames of a clip that are nearest to `sample_times` (see `nearest_frames`).
+
+    Args:
+        max_pixels: the largest frame, width times height, that is decoded.
+        max_seconds: the longest clip that is read.
+
+    Raises:
+        ClipError: `unreadable`; `no_video`; `too_large` for more than `max_pixels` or
+            `max_seconds`; `truncated` where packets are missing at the end, where decoding fails
+            before the last frame wanted, or where fewer than 90 % of the frames come out.
+        UserError: the file is a Git LFS pointer.
+    """
+    with open_media(path) as container:
+        stream = _video_stream(container)
+        context = stream.codec_context
+        _check_size(context.width, context.height, max_pixels)
+        # One thread: clips are read side by side, each in its own process.
+        context.thread_count = 1
+        context.thread_type = "NONE"
+        packets = read_packets(container, stream, max_seconds)
+        return _by_packet_times(stream, packets, count, max_pixels) or _by_decoded_times(
+            stream, packets, count, max_pixels
+        )
+
+
+def _by_packet_times(
+    stream: av.VideoStream, packets: list[av.Packet], count: int, max_pixels: int
+) -> Frames | None:
+    """Sample by the packets' times; None where those are not the times of the frames decoded."""
+    shown = [packet for packet in packets if not packet.is_discard]
+    pts = [packet.pts for packet in shown]
+    if not pts or None in pts or len(set(pts)) < len(pts):
+        return None
+    last_frame = max(shown, key=lambda packet: packet.pts)
+    pts.sort()
+    ticks = np.array(pts, np.int64) - pts[0]
+    duration = int(ticks[-1]) + (last_frame.duration or _usual_gap(stream, ticks))
+    chosen = nearest_frames(ticks, duration, count)
+    images = _convert(_decode(stream, packets, max_pixels), chosen, pts)
+    return None if images is None else _frames(stream, images, ticks, duration, chosen)
+
+
+def _by_decoded_times(
+    stream: av.VideoStream, packets: list[av.Packet], count: int, max_pixels: int
+) -> Frames:
+    """Decode everything for the times that come out, then once more for the frames."""
+    pts = [frame.pts for frame in _decode(stream, packets, max_pixels)]
+    promised = sum(not packet.is_discard for packet in packets)
+    if not pts or len(pts) < COMPLETE * promised:
+        raise ClipError("truncated", f"only {len(pts)} of {promised} frames can be decoded")
+    if None in pts or any(later <= earlier for earlier, later in zip(pts, pts[1:])):
+        # No times that can be used at all: an even frame rate is the best guess.
+        gap = _usual_gap(stream, np.zeros(1))
+        pts = [index * gap for index in range(len(pts))]
+    ticks = np.array(pts, np.int64) - pts[0]
+    duration = int(ticks[-1]) + _usual_gap(stream, ticks)
+    chosen = nearest_frames(ticks, duration, count)
+    images = _convert(_decode(stream, packets, max_pixels), chosen, pts=None)
+    return _frames(stream, images, ticks, duration, chosen)
+
+
+def _frames(
+    stream: av.VideoStream,
+    images: dict[int, np.ndarray],
+    ticks: np.ndarray,
+    duration: int,
+    chosen: list[int],
+) -> Frames:
+    second = float(stream.time_base)
+    return Frames(
+        images=np.stack([images[index] for index in chosen]),
+        times=ticks[chosen] * second,
+        frames_in_clip=len(ticks),
+        duration=duration * second,
+    )
+
+
+def _decode(
+    stream: av.VideoStream, packets: list[av.Packet], max_pixels: int
+) -> Iterator[av.VideoFrame]:
+    """All frames in the order of presentation, from a fresh decoder."""
+    stream.codec_context.flush_buffers()
+    for packet in [*packets, None]:  # None asks for the frames that the decoder still holds
+        try:
+            frames = stream.codec_context.decode(packet)
+        except FFmpegError as error:
+            raise ClipError("truncated", f"damaged: decoding failed: {error}") from error
+        for frame in frames:
+            _check_size(frame.width, frame.height, max_pixels)
+            if frame.is_corrupt:
+                raise ClipError("truncated", "damaged: a frame decodes only in part")
+            yield frame
+
+
+def _convert(
+    decoded: Iterable[av.VideoFrame], chosen: list[int], pts: list[int] | None
+) -> dict[int, np.ndarray] | None:
+    """RGB images of the chosen frames, by index; stops at the last.
+
+    Returns None where the frames do not come out with the times `pts`, if given, or end early.
+    """
+    images: dict[int, np.ndarray] = {}
+    size: dict[str, int] = {}
+    for index, frame in enumerate(decoded):
+        if pts is not None and frame.pts != pts[index]:
+            return None
+        if index in chosen:
+            # Should the size change within the clip, that of the first sample holds.
+            size = size or {"width": frame.width, "height": frame.height}
+            image = frame.to_ndarray(format="rgb24", **size)
+            quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90
+            images[index] = np.rot90(image, quarter_turns)
+        if index == chosen[-1]:
+            return images
+    return None
+
+
+def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & av.stream.Disposition.attached_pic  # a cover picture
+    ]
+    if not streams:
+        raise ClipError("no_video", "no video stream")
+    if streams[0].codec_context is None:
+        raise ClipError("unreadable", "no decoder for its video stream")
+    return streams[0]
+
+
+def _usual_gap(stream: av.VideoStream, ticks: np.ndarray) -> int:
+    """How long a frame lasts, in ticks, where its packet does not say."""
+    if stream.average_rate:
+        return round(1 / (stream.average_rate * stream.time_base))
+    return int(np.median(np.diff(ticks))) if len(ticks) > 1 else 1
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ClipError("too_large", f"{width}x{height} pixels; the limit is {max_pixels} in all")

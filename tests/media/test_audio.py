@@ -1,0 +1,172 @@
+"""The sound of a clip: level, pitch, length and place in time, whatever the file's format."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.signal import resample_poly
+
+from stages.failures import ClipError, UserError
+from stages.media.audio import check_speech, probe_duration, read_audio
+from tests.media_files import corpora, sine, write_sound, write_video
+
+RATE = 16000
+
+
+def code_of(call, *arguments, **keywords) -> str:
+    with pytest.raises(ClipError) as caught:
+        call(*arguments, **keywords)
+    return caught.value.code
+
+
+def voice(rate: int, seconds: float = 1.0) -> np.ndarray:
+    """Three sines below 4 kHz that swell and fade: float32 [1, samples]."""
+    tones = sum(sine(f, seconds, rate, 0.2) for f in (220.0, 1000.0, 3100.0))
+    return tones * np.hanning(tones.shape[1]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rate", "codec", "tolerance"),
+    [
+        (8000, "pcm_s16le", 1e-3),
+        (11025, "pcm_s16le", 1e-3),
+        (16000, "pcm_u8", 1e-2),
+        (22050, "pcm_s24le", 1e-3),
+        (44100, "pcm_s32le", 1e-3),
+        (48000, "pcm_f32le", 1e-3),
+        (96000, "pcm_f64le", 1e-3),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_all_formats_agree_with_16_bit_mono(
+    tmp_path: Path, rate: int, codec: str, tolerance: float, channels: int
+):
+    reference = read_audio(write_sound(tmp_path / "reference.wav", voice(RATE), RATE), RATE)
+    sound = np.repeat(voice(rate), channels, axis=0)
+    wave = read_audio(write_sound(tmp_path / "a.wav", sound, rate, codec), RATE)
+    assert wave.dtype == np.float32 and wave.shape == (RATE,)
+    np.testing.assert_allclose(wave, reference, atol=tolerance)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
+def test_sine_keeps_its_pitch_level_and_phase(tmp_path: Path, rate: int):
+    path = write_sound(tmp_path / "a.wav", sine(440, 1.0, rate), rate, "pcm_f32le")
+    wave = read_audio(path, RATE)
+    assert abs(len(wave) - RATE) <= 1
+    middle = slice(500, -500)  # the ends ring: the sine begins and ends at once
+    np.testing.assert_allclose(wave[middle], sine(440, 1.0, RATE)[0][middle], atol=1e-4)
+    np.testing.assert_allclose(wave, sine(440, 1.0, RATE)[0], atol=0.2)
+
+
+def test_nothing_folds_down_from_above_half_the_rate(tmp_path: Path):
+    wave = read_audio(write_sound(tmp_path / "a.wav", sine(9600, 1.0, 48000), 48000), RATE)
+    assert np.abs(wave[500:-500]).max() < 1e-3
+
+
+def test_resampling_agrees_with_another_resampler(tmp_path: Path):
+    wave = voice(48000)
+    path = write_sound(tmp_path / "a.wav", wave, 48000, "pcm_f32le")
+    np.testing.assert_allclose(read_audio(path, RATE), resample_poly(wave[0], 1, 3), atol=1e-3)
+
+
+def test_channels(tmp_path: Path):
+    two = np.concatenate([sine(440, 0.5, RATE, 0.6), sine(440, 0.5, RATE, 0.2)])
+    path = write_sound(tmp_path / "two.wav", two, RATE, "pcm_f32le")
+    for surround in ("mean", "centre"):
+        wave = read_audio(path, RATE, surround)
+        np.testing.assert_allclose(wave, sine(440, 0.5, RATE, 0.4)[0], atol=1e-6)
+    six = np.zeros((6, RATE // 2), np.float32)
+    six[2] = sine(440, 0.5, RATE, 0.6)  # left, right, centre, ...
+    path = write_sound(tmp_path / "six.wav", six, RATE, "pcm_f32le")
+    np.testing.assert_allclose(read_audio(path, RATE, "centre"), six[2], atol=1e-6)
+    np.testing.assert_allclose(read_audio(path, RATE), six[2] / 6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.flv"])
+def test_sound_of_a_clip_is_aligned_with_its_time(tmp_path: Path, name: str):
+    sound = np.zeros((1, 48000), np.float32)
+    sound[0, 24000:24480] = sine(1000, 0.01, 48000, 0.9)
+    wave = read_audio(write_video(tmp_path / name, frames=25, b_frames=2, voice=sound), RATE)
+    assert abs(len(wave) / RATE - 1.0) < 0.1
+    assert abs(np.abs(wave).argmax() / RATE - 0.505) < 0.04  # one frame of 25 a second
+
+
+def test_sound_that_begins_later_is_preceded_by_zeros(tmp_path: Path):
+    path = tmp_path / "a.mkv"
+    late = np.concatenate([np.zeros((1, 4800)), sine(440, 1.0, 48000)], axis=1)
+    write_video(path, frames=30, voice=late, voice_from=4800)
+    wave = read_audio(path, RATE)
+    assert np.abs(wave[:1200]).max() == 0.0
+    assert np.abs(wave[2000:4000]).max() > 0.4
+
+
+def test_files_that_cannot_be_used(tmp_path: Path):
+    assert code_of(read_audio, write_video(tmp_path / "mute.mp4"), RATE) == "no_audio"
+    for content in (b"", b"<html>"):
+        (tmp_path / "a.wav").write_bytes(content)
+        assert code_of(read_audio, tmp_path / "a.wav", RATE) == "unreadable"
+        assert probe_duration(tmp_path / "a.wav") is None
+    assert code_of(read_audio, tmp_path / "missing.wav", RATE) == "unreadable"
+    (tmp_path / "a.wav").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    for call in (lambda path: read_audio(path, RATE), probe_duration):
+        with pytest.raises(UserError, match="git lfs pull"):
+            call(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp4", "a.mkv", "a.flac"])
+@pytest.mark.parametrize("share", [0.5, 0.85])
+def test_cut_files_are_truncated(tmp_path: Path, name: str, share: float):
+    path = tmp_path / name
+    if name in ("a.wav", "a.flac"):
+        write_sound(path, voice(RATE, 3.0), RATE, "flac" if name == "a.flac" else "pcm_s16le")
+    else:
+        write_video(path, frames=75, voice=voice(48000, 3.0))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert code_of(read_audio, path, RATE) == "truncated"
+
+
+def test_too_long_is_too_large(tmp_path: Path):
+    path = write_sound(tmp_path / "a.wav", voice(RATE, 2.0), RATE)
+    assert code_of(read_audio, path, RATE, max_seconds=1.9) == "too_large"
+    assert len(read_audio(path, RATE, max_seconds=2.1)) == 2 * RATE
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_not_numbers_survive_to_the_check(tmp_path: Path, bad: float):
+    sound = voice(48000)
+    sound[0, 24000] = bad
+    wave = read_audio(write_sound(tmp_path / "a.wav", sound, 48000, "pcm_f32le"), RATE)
+    assert code_of(check_speech, wave, RATE, 0.05) == "nonfinite"
+
+
+def test_check_speech():
+    wave = voice(RATE)[0]
+    check_speech(wave, RATE, 1.0)
+    assert code_of(check_speech, wave, RATE, 1.01) == "too_short"
+    assert code_of(check_speech, wave[:0], RATE, 0.0) == "too_short"
+    assert code_of(check_speech, 0 * wave, RATE, 0.05) == "silent"
+    assert code_of(check_speech, 1.5e-4 * wave, RATE, 0.05) == "silent"
+    check_speech(1e-3 * wave, RATE, 0.05)
+
+
+def test_probe_duration(tmp_path: Path):
+    assert probe_duration(write_sound(tmp_path / "a.wav", voice(RATE, 1.5), RATE)) == 1.5
+    clip = write_video(tmp_path / "a.mp4", frames=50, voice=voice(48000, 2.0))
+    assert probe_duration(clip) == pytest.approx(2.0, abs=0.05)
+    assert probe_duration(tmp_path / "missing.mp4") is None
+
+
+def test_real_clips_last_what_they_say_and_only_the_silent_are_silent():
+    ravdess = corpora() / "ravdess"
+    for path in [
+        *sorted(ravdess.rglob("01-*.mp4"))[:2],
+        *sorted(ravdess.rglob("03-*.wav"))[:2],
+        *sorted(ravdess.rglob("02-*.mp4"))[:1],
+    ]:
+        wave = read_audio(path, RATE)
+        assert len(wave) / RATE == pytest.approx(probe_duration(path), abs=0.05)
+        if path.name.startswith("02-"):
+            assert code_of(check_speech, wave, RATE, 0.05) == "silent"
+        else:
+            check_speech(wave, RATE, 0.05)

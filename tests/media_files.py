@@ -1,0 +1,113 @@
+"""Media files made when a test runs: clips, sounds, and files that only look like them."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+
+def moving_picture(index: int, width: int, height: int) -> np.ndarray:
+    """RGB uint8 [height, width, 3], different for every index and without symmetry."""
+    rng = np.random.default_rng(7)
+    blobs = cv2.resize(rng.integers(0, 256, (9, 12, 3), np.uint8), (width, height))
+    picture = np.roll(blobs, 3 * index, axis=1)
+    picture[: height // 4, : width // 3] = (250, 20 + 3 * index % 200, 10)
+    return picture
+
+
+def write_video(
+    path: Path,
+    frames: int = 30,
+    codec: str = "libx264",
+    size: tuple[int, int] = (96, 64),
+    rate: int = 25,
+    pix_fmt: str = "yuv420p",
+    b_frames: int | None = None,
+    pts_ms: list[int] | None = None,
+    rotation: int = 0,
+    voice: np.ndarray | None = None,
+    voice_from: int = 0,
+) -> Path:
+    """Write a clip of `moving_picture`s; `pts_ms` gives it a variable frame rate.
+
+    Args:
+        voice: float [channels, samples] at 48 kHz, written as AAC where given.
+        voice_from: the first of those samples that is written; those before leave a gap.
+    """
+    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(path.absolute()), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=1000 if pts_ms else rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
+        if rotation:
+            stream.set_display_rotation(rotation)
+        sound = None if voice is None else _add_sound(container, voice, 48000, "aac")
+        time_base = Fraction(1, 1000 if pts_ms else rate)
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(moving_picture(index, *size), format="rgb24")
+            frame.pts = pts_ms[index] if pts_ms else index
+            frame.time_base = time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if sound is not None:
+            _write_sound(container, sound, voice, 48000, voice_from)
+    return path
+
+
+def write_sound(path: Path, wave: np.ndarray, rate: int, codec: str = "pcm_s16le") -> Path:
+    """Write float [channels, samples], full scale 1, as a sound file."""
+    with av.open(str(path.absolute()), "w") as container:
+        stream = _add_sound(container, wave, rate, codec)
+        _write_sound(container, stream, wave, rate)
+    return path
+
+
+def sine(frequency: float, seconds: float, rate: int, amplitude: float = 0.5) -> np.ndarray:
+    """float32 [1, samples]"""
+    time = np.arange(round(seconds * rate)) / rate
+    return (amplitude * np.sin(2 * np.pi * frequency * time)).astype(np.float32)[None]
+
+
+def corpora() -> Path:
+    """The folder of real clips; skips the test where there is none."""
+    beside = Path(__file__).parents[2] / "shared/corpora"
+    folder = Path(os.environ.get("FDAN_CORPORA", beside))
+    if not (folder / "ravdess").is_dir():
+        pytest.skip(f"no real clips in {folder}; set FDAN_CORPORA")
+    return folder
+
+
+def _layout(channels: int) -> str:
+    return {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+
+
+def _add_sound(
+    container: av.container.OutputContainer, wave: np.ndarray, rate: int, codec: str
+) -> av.AudioStream:
+    return container.add_stream(codec, rate=rate, layout=_layout(len(wave)))
+
+
+def _write_sound(
+    container: av.container.OutputContainer,
+    stream: av.AudioStream,
+    wave: np.ndarray,
+    rate: int,
+    first: int = 0,
+) -> None:
+    context = stream.codec_context
+    to_codec = av.AudioResampler(format=context.format, layout=context.layout, rate=rate)
+    for start in range(first, wave.shape[1], 1024):
+        block = np.ascontiguousarray(wave[:, start : start + 1024], np.float32)
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=_layout(len(wave)))
+        frame.sample_rate = rate
+        frame.pts = start
+        frame.time_base = Fraction(1, rate)
+        for converted in to_codec.resample(frame):
+            container.mux(stream.encode(converted))
+    container.mux(stream.encode())
