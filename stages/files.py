@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -13,6 +14,8 @@ from typing import Any
 
 from stages.failures import UserError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -20,17 +23,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The sibling is removed on failure, so a file under its final name is always a whole one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        ours = {str(temporary), str(path), str(path.parent)}
+        if str(error.filename) not in ours and error.errno not in NO_ROOM:
+            raise  # of something that the caller read
         raise UserError(f"{path}: cannot be written: {error}; free space or mend access") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
