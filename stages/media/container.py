@@ -48,7 +48,9 @@ def open_media(path: Path, **options: str) -> av.container.InputContainer:
         # Absolute, or FFmpeg reads "take:1.mp4" as an address of the protocol "take".
         return av.open(str(path.absolute()), options={"format_whitelist": FORMATS, **options})
     except (FFmpegError, UnicodeError) as error:
-        raise ClipError("unreadable", f"not a media file that can be read: {error}") from error
+        # Not the whole message: it holds the absolute path, and skip tables are compared.
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ClipError("unreadable", f"not a media file that can be read: {reason}") from error
 
 
 def start_seconds(container: av.container.InputContainer) -> float:

@@ -155,7 +155,7 @@ def _decode(
         try:
             frames = stream.codec_context.decode(packet)
         except FFmpegError as error:
-            raise ClipError("truncated", f"damaged: decoding failed: {error}") from error
+            raise ClipError("truncated", f"damaged: decoding failed: {error.strerror}") from error
         for frame in frames:
             _check_size(frame.width, frame.height, max_pixels)
             if frame.is_corrupt:
