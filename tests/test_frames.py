@@ -1,0 +1,154 @@
+"""Frames: three crops a clip, what becomes of frames without a face, and the array file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from stages import extraction, frames
+from stages.arrays import decode_ids, open_arrays, read_settings
+from stages.failures import ClipError, UserError
+from stages.files import read_table, write_table
+from stages.frames import STATUS, clip_faces
+from stages.manifest import COLUMNS
+from stages.params import PARAMS_FILE
+from stages.skips import table_path
+from tests.media_files import write_video
+
+PROJECT = Path(__file__).parent.parent
+SIZE = 32
+NO_BOX = np.empty((0, 5), np.float32)
+BOX = np.array([[8, 8, 40, 40, 1]], np.float32)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "clip.mp4")
+
+
+def crops(clip: Path, no_face: str) -> frames.Faces:
+    return clip_faces(clip, "haar", 0.1, 0.0, SIZE, False, no_face)
+
+
+def faces_in(monkeypatch: pytest.MonkeyPatch, *found: bool) -> None:
+    """Let the detector find a face in those of V1 V2 V3, one after another, for ever."""
+    calls = []
+
+    def detect(image: np.ndarray) -> np.ndarray:
+        calls.append(image)
+        return BOX if found[(len(calls) - 1) % len(found)] else NO_BOX
+
+    monkeypatch.setattr(frames, "make_detector", lambda *_: detect)
+
+
+def names(status: np.ndarray) -> list[str]:
+    return [STATUS[i] for i in status]
+
+
+def test_three_faces_are_cropped(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces_in(monkeypatch, True)
+    found = crops(clip, "skip")
+    assert found.faces.shape == (3, SIZE, SIZE, 3) and found.faces.dtype == np.uint8
+    assert names(found.status) == ["face"] * 3 and found.ok.all()
+    assert np.array_equal(found.boxes, np.repeat(BOX, 3, axis=0))
+    assert np.all(np.diff(found.times) > 0)
+    assert not np.array_equal(found.faces[0], found.faces[2])
+
+
+def test_a_frame_without_a_face_gives_its_centre(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces_in(monkeypatch, True, False, True)
+    found = crops(clip, "centre_crop")
+    assert names(found.status) == ["face", "centre_crop", "face"] and found.ok.all()
+    assert found.faces[1].any() and not found.boxes[1].any()
+
+
+def test_a_frame_without_a_face_takes_the_nearest_one(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces_in(monkeypatch, False, False, True)
+    found = crops(clip, "nearest")
+    assert names(found.status) == ["nearest", "nearest", "face"] and found.ok.all()
+    assert np.array_equal(found.faces[0], found.faces[2])
+
+
+def test_of_two_equally_near_faces_the_earlier_is_taken(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces_in(monkeypatch, True, False, True)
+    found = crops(clip, "nearest")
+    assert np.array_equal(found.faces[1], found.faces[0])
+
+
+def test_a_frame_without_a_face_can_be_left_out(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces_in(monkeypatch, True, False, True)
+    found = crops(clip, "skip")
+    assert found.ok.tolist() == [True, False, True]
+    assert names(found.status)[1] == "missing" and not found.faces[1].any()
+
+
+@pytest.mark.parametrize("no_face", ["nearest", "skip"])
+def test_a_clip_without_any_face_is_skipped(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, no_face: str
+) -> None:
+    faces_in(monkeypatch, False)
+    with pytest.raises(ClipError) as raised:
+        crops(clip, no_face)
+    assert raised.value.code == "no_face"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A corpus of three clips, of which one is broken and one has no video in the manifest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(extraction.os, "cpu_count", lambda: 1)
+    root = tmp_path / "data/raw/sample"
+    root.mkdir(parents=True)
+    write_video(root / "whole.mp4")
+    (root / "broken.mp4").write_bytes(b"<html>not found</html>")
+    params(0.6)
+    rows = [("sample/a", "broken.mp4"), ("sample/b", "whole.mp4"), ("sample/c", "")]
+    write_table(
+        Path("data/manifest/sample.csv"),
+        COLUMNS,
+        [{"id": name, "emotion": "fear", "video": video} for name, video in rows],
+    )
+    return tmp_path
+
+
+def params(max_skip_fraction: float) -> None:
+    yaml = YAML()
+    tree = yaml.load(PROJECT / PARAMS_FILE)
+    tree["max_skip_fraction"] = max_skip_fraction
+    tree["frames"]["size"] = SIZE
+    yaml.dump(tree, PARAMS_FILE)
+
+
+def test_a_broken_clip_becomes_a_row_and_the_others_are_kept(project: Path) -> None:
+    frames.main("sample")
+    (row,) = read_table(table_path("sample", "frames"))
+    assert (row["id"], row["stage"], row["code"]) == ("sample/a", "frames", "unreadable")
+    assert str(project) not in row["detail"]
+    with open_arrays(Path("data/frames/sample.h5"), "frames") as file:
+        assert decode_ids(file["ids"][...]) == ["sample/b"]
+        assert file["faces"].shape == (1, 3, SIZE, SIZE, 3)
+        assert read_settings(file)["size"] == SIZE
+
+
+def test_too_many_broken_clips_stop_the_stage_and_leave_no_arrays(project: Path) -> None:
+    params(0.4)
+    with pytest.raises(UserError, match=r"max_skip_fraction=0.4 of 2 .*sample/a \(unreadable"):
+        frames.main("sample")
+    assert list(Path("data/frames").iterdir()) == []
+    assert len(read_table(table_path("sample", "frames"))) == 1
+
+
+def test_the_same_clips_give_the_same_bytes(project: Path) -> None:
+    frames.main("sample")
+    first = Path("data/frames/sample.h5").read_bytes()
+    frames.main("sample")
+    assert Path("data/frames/sample.h5").read_bytes() == first

@@ -1,0 +1,200 @@
+"""Log-Mel spectrograms against their definition, written out in float64."""
+
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from stages import extraction, mels
+from stages.arrays import decode_ids, open_arrays, read_settings
+from stages.failures import ClipError
+from stages.files import write_table
+from stages.manifest import COLUMNS
+from stages.mels import clip_mel, log_mel
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+SETTINGS = {
+    "sample_rate": 16000, "n_fft": 1024, "win_length": 400, "hop_length": 160, "n_mels": 128,
+    "fmin": 20.0, "fmax": 8000.0, "ref": 1.0, "amin": 1e-10,
+}
+CLIP = {"surround": "mean", "min_seconds": 0.1, "max_seconds": 60.0, **SETTINGS}
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, samples).astype(np.float32)
+
+
+def tone(hertz: float, seconds: float = 1.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(16000 * seconds) / 16000)).astype("float32")
+
+
+def slaney_hertz(mel: np.ndarray) -> np.ndarray:
+    """Slaney's scale: 200/3 Hz a mel up to 1 kHz (mel 15), then 27 mels to each factor of 6.4."""
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+
+
+def slaney_mel(hertz: float) -> float:
+    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4)
+
+
+def filter_bank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
+    """Triangles of unit area (in Hz), equally wide in mels: [n_mels, n_fft // 2 + 1]."""
+    edges = slaney_hertz(np.linspace(slaney_mel(fmin), slaney_mel(fmax), n_mels + 2))
+    bins = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
+    bank = np.zeros((n_mels, len(bins)))
+    for i, (low, centre, high) in enumerate(zip(edges, edges[1:], edges[2:])):
+        rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
+        bank[i] = np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
+    return bank
+
+
+def log_mel_by_definition(
+    signal: np.ndarray, sample_rate: int, n_fft: int, win_length: int, hop_length: int,
+    n_mels: int, fmin: float, fmax: float, ref: float, amin: float,
+) -> np.ndarray:
+    """Power of centred Hann windows, summed by the filters, 10 log10(max(amin, power) / ref)."""
+    window = np.zeros(n_fft)
+    start = (n_fft - win_length) // 2
+    window[start : start + win_length] = (
+        0.5 - 0.5 * np.cos(2 * np.pi * np.arange(win_length) / win_length)
+    )
+    padded = np.pad(signal.astype(np.float64), n_fft // 2)
+    starts = range(0, len(padded) - n_fft + 1, hop_length)
+    power = np.array([np.abs(np.fft.rfft(window * padded[t : t + n_fft])) ** 2 for t in starts])
+    mel = power @ filter_bank(sample_rate, n_fft, n_mels, fmin, fmax).T
+    return 10 * np.log10(np.maximum(amin, mel) / max(amin, ref))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"n_mels": 40, "fmin": 300.0, "fmax": 4000.0},
+        {"win_length": 1024, "hop_length": 512},
+        {"n_fft": 512, "n_mels": 64, "ref": 0.01},
+        {"sample_rate": 44100, "n_fft": 2048, "fmax": 20000.0, "amin": 1e-5},
+    ],
+)
+def test_equals_the_definition(changes: dict[str, Any]):
+    settings = SETTINGS | changes
+    expected = log_mel_by_definition(noise(9000), **settings)
+    np.testing.assert_allclose(log_mel(noise(9000), **settings), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("samples, steps", [(16000, 101), (1024, 7), (16159, 101), (16160, 102)])
+def test_there_is_one_row_every_hop_and_one_column_a_filter(samples: int, steps: int):
+    mel = log_mel(noise(samples), **SETTINGS)
+    assert (mel.shape, mel.dtype) == ((steps, 128), np.float32)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 100, 1023])
+def test_a_wave_shorter_than_a_window_is_padded_to_one(samples: int):
+    mel = log_mel(noise(samples), **SETTINGS)
+    assert mel.shape == (7, 128) and np.isfinite(mel).all()
+
+
+def test_silence_is_the_floor():
+    mel = log_mel(np.zeros(8000, np.float32), **SETTINGS)
+    np.testing.assert_allclose(mel, -100, atol=1e-3)
+
+
+def test_twice_the_amplitude_is_six_decibels_more():
+    gain = log_mel(2 * noise(8000), **SETTINGS) - log_mel(noise(8000), **SETTINGS)
+    np.testing.assert_allclose(gain, 20 * np.log10(2), atol=1e-3)
+
+
+def test_a_loud_moment_does_not_change_the_rest():
+    quiet, loud = noise(16000) * 1e-3, noise(16000) * 1e-3
+    loud[:1600] *= 1000
+    np.testing.assert_array_equal(
+        log_mel(quiet, **SETTINGS)[20:], log_mel(loud, **SETTINGS)[20:]
+    )
+
+
+def test_a_higher_tone_lies_in_a_higher_column():
+    columns = [log_mel(tone(hertz), **SETTINGS)[50].argmax() for hertz in (200, 800, 3000, 7000)]
+    assert columns == sorted(set(columns))
+
+
+def make_wav(path: Path, samples: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes((samples * 32768).astype("<i2").tobytes())
+    return path
+
+
+def test_a_clip_is_the_spectrogram_of_its_samples(tmp_path: Path):
+    samples = np.round(noise(12000) * 32768) / np.float32(32768)
+    found = clip_mel(make_wav(tmp_path / "a.wav", samples), **CLIP)
+    np.testing.assert_allclose(found, log_mel(samples, **SETTINGS), atol=1e-3)
+
+
+def test_a_long_clip_is_cut_at_max_seconds(tmp_path: Path):
+    found = clip_mel(make_wav(tmp_path / "a.wav", noise(32000)), **(CLIP | {"max_seconds": 1.0}))
+    assert len(found) == 101
+
+
+@pytest.mark.parametrize("samples, code", [(np.zeros(16000), "silent"), (noise(800), "too_short")])
+def test_a_clip_without_speech_is_refused(samples: np.ndarray, code: str, tmp_path: Path):
+    with pytest.raises(ClipError) as caught:
+        clip_mel(make_wav(tmp_path / "a.wav", samples), **CLIP)
+    assert caught.value.code == code
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with three voices of different lengths, worked on by one process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(extraction.os, "cpu_count", lambda: 1)
+    tree = YAML(typ="safe").load(PARAMS.read_text(encoding="utf-8"))
+    YAML(typ="safe").dump(tree | {"max_skip_fraction": 0.5}, tmp_path / "params.yaml")
+    rows = []
+    for i, samples in enumerate([8000, 4000, 12000]):
+        make_wav(tmp_path / f"data/raw/sample/{i}.wav", noise(samples, i))
+        rows.append(dict.fromkeys(COLUMNS, "") | {"id": f"sample/{i}", "emotion": "fear",
+                                                  "audio": f"{i}.wav", "duration": "0.5"})
+    rows.append(dict.fromkeys(COLUMNS, "") | {"id": "sample/3", "video": "face_without_voice.mp4"})
+    write_table(Path("data/manifest/sample.csv"), COLUMNS, rows)
+    return tmp_path
+
+
+def test_the_spectrograms_of_a_corpus_lie_one_after_another(project: Path):
+    mels.main("sample")
+    with open_arrays(Path("data/mels/sample.h5"), "mels") as file:
+        assert decode_ids(file["ids"][...]) == ["sample/0", "sample/1", "sample/2"]
+        assert file["offsets"][...].tolist() == [0, 51, 51 + 26, 51 + 26 + 76]
+        assert file["values"].shape == (153, 128)
+        samples = (noise(4000, 1) * 32768).astype("<i2").astype(np.float32) / 32768
+        np.testing.assert_allclose(file["values"][51:77], log_mel(samples, **SETTINGS), atol=1e-3)
+
+
+def test_the_file_says_what_it_was_made_with(project: Path):
+    mels.main("sample")
+    with open_arrays(Path("data/mels/sample.h5"), "mels") as file:
+        assert read_settings(file) == CLIP
+
+
+def test_the_same_voices_give_the_same_bytes(project: Path):
+    mels.main("sample")
+    first = Path("data/mels/sample.h5").read_bytes()
+    mels.main("sample")
+    assert Path("data/mels/sample.h5").read_bytes() == first
+
+
+def test_a_voice_that_cannot_be_read_is_left_out_of_the_spectrograms(project: Path):
+    Path("data/raw/sample/1.wav").write_bytes(b"no sound")
+    mels.main("sample")
+    with open_arrays(Path("data/mels/sample.h5"), "mels") as file:
+        assert decode_ids(file["ids"][...]) == ["sample/0", "sample/2"]
+        assert file["offsets"][...].tolist() == [0, 51, 51 + 76]
+
+
+def test_a_corpus_without_voices_gives_an_empty_file(project: Path):
+    write_table(Path("data/manifest/sample.csv"), COLUMNS, [])
+    mels.main("sample")
+    with open_arrays(Path("data/mels/sample.h5"), "mels") as file:
+        assert decode_ids(file["ids"][...]) == [] and file["offsets"][...].tolist() == [0]
