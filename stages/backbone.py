@@ -1,0 +1,84 @@
+"""The frozen backbone: any torchvision classification model as a feature extractor.
+
+Paper: Section 2, "the pre-trained ResNet-34 on ImageNet is selected as the feature extraction for
+visual and speech modalities, respectively". It is never trained here.
+"""
+
+import torch
+import torchvision
+from torch import nn
+
+from stages.failures import UserError
+from stages.files import file_sha256
+from stages.weights import checkpoint_path, fetching, warn_if_renamed
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# The attribute that holds the classifier, by which torchvision's families differ.
+HEADS = ("fc", "classifier", "heads", "head")
+
+
+class GlobalPool(nn.Module):
+    """Mean over space of [N, D, H, W] to [N, D]; leaves [N, D] as it is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(2).mean(2) if x.ndim > 2 else x
+
+
+def make_backbone(name: str, weights: str, seed: int) -> tuple[nn.Module, str]:
+    """A frozen model in eval mode whose output [N, D] is what enters its classifier.
+
+    That is already pooled in most families; SqueezeNet's maps are pooled here, and VGG's and
+    AlexNet's are flat, as their classifiers take them.
+
+    Args:
+        name: a torchvision classification model, e.g. "resnet34" (D = 512).
+        weights: "imagenet" for torchvision's IMAGENET1K_V1 through the torch.hub cache, or
+            "random" for torchvision's own initialisation from `seed`.
+
+    Returns:
+        The model, and where its weights are from: the file's name and SHA-256, or the seed.
+
+    Raises:
+        UserError: there is no such model, or its weights cannot be fetched.
+    """
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise UserError(
+            f"params.yaml: features.backbone: {name!r} is not a torchvision classification model; "
+            "see torchvision.models.list_models()"
+        )
+    if weights == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = torchvision.models.get_model(name, weights=None)
+        source = f"seed {seed}"
+    else:
+        model, source = _imagenet_model(name)
+    head = next(attribute for attribute in HEADS if hasattr(model, attribute))
+    setattr(model, head, GlobalPool())
+    model.eval().requires_grad_(False)
+    return model, source
+
+
+def _imagenet_model(name: str) -> tuple[nn.Module, str]:
+    """A model with torchvision's IMAGENET1K_V1 weights, and their file's name and SHA-256."""
+    published = torchvision.models.get_model_weights(name).__members__
+    if "IMAGENET1K_V1" not in published:
+        raise UserError(
+            f"params.yaml: features.backbone: torchvision has no IMAGENET1K_V1 weights of {name}"
+        )
+    entry = published["IMAGENET1K_V1"]
+    file_name = entry.url.rsplit("/", 1)[1]
+    with fetching(entry.url, file_name):  # the hash is checked at download
+        model = torchvision.models.get_model(name, weights=entry, progress=False)
+    path = checkpoint_path(file_name)
+    warn_if_renamed(path)
+    return model, f"{file_name} sha256 {file_sha256(path)}"
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """ImageNet's normalisation of images float [N, 3, H, W] in [0, 1]."""
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
+    return (images - mean) / std

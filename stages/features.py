@@ -1,0 +1,133 @@
+"""Features: what the frozen backbone sees in every face and every spectrogram.
+
+In:  data/frames/<corpus>.h5, data/mels/<corpus>.h5
+Out: data/features/<corpus>.h5
+       visual_ids [Nv], visual float32 [Nv, 3, D], visual_ok bool [Nv, 3] (frame not missing)
+       acoustic_ids [Na], acoustic float32 [Na, D]
+Paper: Section 2, X_v and X_a, "visual and acoustic features extracted by the pre-trained
+ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from stages.arrays import open_arrays, write_arrays
+from stages.backbone import make_backbone, normalise
+from stages.command import run_on_corpus
+from stages.device import pick_device
+from stages.failures import UserError
+from stages.params import section
+from stages.progress import track
+
+IMAGE_SIZE = 224
+CLIPS = 16  # in one pass through the backbone
+
+Embed = Callable[[torch.Tensor], np.ndarray]
+
+
+def spectrogram_image(mel: np.ndarray, db_min: float, db_max: float) -> torch.Tensor:
+    """A log-Mel spectrogram [T, n_mels] in dB as a grey picture [3, 224, 224] in [0, 1].
+
+    [db_min, db_max] spans black to white; time runs to the right over the whole width.
+    """
+    grey = (torch.from_numpy(mel) - db_min) / (db_max - db_min)
+    picture = grey.clamp(0, 1).T.flip(0)[None, None]
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+    return picture[0].expand(3, -1, -1)
+
+
+def face_images(faces: np.ndarray) -> torch.Tensor:
+    """Crops uint8 [N, S, S, 3] as pictures [N, 3, 224, 224] in [0, 1]."""
+    images = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255
+    if images.shape[-1] == IMAGE_SIZE:
+        return images
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def make_embed(backbone: torch.nn.Module, device: str) -> Embed:
+    """A function from pictures [N, 3, 224, 224] in [0, 1] to features float32 [N, D]."""
+    backbone.to(device)
+
+    def embed(images: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            return backbone(normalise(images.to(device))).cpu().numpy()
+
+    return embed
+
+
+def visual_features(frames: h5py.File, embed: Embed) -> Iterator[np.ndarray]:
+    """Features [3, D] of one clip after another."""
+    for start in range(0, len(frames["ids"]), CLIPS):
+        faces = frames["faces"][start : start + CLIPS]
+        features = embed(face_images(faces.reshape(-1, *faces.shape[2:])))
+        yield from features.reshape(*faces.shape[:2], -1)
+
+
+def acoustic_features(
+    mels: h5py.File, embed: Embed, db_min: float, db_max: float
+) -> Iterator[np.ndarray]:
+    """Features [D] of one spectrogram after another."""
+    offsets = mels["offsets"][...]
+    for start in range(0, len(offsets) - 1, CLIPS):
+        part = offsets[start : start + CLIPS + 1]
+        values = mels["values"][part[0] : part[-1]]
+        images = [
+            spectrogram_image(values[a - part[0] : b - part[0]], db_min, db_max)
+            for a, b in zip(part[:-1], part[1:])
+        ]
+        yield from embed(torch.stack(images))
+
+
+def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarray:
+    """Return `features`, or raise UserError where the backbone overflowed."""
+    if not np.isfinite(features).all():
+        raise UserError(
+            f"features@{corpus}: {backbone} gives values that are not finite; "
+            "choose other features.weights or features.backbone"
+        )
+    return features
+
+
+def main(corpus: str) -> None:
+    params = section("features")
+    insist = params.pop("allow_random_weights")
+    if params["weights"] == "random" and corpus.split("_")[0] != "sample" and not insist:
+        raise UserError(
+            f"params.yaml: features.weights: random weights say nothing about {corpus}; set "
+            "imagenet, or features.allow_random_weights: true to insist"
+        )
+    device = pick_device()
+    name, db_min, db_max = params["backbone"], params["db_min"], params["db_max"]
+    backbone, source = make_backbone(name, params["weights"], params["seed"])
+    embed = make_embed(backbone, device)
+    label = f"features@{corpus}"
+    with (
+        open_arrays(Path(f"data/frames/{corpus}.h5"), "frames") as frames,
+        open_arrays(Path(f"data/mels/{corpus}.h5"), "mels") as mels,
+    ):
+        clips, voices = len(frames["ids"]), len(mels["ids"])
+        settings = params | {"weights_source": source}
+        out = Path(f"data/features/{corpus}.h5")
+        with write_arrays(out, "features", settings, (clips * 3 + voices) * 2048) as arrays:
+            arrays.append("visual_ids", frames["ids"][...])
+            arrays.append("acoustic_ids", mels["ids"][...])
+            if clips:
+                arrays.append("visual_ok", frames["ok"][...])
+            seen = visual_features(frames, embed)
+            for row in track(seen, clips, f"{label} faces", "clips"):
+                arrays.append("visual", require_finite(row, corpus, name)[None])
+            heard = acoustic_features(mels, embed, db_min, db_max)
+            for row in track(heard, voices, f"{label} voices", "clips"):
+                arrays.append("acoustic", require_finite(row, corpus, name)[None])
+    print(f"{label}: faces of {clips} clips and {voices} voices through {name}, {source}")
+
+
+if __name__ == "__main__":
+    run_on_corpus(main, __doc__)

@@ -1,0 +1,221 @@
+"""Features: what the backbone is shown, and what is kept of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stages import features
+from stages.arrays import decode_ids, encode_ids, open_arrays, read_settings, write_arrays
+from stages.backbone import IMAGENET_MEAN
+from stages.failures import UserError
+from stages.features import (
+    acoustic_features,
+    face_images,
+    main,
+    make_embed,
+    require_finite,
+    spectrogram_image,
+    visual_features,
+)
+from tests.feature_files import PARAMS, write_params
+
+LOW, HIGH = -60.0, 40.0
+
+
+def picture(mel: np.ndarray) -> Tensor:
+    return spectrogram_image(mel.astype(np.float32), LOW, HIGH)
+
+
+def mel_with(part: tuple[slice, slice], steps: int = 60, filters: int = 40) -> np.ndarray:
+    """Silence, but for the loudest level in a part [T, n_mels]."""
+    mel = np.full((steps, filters), LOW)
+    mel[part] = HIGH
+    return mel
+
+
+@pytest.mark.parametrize("steps, filters", [(7, 128), (101, 128), (6000, 128), (30, 40), (1, 8)])
+def test_a_spectrogram_of_any_size_is_a_grey_picture(steps: int, filters: int):
+    image = picture(np.random.default_rng(0).uniform(-80, 60, (steps, filters)))
+    assert image.shape == (3, 224, 224) and image.dtype == torch.float32
+    assert torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
+    assert 0 <= image.min() and image.max() <= 1
+
+
+def test_low_frequencies_are_at_the_bottom():
+    image = picture(mel_with(np.s_[:, :10]))[0]
+    assert (image[180:] == 1).all() and (image[:160] == 0).all()
+
+
+def test_time_runs_to_the_right():
+    image = picture(mel_with(np.s_[45:, :]))[0]
+    assert (image[:, 180:] == 1).all() and (image[:, :160] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "decibels, grey", [(-60, 0.0), (-10, 0.5), (40, 1.0), (-100, 0.0), (90, 1.0)]
+)
+def test_the_range_of_decibels_spans_black_to_white(decibels: float, grey: float):
+    image = picture(np.full((50, 64), decibels))
+    torch.testing.assert_close(image, torch.full((3, 224, 224), grey))
+
+
+def test_a_loud_moment_between_two_pixels_of_a_long_spectrogram_stays_visible():
+    mel = mel_with(np.s_[2992:3006, :], steps=6000, filters=128)
+    assert picture(mel).max() > 0.2
+
+
+def test_a_crop_of_the_right_size_is_only_scaled():
+    crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    expected = np.moveaxis(crops, 3, 1) / np.float32(255)
+    np.testing.assert_allclose(face_images(crops), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [32, 96, 300])
+def test_a_crop_of_another_size_is_resized(size: int):
+    crops = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    images = face_images(crops)
+    assert images.shape == (2, 3, 224, 224) and 0 <= images.min() and images.max() <= 1
+
+
+def test_resizing_keeps_colours_and_places():
+    crops = np.zeros((1, 100, 100, 3), np.uint8)
+    crops[0, :50, :, 0] = 255  # the upper half is red
+    red, green, _ = face_images(crops)[0]
+    assert (red[:105] == 1).all() and (red[120:] == 0).all() and (green == 0).all()
+
+
+def test_a_picture_of_the_mean_colour_reaches_the_backbone_as_zeros():
+    images = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    embed = make_embed(torch.nn.Flatten(), "cpu")
+    np.testing.assert_allclose(embed(images), np.zeros((1, 48)), atol=1e-6)
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(UserError, match="features@ravdess: vgg11 gives values that are not finite"):
+        require_finite(np.array([[0, np.inf]]), "ravdess", "vgg11")
+
+
+CLIPS = 5
+LENGTHS = [20, 7, 33, 20, 9]
+NAMES = [f"sample/{i}" for i in range(CLIPS)]
+
+
+def write_inputs(root: Path, corpus: str = "sample", clips: int = CLIPS, **changes: Any) -> None:
+    """Params, and frames and mels of a few clips, whose first face is missing."""
+    write_params(root, features=PARAMS["features"] | {"backbone": "squeezenet1_1"} | changes)
+    rng = np.random.default_rng(0)
+    ids = encode_ids(NAMES[:clips])
+    with write_arrays(root / f"data/frames/{corpus}.h5", "frames", {}, 0) as arrays:
+        arrays.append("ids", ids)
+        if clips:
+            ok = np.ones((clips, 3), bool)
+            ok[0, 0] = False
+            arrays.append("ok", ok)
+            arrays.append("faces", rng.integers(0, 256, (clips, 3, 32, 32, 3), dtype=np.uint8))
+    with write_arrays(root / f"data/mels/{corpus}.h5", "mels", {}, 0) as arrays:
+        arrays.append("ids", ids)
+        arrays.append("offsets", np.cumsum([0, *LENGTHS[:clips]]))
+        if clips:
+            mels = rng.uniform(LOW, HIGH, (sum(LENGTHS), 40)).astype(np.float32)
+            arrays.append("values", mels)
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, on a machine without a GPU."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return tmp_path
+
+
+def mean_and_corner(images: Tensor) -> np.ndarray:
+    """What stands for a backbone: two numbers that tell pictures apart."""
+    return torch.stack([images.mean((1, 2, 3)), images[:, 0, 0, 0]], dim=1).numpy()
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 16])
+def test_every_face_keeps_its_place_however_many_are_embedded_at_once(
+    at_once: int, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(features, "CLIPS", at_once)
+    write_inputs(project)
+    with open_arrays(Path("data/frames/sample.h5"), "frames") as frames:
+        found = np.stack(list(visual_features(frames, mean_and_corner)))
+        expected = [mean_and_corner(face_images(clip)) for clip in frames["faces"][...]]
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 16])
+def test_every_voice_keeps_its_place_however_many_are_embedded_at_once(
+    at_once: int, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(features, "CLIPS", at_once)
+    write_inputs(project)
+    with open_arrays(Path("data/mels/sample.h5"), "mels") as mels:
+        found = np.stack(list(acoustic_features(mels, mean_and_corner, LOW, HIGH)))
+        values = np.split(mels["values"][...], np.cumsum(LENGTHS)[:-1])
+    expected = [mean_and_corner(picture(mel)[None])[0] for mel in values]
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-6)
+
+
+def test_the_file_holds_the_features_of_every_face_and_every_voice(project: Path):
+    write_inputs(project)
+    main("sample")
+    with open_arrays(Path("data/features/sample.h5"), "features") as file:
+        assert decode_ids(file["visual_ids"][...]) == NAMES == decode_ids(file["acoustic_ids"][...])
+        assert file["visual"].shape == (CLIPS, 3, 512) and file["visual"].dtype == np.float32
+        assert file["acoustic"].shape == (CLIPS, 512) and file["acoustic"].dtype == np.float32
+        assert file["visual_ok"][...].sum() == 3 * CLIPS - 1 and not file["visual_ok"][0, 0]
+
+
+def test_the_file_says_what_it_was_made_with(project: Path):
+    write_inputs(project, clips=0, seed=4)
+    main("sample")
+    with open_arrays(Path("data/features/sample.h5"), "features") as file:
+        assert read_settings(file) == {
+            "backbone": "squeezenet1_1", "weights": "random", "seed": 4, "db_min": LOW,
+            "db_max": HIGH, "weights_source": "seed 4",
+        }
+
+
+def test_the_same_input_gives_the_same_bytes(project: Path):
+    write_inputs(project)
+    main("sample")
+    first = Path("data/features/sample.h5").read_bytes()
+    main("sample")
+    assert Path("data/features/sample.h5").read_bytes() == first
+
+
+def test_features_that_are_not_finite_leave_no_file(project: Path, monkeypatch: pytest.MonkeyPatch):
+    write_inputs(project)
+    overflowing = lambda images: np.full((len(images), 2), np.nan)  # noqa: E731
+    monkeypatch.setattr(features, "make_embed", lambda *_: overflowing)
+    with pytest.raises(UserError, match="not finite"):
+        main("sample")
+    assert list(Path("data/features").iterdir()) == []
+
+
+def test_a_corpus_without_any_clip_gives_an_empty_file(project: Path):
+    write_inputs(project, clips=0)
+    main("sample")
+    with open_arrays(Path("data/features/sample.h5"), "features") as file:
+        assert len(file["visual_ids"]) == len(file["acoustic_ids"]) == 0
+
+
+def test_random_weights_are_refused_for_a_real_corpus(project: Path):
+    write_inputs(project, "ravdess")
+    with pytest.raises(UserError, match="random weights say nothing about ravdess; set imagenet"):
+        main("ravdess")
+
+
+@pytest.mark.parametrize("corpus, insist", [("ravdess", True), ("sample_noisy", False)])
+def test_random_weights_are_accepted_for_the_sample_and_on_request(
+    corpus: str, insist: bool, project: Path
+):
+    write_inputs(project, corpus, clips=1, allow_random_weights=insist)
+    main(corpus)
+    assert Path(f"data/features/{corpus}.h5").exists()
