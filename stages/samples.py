@@ -1,0 +1,60 @@
+"""The features of the samples that play a role in a fold, for train and evaluate."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stages.arrays import decode_ids, open_arrays
+from stages.emotions import EMOTIONS
+from stages.failures import UserError
+from stages.files import file_sha256
+
+Rows = list[dict[str, str]]
+
+
+class Features:
+    """The features of the chosen corpora, by utterance id."""
+
+    def __init__(self, sha256_of: dict[str, str]):
+        """Read the feature files of the corpora named in data/split.json.
+
+        Raises:
+            UserError: a file is not the one that was split.
+        """
+        self.visual: dict[str, np.ndarray] = {}
+        self.acoustic: dict[str, np.ndarray] = {}
+        for corpus, expected in sha256_of.items():
+            path = Path(f"data/features/{corpus}.h5")
+            if not path.exists() or file_sha256(path) != expected:
+                raise UserError(f"{path}: is not the file that data/split.json names; dvc repro")
+            with open_arrays(path, "features") as file:
+                if "visual" in file:
+                    ok = file["visual_ok"][...]
+                    frames = file["visual"][...]
+                    for i, name in enumerate(decode_ids(file["visual_ids"][...])):
+                        self.visual[name] = frames[i][ok[i]]
+                if "acoustic" in file:
+                    names = decode_ids(file["acoustic_ids"][...])
+                    self.acoustic.update(zip(names, file["acoustic"][...]))
+
+    def faces(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Every usable frame is a sample: features [n, D], labels [n] and utterance ids [n]."""
+        frames = [self.visual[row["id"]] for row in rows]
+        repeats = [len(item) for item in frames]
+        ids = [row["id"] for row, count in zip(rows, repeats) for _ in range(count)]
+        return np.concatenate(frames), np.repeat(labels(rows), repeats), ids
+
+    def voices(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Every utterance is a sample: features [n, D], labels [n] and utterance ids [n]."""
+        ids = [row["id"] for row in rows]
+        return np.stack([self.acoustic[name] for name in ids]), labels(rows), ids
+
+
+def labels(rows: Rows) -> np.ndarray:
+    """Indices int64 [n] of the rows' emotions in EMOTIONS."""
+    return np.array([EMOTIONS.index(row["emotion"]) for row in rows], np.int64)
+
+
+def having(rows: Rows, modality: str, fold: int, role: str) -> Rows:
+    """The rows of data/split.csv of a modality that play `role` in `fold`."""
+    return [row for row in rows if row["modality"] == modality and row[f"fold_{fold}"] == role]
