@@ -1,0 +1,82 @@
+"""dvc.yaml tells the truth: what a stage imports is in its deps, what it reads in its params."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def script_of(stage: str) -> Path:
+    """The file behind "python -m stages.<name> ..."."""
+    module = STAGES[stage]["cmd"].split()[2]
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
+def local_imports(path: Path) -> set[Path]:
+    """The files of this project that a file imports itself, wherever the import stands."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    files = {ROOT / f"{name.replace('.', '/')}.py" for name in names if name.startswith("stages")}
+    return {file for file in files if file.exists()}
+
+
+def all_imports(script: Path) -> set[Path]:
+    """The script and every file of this project that it imports, directly or not."""
+    seen: set[Path] = set()
+    waiting = {script}
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        waiting |= local_imports(path) - seen
+    return seen
+
+
+def declared_code(stage: str) -> set[Path]:
+    """The Python files in a stage's deps, those of folders included."""
+    files: set[Path] = set()
+    for dep in STAGES[stage]["deps"]:
+        path = ROOT / dep
+        if dep.startswith("stages/"):
+            files |= set(path.rglob("*.py")) if path.is_dir() else {path}
+    return files
+
+
+def params_read(script: Path) -> set[str]:
+    """What a script asks of stages.params: dotted keys of load(), names of section()."""
+    read = set()
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("load", "section"):
+            for argument in node.args:
+                assert isinstance(argument, ast.Constant), f"{script}: not a literal key"
+                read.add(argument.value)
+    return read
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_exactly_the_modules_that_the_stage_imports(stage: str) -> None:
+    assert declared_code(stage) == all_imports(script_of(stage))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_exactly_those_that_the_stage_reads(stage: str) -> None:
+    assert set(STAGES[stage].get("params", [])) == params_read(script_of(stage))
+
+
+def test_only_stage_scripts_read_params() -> None:
+    scripts = {script_of(stage) for stage in STAGES}
+    others = set((ROOT / "stages").rglob("*.py")) - scripts - {ROOT / "stages/params.py"}
+    assert [path for path in others if params_read(path)] == []
+
+
+def test_every_stage_has_its_deps_sorted_and_once() -> None:
+    for stage, body in STAGES.items():
+        assert body["deps"] == sorted(set(body["deps"])), stage
