@@ -1,5 +1,9 @@
 """Progress without a terminal: few plain lines on stderr."""
 
+import io
+import re
+import sys
+
 import pytest
 
 from stages import progress
@@ -57,3 +61,15 @@ def test_items_are_drawn_one_at_a_time(capfd: pytest.CaptureFixture[str]):
     items = (drawn.append(i) or i for i in range(5))
     next(track(items, 5, "train", "folds"))
     assert drawn == [0]
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    list(track(range(3), 3, "mels@sample", "clips"))
+    bar = terminal.getvalue().split("\r")[-1]
+    assert re.search(r"mels@sample: 100%.* 3/3 \[.*clips/s\]", bar)

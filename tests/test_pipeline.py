@@ -1,0 +1,229 @@
+"""The pipeline as its users run it: real `dvc` commands in a temporary clone."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+SMALL = {
+    "sample": {"speakers": 3, "sentences": 2},
+    "folds": 2,
+    "epochs": 3,
+    "features": {"backbone": "squeezenet1_1"},
+}
+
+
+class Clone:
+    """A git and DVC repository in a temporary folder, with the project's files in it."""
+
+    def __init__(self, folder: Path, changes: dict):
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout
+        for name in filter(None, names.decode().split("\0")):
+            # The committed results belong to the committed params, not to those of this clone.
+            if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("metrics/"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+        }
+        self.change_params(changes)
+        self.run("git", "init", "-q")
+        self.commit("start")
+
+    def change_params(self, changes: dict) -> None:
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        params = yaml.load(path)
+        for key, value in changes.items():
+            if isinstance(value, dict):
+                params[key].update(value)
+            else:
+                params[key] = value
+        yaml.dump(params, path)
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a command in the clone; returns its stdout and stderr."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        assert done.returncode == code, f"{' '.join(command)}: {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments)
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def metrics(self) -> dict:
+        return json.loads((self.folder / "metrics/test.json").read_text())
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that a DVC command ran, in order."""
+    return [
+        line.split("'")[1]
+        for line in output.splitlines()
+        if line.strip().startswith("Running stage '")
+    ]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clone, str]]:
+    """A clone with a small sample on which `dvc repro` has run and been committed."""
+    clone = Clone(tmp_path_factory.mktemp("small"), SMALL)
+    output = clone.dvc("repro")
+    clone.commit("reproduced")
+    yield clone, output
+
+
+def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]) -> None:
+    clone, output = small
+    assert set(stages_run(output)) == {
+        "sample",
+        "manifest@sample",
+        "frames@sample",
+        "mels@sample",
+        "contact_sheet@sample",
+        "features@sample",
+        "split",
+        "train",
+        "evaluate",
+    }
+    assert clone.run("git", "status", "--porcelain") == ""
+    committed = clone.run("git", "ls-files", "data", "models", "metrics", "dvc.lock").split()
+    assert {"dvc.lock", "metrics/test.json", "metrics/train.json"} <= set(committed)
+    assert not [name for name in committed if name.endswith((".h5", ".csv", ".mp4", ".png"))]
+
+
+def test_metrics_and_predictions_agree(small: tuple[Clone, str]) -> None:
+    clone, _ = small
+    metrics = clone.metrics()
+    with open(clone.folder / "metrics/predictions.csv", newline="") as file:
+        predictions = list(csv.DictReader(file))
+    right = sum(row["actual"] == row["predicted"] for row in predictions)
+    assert metrics["n_test"] == len(predictions) == 3 * 7 * 2
+    assert metrics["n_correct"] == right
+    assert metrics["war"] == pytest.approx(right / len(predictions), abs=1e-6)
+    assert metrics["n_skipped"] == 0 and metrics["n_classes_present"] == 7
+    assert (metrics["backbone"], metrics["weights"]) == ("squeezenet1_1", "random")
+
+
+def test_a_second_repro_runs_nothing(small: tuple[Clone, str]) -> None:
+    clone, _ = small
+    output = clone.dvc("repro")
+    assert stages_run(output) == []
+    assert "up to date" in output
+    assert "up to date" in clone.dvc("status")
+
+
+def test_another_alpha_runs_training_and_evaluation_alone(small: tuple[Clone, str]) -> None:
+    clone, _ = small
+    output = clone.dvc("exp", "run", "-S", "alpha=1e-5", "--name", "small-alpha")
+    assert stages_run(output) == ["train", "evaluate"]
+    params = json.loads(clone.dvc("params", "diff", "HEAD", "small-alpha", "--json"))
+    alpha = params["params.yaml"]["alpha"]
+    assert (alpha["old"], alpha["new"]) == (0.001, 1e-05)
+    changed = json.loads(clone.dvc("metrics", "diff", "HEAD", "small-alpha", "--json"))
+    assert "lmmd_in_loss" in changed["metrics/train.json"]
+    clone.dvc("plots", "diff", "HEAD", "small-alpha")
+    page = (clone.folder / "dvc_plots/index.html").read_text()
+    assert "Confusion matrix" in page and "sample.png" in page
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("checkout")
+
+
+def test_a_queued_sweep_succeeds_and_repeats_nothing_slow(small: tuple[Clone, str]) -> None:
+    clone, _ = small
+    clone.dvc("exp", "run", "--queue", "-S", "alpha=1e-4,5e-6")
+    clone.dvc("queue", "start")
+    deadline = time.monotonic() + 300
+    while {"Queued", "Running"} & {row["status"] for row in queue(clone)}:
+        assert time.monotonic() < deadline, queue(clone)
+        time.sleep(2)
+    assert [row["status"] for row in queue(clone)] == ["Success"] * 2
+    for row in queue(clone):
+        assert stages_run(clone.dvc("queue", "logs", row["task"])) == ["train", "evaluate"]
+    (baseline,) = json.loads(clone.dvc("exp", "show", "--json"))[1:]
+    alphas = set()
+    for experiment in baseline["experiments"]:
+        values = experiment["revs"][0]["data"]
+        alphas.add(values["params"]["params.yaml"]["data"]["alpha"])
+        assert 0 <= values["metrics"]["metrics/test.json"]["data"]["uar"] <= 1
+    assert alphas >= {1e-4, 5e-6}
+
+
+def queue(clone: Clone) -> list[dict[str, str]]:
+    """The tasks of `dvc queue status`: id and status."""
+    lines = clone.dvc("queue", "status").splitlines()
+    states = ("Queued", "Running", "Success", "Failed")
+    rows = []
+    for line in lines:
+        words = line.split()
+        found = [word for word in words if word in states]
+        if found:
+            rows.append({"task": words[0], "status": found[0]})
+    return rows
+
+
+def test_a_bad_param_stops_with_one_line_and_leaves_nothing_half_written(
+    small: tuple[Clone, str],
+) -> None:
+    clone, _ = small
+    before = (clone.folder / "metrics/test.json").read_bytes()
+    clone.change_params({"momentum": 1.5})
+    output = clone.run(sys.executable, "-m", "stages.train", code=2)
+    assert output == (
+        "error: params.yaml: momentum: 1.5 is not a number >= 0 and <= 0.9999\n"
+    )
+    assert (clone.folder / "metrics/test.json").read_bytes() == before
+    clone.run("git", "checkout", "-q", "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone with the params as they are committed, on which `dvc repro` has run."""
+    clone = Clone(tmp_path_factory.mktemp("whole"), {})
+    clone.dvc("repro")
+    clone.commit("reproduced")
+    return clone
+
+
+def test_the_sample_is_learnt(whole: Clone) -> None:
+    metrics = whole.metrics()
+    assert metrics["n_test"] == 168
+    assert 0.80 <= metrics["uar"] < 1.0
+
+
+def test_shuffled_labels_are_not_learnt(whole: Clone) -> None:
+    output = whole.dvc("exp", "run", "-S", "shuffle_labels=true")
+    assert stages_run(output) == ["split", "train", "evaluate"]
+    metrics = whole.metrics()
+    assert metrics["labels_shuffled"] is True
+    assert 0.05 <= metrics["uar"] <= 0.25

@@ -1,0 +1,60 @@
+"""The pipeline on real clips and real weights, where they are at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages import contact_sheet, evaluate, features, frames, manifest, mels, split, train
+from stages.arrays import decode_ids, open_arrays
+from stages.files import read_json, read_table
+from stages.frames import STATUS
+from tests.media_files import corpora
+
+PROJECT = Path(__file__).parent.parent
+WEIGHTS = ("face_detection_yunet_2023mar.onnx", "squeezenet1_1-b8a52dc0.pth")
+
+
+@pytest.fixture
+def torch_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.hub's cache with the weights; skips the test where they are not."""
+    beside = PROJECT.parent / "shared/torch-home"
+    folder = Path(os.environ.get("TORCH_HOME", beside)).resolve()
+    missing = [name for name in WEIGHTS if not (folder / "hub/checkpoints" / name).exists()]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)} in {folder}; set TORCH_HOME")
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+
+
+@pytest.mark.slow
+def test_ravdess_runs_from_clips_to_metrics(
+    torch_home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = corpora().resolve()
+    names = ["ravdess", "ravdess_grey"]
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    yaml = YAML()
+    params = yaml.load(PROJECT / "params.yaml")
+    params.update(corpora=names, visual=names, acoustic="ravdess", epochs=20)
+    params["frames"]["detector"] = "yunet"
+    params["features"].update(backbone="squeezenet1_1", weights="imagenet")
+    yaml.dump(params, Path("params.yaml"))
+    for name in names:
+        Path("data/raw", name).symlink_to(clips / name)
+        for stage in (manifest, frames, mels, contact_sheet, features):
+            stage.main(name)
+    for stage in (split, train, evaluate):
+        stage.main()
+
+    with open_arrays(Path("data/frames/ravdess.h5"), "frames") as file:
+        assert (len(file["ids"]), (file["status"][...] == STATUS.index("face")).all()) == (10, True)
+    with open_arrays(Path("data/mels/ravdess.h5"), "mels") as file:
+        ids = decode_ids(file["ids"][...])
+    assert len(ids) == 104 and not [name for name in ids if name.split("-")[1] == "02"]
+    excluded = read_table(Path("data/skipped/ravdess.manifest.csv"))
+    assert [row["code"] for row in excluded] == ["emotion_excluded"] * 16
+    metrics = read_json(Path("metrics/test.json"))
+    assert (metrics["n_test"], metrics["n_skipped"], metrics["n_classes_present"]) == (104, 0, 7)
+    assert metrics["uar"] > 0.3  # chance is 0.143
