@@ -20,21 +20,20 @@ def track(items: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, unit=unit, dynamic_ncols=True)
         return
-    start = last = first = time.monotonic()
-    done = 0
+    start = last = time.monotonic()
+    done = done_before = 0
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
-        if done == 1:
-            first = now  # the rate leaves out the start of the workers, which the first waits for
-        elif now - last >= SECONDS_BETWEEN_LINES and done < total:
-            rate = (done - 1) / max(now - first, 1e-9)
+        if now - last >= SECONDS_BETWEEN_LINES and done < total:
+            # Of late, not from the start, which workers spend on getting ready.
+            rate = (done - done_before) / (now - last)
             left = (total - done) / rate
             print(
                 f"{label}: {done}/{total} {unit}, {rate:.1f} a second, {left:.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )
-            last = now
+            last, done_before = now, done
     print(f"{label}: {done} {unit} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
