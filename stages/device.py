@@ -6,7 +6,7 @@ import torch
 
 
 def pick_device() -> str:
-    """Return "cuda" or "cpu"; from then on an operation without a deterministic algorithm is an error."""
+    """Return "cuda" or "cpu"; from then on an operation that is not deterministic is an error."""
     # cuBLAS is deterministic only with this, set before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

@@ -22,8 +22,8 @@ from stages.failures import UserError
 from stages.fdan.inference import SpeechClassifier
 from stages.fdan.network import FDAN
 from stages.files import file_sha256, read_json, read_table, write_json, write_table
-from stages.protocols import TEST
-from stages.samples import Features, Rows, having
+from stages.protocols import TEST, Rows
+from stages.samples import Features, having
 from stages.statistics import confusion_matrix, uar, war, weighted_f1
 
 MODEL = Path("models/fdan.safetensors")

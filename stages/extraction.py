@@ -4,7 +4,6 @@ Clips are worked on by a process a core, and come back in the order of the manif
 stage's output does not depend on how many cores there are.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,10 +41,8 @@ def extract(
     """
     chosen = [row for row in utterances if row[column]]
     root = Path("data/raw").resolve() / corpus
-    tasks = (
-        joblib.delayed(_attempt)(process, root / row[column], settings) for row in chosen
-    )
-    parallel = joblib.Parallel(n_jobs=os.cpu_count(), return_as="generator", pre_dispatch="4*n_jobs")
+    tasks = (joblib.delayed(_attempt)(process, root / row[column], settings) for row in chosen)
+    parallel = joblib.Parallel(joblib.cpu_count(), return_as="generator", pre_dispatch="4*n_jobs")
     skips: list[dict[str, str]] = []
     table = table_path(corpus, stage)
     # The results first, so that zip exhausts them and joblib sees its work taken.

@@ -231,7 +231,7 @@ def _check_together(values: dict[str, Any], source: str) -> None:
         for corpus in wanted:
             if corpus not in values["corpora"]:
                 listed = ", ".join(values["corpora"])
-                raise UserError(f"{source}: {key}: {corpus} is not among corpora ({listed}); add it")
+                raise UserError(f"{source}: {key}: {corpus} is not in corpora ({listed}); add it")
     bounds = [
         ("mels.win_length", "<=", "mels.n_fft", values["mels.n_fft"]),
         ("mels.fmin", "<", "mels.fmax", values["mels.fmax"]),

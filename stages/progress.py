@@ -36,4 +36,5 @@ def track(items: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
                 flush=True,
             )
             last, done_before = now, done
-    print(f"{label}: {done} {unit} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - start
+    print(f"{label}: {done} {unit} in {seconds:.1f} s", file=sys.stderr, flush=True)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stages.emotions import EMOTIONS
 from stages.failures import UserError
 
+Rows = list[dict[str, str]]
 TRAIN, TEST, OUT = "train", "test", "out"
 
 
@@ -48,6 +50,44 @@ def visual_roles(
     if protocol == "paper":
         return [TRAIN] * len(face_speakers)
     return [OUT if speaker in test_speakers else TRAIN for speaker in face_speakers]
+
+
+def require_classes(rows: Rows, folds: int, allow_missing: bool = False) -> None:
+    """Refuse a fold in which an emotion is absent from what trains or from what is tested.
+
+    With `allow_missing` only a fold in which all of them are is refused.
+    """
+    for fold in range(folds):
+        for modality, role in [("visual", TRAIN), ("acoustic", TRAIN), ("acoustic", TEST)]:
+            present = {
+                row["emotion"]
+                for row in rows
+                if row["modality"] == modality and row[f"fold_{fold}"] == role
+            }
+            missing = [emotion for emotion in EMOTIONS if emotion not in present]
+            if not present or (missing and not allow_missing):
+                raise UserError(
+                    f"params.yaml: folds: fold {fold} has no {modality} {role} sample of "
+                    f"{', '.join(missing)}; choose fewer folds or other corpora, or, where "
+                    "other emotions remain, set allow_missing_classes: true"
+                )
+
+
+def take(identity: str) -> str:
+    """The recording behind an id, the same for variants of a corpus (ravdess, ravdess_grey)."""
+    corpus, name = identity.split("/", 1)
+    return f"{corpus.split('_')[0]}/{name}"
+
+
+def tested_with_trained_face(rows: Rows, folds: int) -> int:
+    """How many test voices have the face of their own recording among the training faces."""
+    count = 0
+    for column in (f"fold_{fold}" for fold in range(folds)):
+        trained = {
+            take(row["id"]) for row in rows if row["modality"] == "visual" and row[column] == TRAIN
+        }
+        count += sum(row[column] == TEST and take(row["id"]) in trained for row in rows)
+    return count
 
 
 def _deal(groups: Sequence[str], folds: int, rng: np.random.Generator) -> np.ndarray:

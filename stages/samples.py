@@ -8,8 +8,7 @@ from stages.arrays import decode_ids, open_arrays
 from stages.emotions import EMOTIONS
 from stages.failures import UserError
 from stages.files import file_sha256
-
-Rows = list[dict[str, str]]
+from stages.protocols import Rows
 
 
 class Features:

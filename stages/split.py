@@ -18,14 +18,21 @@ import numpy as np
 
 from stages.arrays import decode_ids, open_arrays, read_settings
 from stages.command import run
-from stages.emotions import EMOTIONS
 from stages.failures import UserError
 from stages.files import file_sha256, read_table, write_json, write_table
 from stages.params import load
-from stages.protocols import OUT, TEST, TRAIN, test_folds, visual_roles
+from stages.protocols import (
+    OUT,
+    TEST,
+    TRAIN,
+    Rows,
+    require_classes,
+    take,
+    test_folds,
+    tested_with_trained_face,
+    visual_roles,
+)
 from stages.skips import EXCLUDED_BY_RULE, table_path
-
-Rows = list[dict[str, str]]
 
 
 def usable(corpus: str, modality: str) -> Rows:
@@ -73,44 +80,6 @@ def assign_roles(faces: Rows, voices: Rows, protocol: str, folds: int, seed: int
         {**row, **{f"fold_{fold}": column[i] for fold, column in enumerate(columns)}}
         for i, row in enumerate(faces + voices)
     ]
-
-
-def require_classes(rows: Rows, folds: int, allow_missing: bool = False) -> None:
-    """Refuse a fold in which an emotion is absent from what trains or from what is tested.
-
-    With `allow_missing` only a fold in which all of them are is refused.
-    """
-    for fold in range(folds):
-        for modality, role in [("visual", TRAIN), ("acoustic", TRAIN), ("acoustic", TEST)]:
-            present = {
-                row["emotion"]
-                for row in rows
-                if row["modality"] == modality and row[f"fold_{fold}"] == role
-            }
-            missing = [emotion for emotion in EMOTIONS if emotion not in present]
-            if not present or (missing and not allow_missing):
-                raise UserError(
-                    f"params.yaml: folds: fold {fold} has no {modality} {role} sample of "
-                    f"{', '.join(missing)}; choose fewer folds or other corpora, or, where "
-                    "other emotions remain, set allow_missing_classes: true"
-                )
-
-
-def take(identity: str) -> str:
-    """The recording behind an id, the same for variants of a corpus (ravdess, ravdess_grey)."""
-    corpus, name = identity.split("/", 1)
-    return f"{corpus.split('_')[0]}/{name}"
-
-
-def tested_with_trained_face(rows: Rows, folds: int) -> int:
-    """How many test voices have the face of their own recording among the training faces."""
-    count = 0
-    for column in (f"fold_{fold}" for fold in range(folds)):
-        trained = {
-            take(row["id"]) for row in rows if row["modality"] == "visual" and row[column] == TRAIN
-        }
-        count += sum(row[column] == TEST and take(row["id"]) in trained for row in rows)
-    return count
 
 
 def left_out(visual: list[str], acoustic: str) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,6 @@ Out: models/fdan.safetensors   the tensors of every fold's SpeechClassifier, "fo
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ from stages.fdan.training import Epoch, Samples, Settings, standardise, train_re
 from stages.files import file_sha256, read_json, read_table, replacing, write_json, write_table
 from stages.params import load, section
 from stages.progress import track
-from stages.protocols import TRAIN
-from stages.samples import Features, Rows, having
+from stages.protocols import TEST, TRAIN, Rows, take
+from stages.samples import Features, having
 
 SPLIT = Path("data/split.csv")
 
@@ -59,8 +58,13 @@ def train_fold(
     except FloatingPointError as error:
         raise UserError(f"train: fold {fold}: {error}; lower learning_rate or momentum") from error
 
+    # Protocol paper trains on the faces of test utterances; no test voice may attend to them.
+    tested = {take(row["id"]) for row in having(rows, "acoustic", fold, TEST)}
+    allowed = torch.tensor([i for i, name in enumerate(face_ids) if take(name) not in tested])
+    if len(allowed) == 0:
+        raise UserError(f"params.yaml: folds: fold {fold} tests the utterance of every face")
     generator = torch.Generator().manual_seed(seed)
-    faces = draw_bank(visual.y.cpu(), settings.batch_size, generator)
+    faces = allowed[draw_bank(visual.y.cpu()[allowed], settings.batch_size, generator)]
     voices = draw_bank(acoustic.y.cpu(), settings.batch_size, generator)
     states = bank_states(network, visual.x[faces], acoustic.x[voices])
     mean, std = moments[1]
@@ -72,7 +76,7 @@ def train_all(
     features: Features, rows: Rows, folds: int, settings: Settings, seed: int
 ) -> list[tuple[dict[str, torch.Tensor], list[str], list[Epoch]]]:
     """Train every fold: side by side in one-thread processes on CPUs, in turn on a GPU."""
-    jobs = 1 if torch.cuda.is_available() else min(folds, os.cpu_count() or 1)
+    jobs = 1 if torch.cuda.is_available() else min(folds, joblib.cpu_count())
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
     tasks = (
         joblib.delayed(train_fold)(features, rows, fold, settings, seed) for fold in range(folds)

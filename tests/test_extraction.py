@@ -34,7 +34,7 @@ def rows_of(*names: str) -> list[dict[str, str]]:
 @pytest.fixture(autouse=True)
 def one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(extraction.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 1)
 
 
 def results(rows: list[dict[str, str]], fraction: float = 0.5, **settings: Any) -> list:
@@ -47,7 +47,7 @@ def test_each_utterance_comes_with_the_result_of_its_clip():
 
 
 def test_two_processes_keep_the_order(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(extraction.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 2)
     rows = rows_of(*(f"clip{i}" for i in range(12)), "bad0", "clip12")
     expected = [(row, f"made of sample/{row['audio']}") for row in rows if row["audio"] != "bad0"]
     assert results(rows, wait=True) == expected

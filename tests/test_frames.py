@@ -105,7 +105,7 @@ def test_a_clip_without_any_face_is_skipped(
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A corpus of three clips, of which one is broken and one has no video in the manifest."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(extraction.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 1)
     root = tmp_path / "data/raw/sample"
     root.mkdir(parents=True)
     write_video(root / "whole.mp4")

@@ -149,7 +149,7 @@ def test_a_clip_without_speech_is_refused(samples: np.ndarray, code: str, tmp_pa
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with three voices of different lengths, worked on by one process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(extraction.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 1)
     tree = YAML(typ="safe").load(PARAMS.read_text(encoding="utf-8"))
     YAML(typ="safe").dump(tree | {"max_skip_fraction": 0.5}, tmp_path / "params.yaml")
     rows = []

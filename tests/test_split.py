@@ -9,8 +9,9 @@ import pytest
 from stages.emotions import EMOTIONS
 from stages.failures import UserError
 from stages.files import file_sha256, read_json, read_table
-from stages.split import assign_roles, main, require_classes, shuffled_labels, take
-from stages.split import tested_with_trained_face as count_with_trained_face
+from stages.protocols import require_classes, take
+from stages.protocols import tested_with_trained_face as count_with_trained_face
+from stages.split import assign_roles, main, shuffled_labels
 from tests.feature_files import SETTINGS, Rows, utterances, write_corpus, write_params
 
 

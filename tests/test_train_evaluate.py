@@ -25,7 +25,7 @@ OUTPUTS = ["models/fdan.safetensors", "models/fdan.json", "metrics/train.json",
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, in which one process trains on one core of the CPU."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(train.joblib, "cpu_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return tmp_path
 
@@ -90,7 +90,7 @@ def test_the_global_random_state_does_not_matter():
 def test_two_processes_give_the_same_bytes_as_one(monkeypatch: pytest.MonkeyPatch):
     run_all(epochs=2)
     first = contents()
-    monkeypatch.setattr(train.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(train.joblib, "cpu_count", lambda: 2)
     train.main()
     evaluate.main()
     assert contents() == first
@@ -304,3 +304,15 @@ def test_faces_that_were_not_found_are_left_out_of_the_training_samples():
     x, y, ids = features.faces(utterances("sample")[:2])
     assert x[:, 0].tolist() == [0, 2, 3, 4, 5]
     assert ids == [names[0]] * 2 + [names[1]] * 3 and y.tolist() == [0] * 5
+
+
+def test_no_test_voice_attends_to_the_face_of_a_test_utterance():
+    run_all(epochs=1)
+    rows = read_table(Path("data/split.csv"))
+    bank = read_json(Path("models/fdan.json"))["bank"]
+    for column, ids in bank.items():
+        faces = {row["id"]: row[column] for row in rows if row["modality"] == "visual"}
+        voices = {row["id"]: row[column] for row in rows if row["modality"] == "acoustic"}
+        assert ids and {faces[name] for name in ids} == {"train"}
+        assert "test" not in {voices[name] for name in ids}
+        assert "test" in {voices[name] for name in faces}  # the face of a test voice was there

@@ -52,7 +52,7 @@ def standardise(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def batches(samples: Samples, size: int, generator: torch.Generator):
-    """Endless random batches without replacement; what does not fill one waits for the next draw."""
+    """Random batches without end; each pass draws without replacement and drops the rest."""
     size = min(size, len(samples.y))
     while True:
         order = torch.randperm(len(samples.y), generator=generator)
