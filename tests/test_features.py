@@ -173,7 +173,7 @@ def test_the_file_holds_the_features_of_every_face_and_every_voice(project: Path
 
 
 def test_the_file_says_what_it_was_made_with(project: Path):
-    write_inputs(project, clips=0, seed=4)
+    write_inputs(project, clips=0, seed=4, db_min=LOW, db_max=HIGH)
     main("sample")
     with open_arrays(Path("data/features/sample.h5"), "features") as file:
         assert read_settings(file) == {
