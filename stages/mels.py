@@ -79,6 +79,9 @@ def main(corpus: str) -> None:
     max_skip_fraction = load("max_skip_fraction")["max_skip_fraction"]
     settings = section("mels")
     utterances = read_table(MANIFESTS / f"{corpus}.csv")
+    # librosa compiles parts of itself when first used and keeps them beside its files; workers that
+    # did so at the same time were seen to damage what is kept.
+    librosa.feature.melspectrogram(y=np.zeros(2048, np.float32))
     clips = extract(utterances, "audio", clip_mel, settings, corpus, "mels", max_skip_fraction)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
     steps = seconds * settings["sample_rate"] / settings["hop_length"] + len(utterances)
