@@ -1,78 +1,47 @@
-"""Evaluate: the held-out voices of every fold, each tested once by the model that did not see it.
+"""Evaluate: the held-out voices of every fold, tested by the models that did not see them.
 
 In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json, and the
      data/features/<corpus>.h5 that it names
-Out: metrics/test.json         WAR, UAR, w-F1 pooled over the folds, and what they rest on
-     metrics/predictions.csv   one row a test utterance: true and predicted emotion, probabilities
+Out: metrics/test.json         WAR, UAR, w-F1 with their intervals, and what they rest on
+     metrics/classes.json      recall, precision and support of each emotion
+     metrics/predictions.csv   one row a test utterance and seed: emotions, probabilities
+     metrics/confusion.csv     counts and row shares of the confusion matrix (Fig. 4)
 Paper: Section 3.2, "the weighted average recall (WAR), unweighted average recall (UAR), and
 weighted F1-score (w-F1) as the experimental evaluation metrics".
+
+The folds are pooled: every test utterance has one prediction a seed. A figure is the mean over the
+seeds of the figure of one seed; intervals are over utterances or speakers, `sd_over_seeds` is over
+seeds.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from stages.command import run
 from stages.emotions import CODES, EMOTIONS
-from stages.failures import UserError
 from stages.fdan.inference import SpeechClassifier
-from stages.fdan.network import FDAN
-from stages.files import file_sha256, read_json, read_table, write_json, write_table
+from stages.files import read_json, read_table, write_json, write_table
+from stages.leaks import refuse_bank, refuse_leaks
+from stages.model_file import SPLIT, read_description, read_replicas, replica_name
 from stages.protocols import TEST, Rows
 from stages.samples import Features, having
-from stages.statistics import confusion_matrix, uar, war, weighted_f1
-
-MODEL = Path("models/fdan.safetensors")
-SPLIT = Path("data/split.csv")
-
-
-def load_classifiers(description: dict[str, Any]) -> list[SpeechClassifier]:
-    """The classifier of every fold.
-
-    Raises:
-        UserError: the model was trained on another split (and so perhaps on these test voices),
-            is not the file described, or does not fit.
-    """
-    remedy = "run dvc repro train"
-    if description["emotions"] != list(EMOTIONS):
-        raise UserError(f"{MODEL}: knows the emotions {description['emotions']}; {remedy}")
-    if file_sha256(SPLIT) != description["split_sha256"]:
-        raise UserError(f"{MODEL}: was trained on another {SPLIT}; {remedy}")
-    if not MODEL.exists() or file_sha256(MODEL) != description["sha256"]:
-        raise UserError(f"{MODEL}: is not the file that models/fdan.json describes; {remedy}")
-    classifiers = []
-    try:
-        tensors = load_file(MODEL)
-        for fold in range(description["folds"]):
-            prefix = f"fold_{fold}."
-            state = {
-                name.removeprefix(prefix): value
-                for name, value in tensors.items()
-                if name.startswith(prefix)
-            }
-            network = FDAN(
-                description["visual_dim"],
-                description["acoustic_dim"],
-                len(EMOTIONS),
-                **description["network"],
-            )
-            shapes = (torch.empty_like(state[name]) for name in ("mean", "std", "bank"))
-            mean, std, bank = shapes
-            classifier = SpeechClassifier(network, mean, std, list(bank))
-            classifier.load_state_dict(state)
-            classifiers.append(classifier.eval())
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{MODEL}: cannot be read: {reason}; {remedy}") from error
-    return classifiers
+from stages.statistics import (
+    MEASURES,
+    MIN_SPEAKERS,
+    REPEATS,
+    confusions,
+    interval,
+    resample_weights,
+    wilson,
+)
 
 
 def test_fold(
-    classifier: SpeechClassifier, features: Features, rows: Rows, fold: int
+    classifier: SpeechClassifier, features: Features, rows: Rows, fold: int, seed: int
 ) -> list[dict[str, Any]]:
     """Predict the test voices of a fold: one row of the predictions table each."""
     tested = having(rows, "acoustic", fold, TEST)
@@ -83,11 +52,98 @@ def test_fold(
             "id": row["id"],
             "speaker": row["speaker"],
             "fold": fold,
+            "seed": seed,
             "actual": CODES[EMOTIONS.index(row["emotion"])],
             "predicted": CODES[int(p.argmax())],
             **{code: f"{value:.6f}" for code, value in zip(CODES, p.tolist())},
         }
         for row, p in zip(tested, probabilities)
+    ]
+
+
+def judged(predictions: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """True classes [n], predicted classes [n, S] and speakers [n] of the utterances, by id.
+
+    Args:
+        predictions: rows sorted by id and seed, as many seeds for every id.
+    """
+    seeds = len({row["seed"] for row in predictions})
+    predicted = np.array([CODES.index(row["predicted"]) for row in predictions])
+    true = np.array([CODES.index(row["actual"]) for row in predictions[::seeds]])
+    return true, predicted.reshape(-1, seeds), [row["speaker"] for row in predictions[::seeds]]
+
+
+def scores(true: np.ndarray, predicted: np.ndarray, speakers: list[str]) -> dict[str, Any]:
+    """WAR, UAR and w-F1 with sd over seeds and 95 % intervals.
+
+    Wilson's interval for WAR, the bootstrap by utterance for UAR and w-F1, and for all three by
+    speaker, which is wider where speakers differ.
+
+    Args:
+        true: classes [n].
+        predicted: classes [n, S], a column a seed.
+    """
+    n, classes = len(true), len(CODES)
+    once = np.ones((1, n), int)
+    of_seed = {
+        name: measure(confusions(true, predicted, once, classes)[0])
+        for name, measure in MEASURES.items()
+    }
+    correct = float((predicted == true[:, None]).sum(0).mean())
+    found: dict[str, Any] = {name: float(values.mean()) for name, values in of_seed.items()}
+    found |= {"n_correct": correct, "n_test": n, "n_seeds": predicted.shape[1]}
+    if predicted.shape[1] > 1:
+        found["sd_over_seeds"] = {
+            name: float(values.std(ddof=1)) for name, values in of_seed.items()
+        }
+    found["n_speakers"] = len(set(speakers))
+    found["ci95"] = {"war_wilson": bounds(wilson(correct, n))}
+    groupings = [("utterance", None)]
+    if found["n_speakers"] >= MIN_SPEAKERS:
+        groupings.append(("speaker", speakers))
+    for unit, groups in groupings:
+        weights = resample_weights(n, REPEATS, np.random.default_rng(0), groups)
+        resampled = confusions(true, predicted, weights, classes)
+        for name, measure in MEASURES.items():
+            if (unit, name) != ("utterance", "war"):
+                over = interval(measure(resampled).mean(1))
+                found["ci95"][f"{name}_by_{unit}"] = bounds(over)
+    return found
+
+
+def bounds(of: tuple[float, float]) -> dict[str, float]:
+    """An interval as metrics files hold it."""
+    return {"low": float(of[0]), "high": float(of[1])}
+
+
+def per_class(confusion: np.ndarray) -> dict[str, dict[str, float]]:
+    """Recall, precision and support of each emotion from mean counts [C, C].
+
+    An emotion without test utterances has no recall, one that is never predicted no precision.
+    """
+    support, predicted, hits = confusion.sum(1), confusion.sum(0), np.diag(confusion)
+    table: dict[str, dict[str, float]] = {}
+    for i, code in enumerate(CODES):
+        table[code] = {"support": float(support[i]), "predicted": float(predicted[i])}
+        if support[i] > 0:
+            table[code]["recall"] = float(hits[i] / support[i])
+        if predicted[i] > 0:
+            table[code]["precision"] = float(hits[i] / predicted[i])
+    return table
+
+
+def confusion_rows(confusion: np.ndarray) -> list[dict[str, str]]:
+    """Rows actual, predicted, count, share of the row; no share where a row is empty."""
+    support = confusion.sum(1)
+    return [
+        {
+            "actual": actual,
+            "predicted": predicted,
+            "count": f"{confusion[i, j]:.6g}",
+            "share": f"{confusion[i, j] / support[i]:.6f}" if support[i] else "",
+        }
+        for i, actual in enumerate(CODES)
+        for j, predicted in enumerate(CODES)
     ]
 
 
@@ -98,46 +154,55 @@ def total(counts: dict[str, Any] | int) -> int:
 
 def main() -> None:
     torch.set_num_threads(1)
-    task = read_json(Path("data/split.json"))
-    rows = read_table(SPLIT)
-    features = Features(task["features_sha256"])
-    classifiers = load_classifiers(read_json(Path("models/fdan.json")))
-    predictions = [
-        row
-        for fold, classifier in enumerate(classifiers)
-        for row in test_fold(classifier, features, rows, fold)
-    ]
-    predictions.sort(key=lambda row: row["id"])
-    columns = ["id", "speaker", "fold", "actual", "predicted", *CODES]
+    split, rows = read_json(Path("data/split.json")), read_table(SPLIT)
+    refuse_leaks(rows, split["protocol"], split["folds"])
+    features = Features(split["features_sha256"])
+    description = read_description()
+    predictions = []
+    for fold, seed, classifier in read_replicas(description):
+        refuse_bank(rows, split["protocol"], fold, description["bank"][replica_name(fold, seed)])
+        predictions += test_fold(classifier, features, rows, fold, seed)
+    predictions.sort(key=lambda row: (row["id"], row["seed"]))
+    columns = ["id", "speaker", "fold", "seed", "actual", "predicted", *CODES]
     write_table(Path("metrics/predictions.csv"), columns, predictions)
 
-    confusion = confusion_matrix(
-        [CODES.index(row["actual"]) for row in predictions],
-        [CODES.index(row["predicted"]) for row in predictions],
-        len(CODES),
+    true, predicted, speakers = judged(predictions)
+    by_seed = confusions(true, predicted, np.ones((1, len(true)), int), len(CODES))[0]
+    confusion = by_seed.mean(0)
+    write_table(
+        Path("metrics/confusion.csv"),
+        ["actual", "predicted", "count", "share"],
+        confusion_rows(confusion),
     )
-    metrics = {
-        "war": war(confusion),
-        "uar": uar(confusion),
-        "w_f1": weighted_f1(confusion),
-        "n_correct": int(np.trace(confusion)),
-        "n_test": len(predictions),
-        "n_skipped": total(task["skipped"]),
-        "n_excluded_by_rule": total(task["excluded"]),
+    write_json(Path("metrics/classes.json"), per_class(confusion))
+    found = scores(true, predicted, speakers)
+    metrics = found | {
+        "by_seed": {
+            f"seed_{seed}": {name: float(measure(own)) for name, measure in MEASURES.items()}
+            | {"n_correct": int(np.trace(own))}
+            for seed, own in zip(description["seeds"], by_seed)
+        },
         "n_classes_present": int((confusion.sum(1) > 0).sum()),
-        "n_test_with_trained_face": task["n_test_with_trained_face"],
-        "skipped": task["skipped"],
-        "protocol": task["protocol"],
-        "labels_shuffled": task["shuffle_labels"],
-        "backbone": task["backbone"],
-        "weights": task["weights"],
-        "weights_source": task["weights_source"],
+        "n_folds": split["folds"],
+        "n_skipped": total(split["skipped"]),
+        "n_excluded_by_rule": total(split["excluded"]),
+        "n_duplicates": sum(map(len, split["duplicates"].values())),
+        "n_test_with_trained_face": split["n_test_with_trained_face"],
+        "skipped": split["skipped"],
+        "protocol": split["protocol"],
+        "inference": description["inference"],
+        "labels_shuffled": split["shuffle_labels"],
+        "backbone": split["backbone"],
+        "weights": split["weights"],
+        "weights_source": split["weights_source"],
     }
     write_json(Path("metrics/test.json"), metrics)
+    low, high = found["ci95"]["uar_by_utterance"].values()
     print(
-        f"evaluate: UAR {metrics['uar']:.3f}, WAR {metrics['war']:.3f} "
-        f"({metrics['n_correct']} of {metrics['n_test']}), w-F1 {metrics['w_f1']:.3f}; "
-        f"{task['backbone']} with {task['weights']} weights, protocol {task['protocol']}"
+        f"evaluate: UAR {metrics['uar']:.3f} [{low:.3f}, {high:.3f}], WAR {metrics['war']:.3f} "
+        f"({metrics['n_correct']:g} of {metrics['n_test']}), w-F1 {metrics['w_f1']:.3f}; mean of "
+        f"{metrics['n_seeds']} seeds, {split['backbone']} with {split['weights']} weights, "
+        f"protocol {split['protocol']}"
     )
 
 

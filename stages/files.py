@@ -68,13 +68,14 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path}: cannot be read: {error}; make it again by dvc repro") from error
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write sorted, indented JSON with floats rounded to 6 digits, atomically.
+def write_json(path: Path, values: Mapping[str, Any], rounded: bool = True) -> None:
+    """Write sorted, indented JSON, atomically; floats `rounded` to 6 digits as metrics are.
 
     Raises:
         ValueError: a number is not finite (DVC cannot compare NaN with anything).
     """
-    text = json.dumps(_rounded(values), indent=2, sort_keys=True, allow_nan=False)
+    values = _rounded(values) if rounded else values
+    text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False)
     write_text(path, text + "\n")
 
 

@@ -92,6 +92,18 @@ def word(pattern: str, allowed: str) -> Rule:
     return Rule(allowed, parse)
 
 
+def either(first: Rule, second: Rule) -> Rule:
+    """What obeys one of two rules."""
+
+    def parse(value: Any) -> Any:
+        try:
+            return first.parse(value)
+        except ValueError:
+            return second.parse(value)
+
+    return Rule(f"{first.allowed}, or {second.allowed}", parse)
+
+
 def list_of(rule: Rule) -> Rule:
     """A list of one or more different values, each of which obeys `rule`."""
 
@@ -141,10 +153,17 @@ RULES: dict[str, Rule] = {
     "features.allow_random_weights": flag(),
     "features.db_min": real(-300, 300),
     "features.db_max": real(-300, 300),
-    "protocol": choice("paper", "speaker"),
-    "folds": whole(2, 100),
+    "protocol": choice("paper", "speaker", "sentence", "speaker_sentence", "official"),
+    "folds": whole(1, 100),
+    "validation": real(0, 0.5),
+    "duplicates": choice("refuse", "drop"),
     "shuffle_labels": flag(),
     "allow_missing_classes": flag(),
+    "seeds": whole(1, 1000),
+    "selection": choice("validation", "last"),
+    "inference": choice("bank", "prototypes", "none"),
+    "cross_attention": flag(),
+    "acoustic_only": flag(),
     "alpha": real(0),
     "learning_rate": real(0, above=True),
     "momentum": real(0, 0.9999),
@@ -156,6 +175,8 @@ RULES: dict[str, Rule] = {
     "network.layers": whole(1, 32),
     "lmmd.kernels": whole(1, 16),
     "lmmd.ratio": real(1, 10, above=True),
+    "lmmd.bandwidth": either(choice("mean", "median"), real(0, above=True)),
+    "lmmd.classes": choice("all", "common"),
 }
 
 
@@ -232,6 +253,12 @@ def _check_together(values: dict[str, Any], source: str) -> None:
             if corpus not in values["corpora"]:
                 listed = ", ".join(values["corpora"])
                 raise UserError(f"{source}: {key}: {corpus} is not in corpora ({listed}); add it")
+    unvalidated = values["validation"] == 0 and values["protocol"] != "official"
+    if values["selection"] == "validation" and unvalidated:
+        raise UserError(
+            f"{source}: selection: validation chooses the epoch on voices that validation: 0 does "
+            "not leave; set selection: last, or validation above 0"
+        )
     bounds = [
         ("mels.win_length", "<=", "mels.n_fft", values["mels.n_fft"]),
         ("mels.fmin", "<", "mels.fmax", values["mels.fmax"]),

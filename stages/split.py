@@ -1,7 +1,8 @@
 """Split: the role of every face and every voice in every fold.
 
 In:  data/manifest/, data/features/, data/skipped/ of the corpora in `visual` and `acoustic`
-Out: data/split.csv    modality, id, speaker, emotion, fold_0, fold_1, ...: train, test or out
+Out: data/split.csv    modality, id, speaker, sentence, emotion, fold_0, fold_1, ...: train,
+                       validation, test or out
      data/split.json   what was split: corpora, protocol, backbone, counts, what was left out, and
                        the SHA-256 of the feature files
 Paper: Section 3.2.
@@ -10,6 +11,7 @@ train and evaluate depend on these two small files and not on the folder data/fe
 corpus which is on disk but not chosen changes nothing for them; the SHA-256 stands for the rest.
 """
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,17 +22,16 @@ from stages.arrays import decode_ids, open_arrays, read_settings
 from stages.command import run
 from stages.failures import UserError
 from stages.files import file_sha256, read_table, write_json, write_table
+from stages.leaks import refuse_leaks, twins
 from stages.params import load
 from stages.protocols import (
     OUT,
-    TEST,
-    TRAIN,
+    VALIDATION,
     Rows,
+    assign_roles,
     require_classes,
     take,
-    test_folds,
     tested_with_trained_face,
-    visual_roles,
 )
 from stages.skips import EXCLUDED_BY_RULE, table_path
 
@@ -66,20 +67,38 @@ def shuffled_labels(rows: Rows, seed: int) -> Rows:
     return [{**row, "emotion": shuffled[take(row["id"])]} for row in rows]
 
 
-def assign_roles(faces: Rows, voices: Rows, protocol: str, folds: int, seed: int) -> Rows:
-    """Faces and voices with a column fold_k each, which holds their role in fold k."""
-    emotions = [row["emotion"] for row in voices]
-    fold_of = test_folds(protocol, emotions, [row["speaker"] for row in voices], folds, seed)
-    columns: list[list[str]] = []
-    for fold in range(folds):
-        heard = [TEST if own == fold else TRAIN for own in fold_of]
-        test_speakers = {row["speaker"] for row, role in zip(voices, heard) if role == TEST}
-        seen = visual_roles(protocol, [row["speaker"] for row in faces], test_speakers)
-        columns.append(seen + heard)
-    return [
-        {**row, **{f"fold_{fold}": column[i] for fold, column in enumerate(columns)}}
-        for i, row in enumerate(faces + voices)
-    ]
+def fingerprints(rows: Rows, modality: str) -> dict[str, bytes]:
+    """SHA-256 of the features of each utterance, those of the official test part first."""
+    rows = sorted(rows, key=lambda row: {"test": 0, "dev": 1}.get(row["split"], 2))
+    of_corpus: dict[str, dict[str, bytes]] = {}
+    for corpus in {row["id"].split("/")[0] for row in rows}:
+        with open_arrays(feature_path(corpus), "features") as features:
+            ids = decode_ids(features[f"{modality}_ids"][...])
+            values = features[modality][...]
+        of_corpus[corpus] = {
+            name: hashlib.sha256(value.tobytes()).digest() for name, value in zip(ids, values)
+        }
+    return {row["id"]: of_corpus[row["id"].split("/")[0]][row["id"]] for row in rows}
+
+
+def without_duplicates(rows: Rows, modality: str, drop: bool) -> tuple[Rows, dict[str, str]]:
+    """The rows without further copies of a recording, and the copies: id left out, id kept.
+
+    One recording under two ids could be tested and trained on.
+
+    Raises:
+        UserError: there are copies, and `drop` is false.
+    """
+    pairs = twins(fingerprints(rows, modality))
+    if pairs and not drop:
+        kept, copy = pairs[0]
+        raise UserError(
+            f"{feature_path(copy.split('/')[0])}: {copy} is the same recording as {kept} (and "
+            f"{len(pairs) - 1} more such {modality} pairs); mend the corpus, or set "
+            "duplicates: drop in params.yaml to keep one of each"
+        )
+    copies = {copy: kept for kept, copy in pairs}
+    return [row for row in rows if row["id"] not in copies], copies
 
 
 def left_out(visual: list[str], acoustic: str) -> dict[str, dict[str, Any]]:
@@ -116,16 +135,30 @@ def one_backbone(corpora: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     params = load(
-        "visual", "acoustic", "protocol", "folds", "seed", "shuffle_labels", "allow_missing_classes"
+        "visual",
+        "acoustic",
+        "protocol",
+        "folds",
+        "validation",
+        "seed",
+        "duplicates",
+        "shuffle_labels",
+        "allow_missing_classes",
     )
-    folds = params["folds"]
-    faces = [row for corpus in params["visual"] for row in usable(corpus, "visual")]
-    voices = usable(params["acoustic"], "acoustic")
+    drop, protocol = params["duplicates"] == "drop", params["protocol"]
+    seen = [row for corpus in params["visual"] for row in usable(corpus, "visual")]
+    heard = usable(params["acoustic"], "acoustic")
+    faces, face_copies = without_duplicates(seen, "visual", drop)
+    voices, voice_copies = without_duplicates(heard, "acoustic", drop)
     if params["shuffle_labels"]:
         relabelled = shuffled_labels(faces + voices, params["seed"])
         faces, voices = relabelled[: len(faces)], relabelled[len(faces) :]
-    rows = assign_roles(faces, voices, params["protocol"], folds, params["seed"])
+    rows = assign_roles(
+        faces, voices, protocol, params["folds"], params["validation"], params["seed"]
+    )
+    folds = sum(name.startswith("fold_") for name in rows[0])
     require_classes(rows, folds, params["allow_missing_classes"])
+    refuse_leaks(rows, protocol, folds)
 
     corpora = list(dict.fromkeys([*params["visual"], params["acoustic"]]))
     backbone = one_backbone(corpora)
@@ -135,7 +168,7 @@ def main() -> None:
         {
             "visual": params["visual"],
             "acoustic": params["acoustic"],
-            "protocol": params["protocol"],
+            "protocol": protocol,
             "folds": folds,
             "shuffle_labels": params["shuffle_labels"],
             "backbone": backbone["backbone"],
@@ -144,22 +177,30 @@ def main() -> None:
             "n_visual": len(faces),
             "n_acoustic": len(voices),
             "n_test_with_trained_face": seen_in_training,
+            "duplicates": {"visual": face_copies, "acoustic": voice_copies},
             **left_out(params["visual"], params["acoustic"]),
             "features_sha256": {corpus: file_sha256(feature_path(corpus)) for corpus in corpora},
         },
     )
-    columns = ["modality", "id", "speaker", "emotion", *(f"fold_{fold}" for fold in range(folds))]
+    columns = ["modality", "id", "speaker", "sentence", "emotion"]
+    columns += [f"fold_{fold}" for fold in range(folds)]
     narrow = ({name: row[name] for name in columns} for row in rows)
     write_table(Path("data/split.csv"), columns, narrow)
-    outs = sum(row[f"fold_{fold}"] == OUT for row in rows for fold in range(folds))
+    roles = Counter(row[f"fold_{fold}"] for row in rows for fold in range(folds))
     print(
         f"split: {len(faces)} clips with faces and {len(voices)} voices in {folds} folds, "
-        f"protocol {params['protocol']}; {outs} roles out"
+        f"protocol {protocol}; {roles[VALIDATION] / folds:g} voices a fold validate, "
+        f"{roles[OUT]} roles out"
     )
+    if voice_copies or face_copies:
+        print(
+            f"split: {len(voice_copies)} voices and {len(face_copies)} faces left out as copies "
+            "of others (data/split.json, duplicates)"
+        )
     if seen_in_training:
         print(
             f"split: the faces of {seen_in_training} of {len(voices)} test utterances are trained "
-            f"on, as protocol {params['protocol']} has it"
+            f"on, as protocol {protocol} has it"
         )
 
 

@@ -1,127 +1,101 @@
-"""Train: one FDAN a fold.
+"""Train: one FDAN for every fold and seed.
 
 In:  data/split.csv, data/split.json, and the data/features/<corpus>.h5 that it names
-Out: models/fdan.safetensors   the tensors of every fold's SpeechClassifier, "fold_<k>.<name>"
-     models/fdan.json          what is needed to read them, and the utterances of every bank
-     metrics/train.json        the losses and accuracies of the last epoch, mean over folds
-     metrics/curves.csv        the same for every epoch
+Out: models/fdan.safetensors, models/fdan.json   every replica (stages/model_file.py)
+     metrics/train.json       losses and recalls in the epochs kept, mean over the replicas
+     metrics/curves/*.csv     loss, recall and LMMD of every epoch, mean and sd over the replicas
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
 """
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import joblib
 import numpy as np
-import torch
-from safetensors.torch import save_file
 
 from stages.command import run
-from stages.device import pick_device
 from stages.emotions import EMOTIONS
-from stages.failures import UserError
-from stages.fdan.inference import SpeechClassifier, bank_states, draw_bank
-from stages.fdan.training import Epoch, Samples, Settings, standardise, train_replica
-from stages.files import file_sha256, read_json, read_table, replacing, write_json, write_table
+from stages.fdan.training import Epoch, Settings
+from stages.files import read_json, read_table, write_json, write_table
+from stages.leaks import refuse_leaks
+from stages.model_file import SPLIT, replica_name, write_model
 from stages.params import load, section
-from stages.progress import track
-from stages.protocols import TEST, TRAIN, Rows, take
-from stages.samples import Features, having
+from stages.replicas import Task, Trained, train_all
+from stages.samples import Features
 
-SPLIT = Path("data/split.csv")
-
-
-def train_fold(
-    features: Features, rows: Rows, fold: int, settings: Settings, seed: int
-) -> tuple[dict[str, torch.Tensor], list[str], list[Epoch]]:
-    """Train the replica of one fold on its training samples alone, one thread on a CPU.
-
-    Returns:
-        The state of its SpeechClassifier, the utterances of its bank, and the history.
-
-    Raises:
-        UserError: the loss is no longer finite.
-    """
-    torch.set_num_threads(1)  # the last bits of a sum depend on the number of threads
-    device = pick_device()
-    x_v, y_v, face_ids = features.faces(having(rows, "visual", fold, TRAIN))
-    x_a, y_a, _ = features.voices(having(rows, "acoustic", fold, TRAIN))
-    samples, moments = [], []
-    for x, y in [(x_v, y_v), (x_a, y_a)]:
-        values = torch.from_numpy(x)
-        mean, std = standardise(values)
-        moments.append((mean, std))
-        samples.append(Samples(((values - mean) / std).to(device), torch.from_numpy(y).to(device)))
-    visual, acoustic = samples
-    try:
-        network, history = train_replica(visual, acoustic, settings, seed)
-    except FloatingPointError as error:
-        raise UserError(f"train: fold {fold}: {error}; lower learning_rate or momentum") from error
-
-    # Protocol paper trains on the faces of test utterances; no test voice may attend to them.
-    tested = {take(row["id"]) for row in having(rows, "acoustic", fold, TEST)}
-    allowed = torch.tensor([i for i, name in enumerate(face_ids) if take(name) not in tested])
-    if len(allowed) == 0:
-        raise UserError(f"params.yaml: folds: fold {fold} tests the utterance of every face")
-    generator = torch.Generator().manual_seed(seed)
-    faces = allowed[draw_bank(visual.y.cpu()[allowed], settings.batch_size, generator)]
-    voices = draw_bank(acoustic.y.cpu(), settings.batch_size, generator)
-    states = bank_states(network, visual.x[faces], acoustic.x[voices])
-    mean, std = moments[1]
-    classifier = SpeechClassifier(network.cpu(), mean, std, [state.cpu() for state in states])
-    return classifier.state_dict(), [face_ids[i] for i in faces], history
+CURVES = Path("metrics/curves")
+# What each table of curves shows: names for people, and entries of an Epoch.
+LOSSES = {"training voices": "acoustic_loss", "training faces": "visual_loss",
+          "validation voices": "validation_loss"}
+RECALLS = {"training voices": "acoustic_uar", "training faces": "visual_uar",
+           "validation voices": "validation_uar"}
 
 
-def train_all(
-    features: Features, rows: Rows, folds: int, settings: Settings, seed: int
-) -> list[tuple[dict[str, torch.Tensor], list[str], list[Epoch]]]:
-    """Train every fold: side by side in one-thread processes on CPUs, in turn on a GPU."""
-    jobs = 1 if torch.cuda.is_available() else min(folds, joblib.cpu_count())
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    tasks = (
-        joblib.delayed(train_fold)(features, rows, fold, settings, seed) for fold in range(folds)
-    )
-    return list(track(parallel(tasks), folds, "train", "folds"))
+def mean_of(epochs: Iterable[Epoch]) -> dict[str, float]:
+    """Mean of every entry over the replicas."""
+    epochs = list(epochs)
+    return {name: float(np.mean([epoch[name] for epoch in epochs])) for name in epochs[0]}
+
+
+def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, str]]:
+    """Rows epoch, series, mean, sd over the replicas, of the series that there are."""
+    rows = []
+    for label, name in series.items():
+        if name not in replicas[0].history[0]:
+            continue
+        values = np.array([[epoch[name] for epoch in replica.history] for replica in replicas])
+        for number, (mean, sd) in enumerate(zip(values.mean(0), values.std(0)), 1):
+            rows.append(
+                {"epoch": number, "series": label, "mean": f"{mean:.6f}", "sd": f"{sd:.6f}"}
+            )
+    return rows
 
 
 def main() -> None:
-    seed = load("seed")["seed"]
-    params = load("alpha", "batch_size", "epochs", "learning_rate", "momentum", "weight_decay")
-    network, kernel = section("network"), section("lmmd")
-    settings = Settings(classes=len(EMOTIONS), **params, **network, **kernel)
-    task = read_json(Path("data/split.json"))
-    rows = read_table(SPLIT)
-    features = Features(task["features_sha256"])
-    replicas = train_all(features, rows, task["folds"], settings, seed)
+    numbers = load(
+        "alpha", "batch_size", "epochs", "learning_rate", "momentum", "weight_decay"
+    )
+    flags = load("acoustic_only", "cross_attention")
+    chosen = load("inference", "seed", "seeds", "selection")
+    settings = Settings(
+        classes=len(EMOTIONS),
+        **numbers,
+        network=section("network") | flags,
+        lmmd=section("lmmd"),
+        select={"validation": "uar", "last": "last"}[chosen["selection"]],
+    )
+    split, rows = read_json(Path("data/split.json")), read_table(SPLIT)
+    refuse_leaks(rows, split["protocol"], split["folds"])
+    features = Features(split["features_sha256"])
+    task = Task(features, rows, split["protocol"], settings, chosen["inference"])
+    seeds = [chosen["seed"] + number for number in range(chosen["seeds"])]
+    replicas = train_all(task, split["folds"], seeds, "train")
 
-    model = Path("models/fdan.safetensors")
-    tensors = {
-        f"fold_{fold}.{name}": value.contiguous()
-        for fold, (state, _, _) in enumerate(replicas)
-        for name, value in state.items()
-    }
-    with replacing(model) as temporary:
-        save_file(tensors, temporary)
-    description: dict[str, Any] = {
-        "emotions": list(EMOTIONS),
-        "folds": task["folds"],
-        "network": network,
-        "visual_dim": len(next(iter(features.visual.values()))[0]),
-        "acoustic_dim": len(next(iter(features.acoustic.values()))),
-        "bank": {f"fold_{fold}": ids for fold, (_, ids, _) in enumerate(replicas)},
-        "sha256": file_sha256(model),
-        "split_sha256": file_sha256(SPLIT),
-    }
-    write_json(Path("models/fdan.json"), description)
+    names = [replica_name(replica.fold, replica.seed) for replica in replicas]
+    write_model(
+        {name: replica.state for name, replica in zip(names, replicas)},
+        {
+            "folds": split["folds"],
+            "seeds": seeds,
+            "inference": chosen["inference"],
+            "settings": asdict(settings),
+            "visual_dim": len(next(iter(features.visual.values()))[0]),
+            "acoustic_dim": len(next(iter(features.acoustic.values()))),
+            "epochs": {name: replica.epoch for name, replica in zip(names, replicas)},
+            "bank": {name: replica.bank for name, replica in zip(names, replicas)},
+        },
+    )
 
-    curves = np.mean([history for _, _, history in replicas], axis=0)
-    table = [
-        {"epoch": epoch + 1} | {name: f"{value:.6f}" for name, value in zip(Epoch._fields, means)}
-        for epoch, means in enumerate(curves.tolist())
-    ]
-    write_table(Path("metrics/curves.csv"), ["epoch", *Epoch._fields], table)
-    last = dict(zip(Epoch._fields, curves[-1].tolist()))
-    write_json(Path("metrics/train.json"), {**last, "lmmd_in_loss": params["alpha"] * last["lmmd"]})
+    kept = mean_of(replica.history[replica.epoch - 1] for replica in replicas)
+    kept["epoch"] = float(np.mean([replica.epoch for replica in replicas]))
+    layers = {f"layer {name.removeprefix('lmmd_')}": name for name in kept if name[:5] == "lmmd_"}
+    kept["lmmd_in_loss"] = settings.alpha * sum(kept[name] for name in layers.values())
+    write_json(Path("metrics/train.json"), kept | {"n_replicas": len(replicas)})
+    for name, series in {"loss": LOSSES, "recall": RECALLS, "lmmd": layers}.items():
+        columns = ["epoch", "series", "mean", "sd"]
+        write_table(CURVES / f"{name}.csv", columns, curves(replicas, series))
+    longest = max(replica.seconds for replica in replicas)
+    print(f"train: {len(replicas)} replicas, at most {longest:.1f} s each")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ learned from very few utterances.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from ruamel.yaml import YAML
 
+from stages import evaluate, replicas, split
 from stages.arrays import encode_ids, write_arrays
 from stages.emotions import CODES, EMOTIONS
 from stages.files import write_table
@@ -26,10 +29,29 @@ FRAMES, DIM = 3, 12
 Rows = list[dict[str, str]]
 
 
+def work_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `folder` the working directory, in which one process trains on one core of the CPU.
+
+    Intervals there rest on few bootstrap samples.
+    """
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(evaluate, "REPEATS", 200)
+    monkeypatch.setattr(replicas.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def prepare(rows: Rows | None = None, noise: float = 0.2, **changes: Any) -> None:
+    """Params, a corpus `sample` and its split in the working directory."""
+    write_params(Path(), **changes)
+    write_corpus(Path(), "sample", rows or utterances("sample"), noise=noise)
+    split.main()
+
+
 def write_params(root: Path, **changes: Any) -> None:
     """params.yaml of the project, small enough to train in no time, with `changes` to it."""
     small = {
         "epochs": 8,
+        "seeds": 1,
         "learning_rate": 0.02,
         "momentum": 0.9,
         "batch_size": 14,
@@ -51,11 +73,18 @@ def utterances(
             "id": f"{corpus}/S{speaker}_{CODES[EMOTIONS.index(emotion)]}_s{sentence}",
             "speaker": f"{layout}/S{speaker}",
             "emotion": emotion,
+            "sentence": f"s{sentence}",
         }
         for speaker in range(speakers)
         for emotion in sorted(emotions)
         for sentence in range(sentences)
     ]
+
+
+def officially_split(rows: Rows) -> Rows:
+    """The rows as of a corpus whose publisher tests s0, validates on s1 and trains on the rest."""
+    parts = {"s0": "test", "s1": "dev"}
+    return [row | {"split": parts.get(row["sentence"], "train")} for row in rows]
 
 
 def write_corpus(
@@ -69,12 +98,14 @@ def write_corpus(
     seed: int = 0,
     settings: dict[str, Any] = SETTINGS,
     failed: dict[str, Rows] | None = None,
+    copies: Mapping[str, str] | None = None,
 ) -> None:
     """The manifest, features and skip tables of a corpus.
 
     Args:
         faces, voices: those of `rows` that have features; all of them if None.
         failed: rows that a stage left out as unreadable, by stage.
+        copies: ids that have, in both modalities, the features of the id given.
     """
     faces, voices = (rows if part is None else part for part in (faces, voices))
     write_table(root / f"data/manifest/{corpus}.csv", COLUMNS, rows)
@@ -87,7 +118,12 @@ def write_corpus(
     def features(modality: int, of: Rows, shape: tuple[int, ...]) -> np.ndarray:
         centre = centres[modality][[EMOTIONS.index(row["emotion"]) for row in of]]
         centre = centre.reshape(len(of), *(1 for _ in shape[1:]), DIM)
-        return (centre + noise * rng.normal(size=(len(of), *shape[1:], DIM))).astype(np.float32)
+        values = (centre + noise * rng.normal(size=(len(of), *shape[1:], DIM))).astype(np.float32)
+        position = {row["id"]: i for i, row in enumerate(of)}
+        for copy, original in (copies or {}).items():
+            if {copy, original} <= position.keys():
+                values[position[copy]] = values[position[original]]
+        return values
 
     with write_arrays(root / f"data/features/{corpus}.h5", "features", settings, 0) as arrays:
         arrays.append("visual_ids", encode_ids([row["id"] for row in faces]))

@@ -2,12 +2,15 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+DVC_YAML = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = DVC_YAML["stages"]
+PLOTS = [item for plot in DVC_YAML.get("plots", []) for item in plot.items()]
 
 
 def script_of(stage: str) -> Path:
@@ -71,12 +74,38 @@ def test_params_are_exactly_those_that_the_stage_reads(stage: str) -> None:
     assert set(STAGES[stage].get("params", [])) == params_read(script_of(stage))
 
 
-def test_only_stage_scripts_read_params() -> None:
+def test_only_the_script_of_a_stage_reads_params() -> None:
     scripts = {script_of(stage) for stage in STAGES}
-    others = set((ROOT / "stages").rglob("*.py")) - scripts - {ROOT / "stages/params.py"}
-    assert [path for path in others if params_read(path)] == []
+    imported = set().union(*map(all_imports, scripts))
+    others = imported - scripts - {ROOT / "stages/params.py"}
+    assert others and [path for path in others if params_read(path)] == []
 
 
 def test_every_stage_has_its_deps_sorted_and_once() -> None:
     for stage, body in STAGES.items():
         assert body["deps"] == sorted(set(body["deps"])), stage
+
+
+def outputs(stage: str) -> set[str]:
+    """The files that a stage says it writes."""
+    kinds = ("outs", "metrics", "plots")
+    listed = [entry for kind in kinds for entry in STAGES[stage].get(kind, [])]
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in listed}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_names_in_its_head_every_file_that_it_writes(stage: str) -> None:
+    head = ast.get_docstring(ast.parse(script_of(stage).read_text(encoding="utf-8")))
+    for path in outputs(stage):
+        named = path.replace("${item.corpus}", "<corpus>")
+        folder = f"{named.rsplit('/', 1)[0]}/*"
+        assert named in head or folder in head, named
+
+
+@pytest.mark.parametrize("title, plot", PLOTS)
+def test_a_plot_shows_an_output_of_a_stage_by_a_template_that_there_is(
+    title: str, plot: dict[str, Any]
+) -> None:
+    written = set().union(*map(outputs, STAGES))
+    assert set(plot["y"]) <= written
+    assert (ROOT / f".dvc/plots/{plot['template']}.json").exists()

@@ -127,10 +127,28 @@ def test_json_is_sorted_and_rounded_to_six_digits(tmp_path: Path):
     ) + "\n"
 
 
+def test_json_that_is_not_rounded_keeps_every_digit_and_is_sorted_too(tmp_path: Path):
+    values = {"b": 1 / 3, "a": {"y": [2 / 3, 1e-9], "x": 7}}
+    write_json(tmp_path / "m.json", values, rounded=False)
+    assert read_json(tmp_path / "m.json") == values
+    expected = json.dumps({"a": {"x": 7, "y": [2 / 3, 1e-9]}, "b": 1 / 3}, indent=2)
+    assert (tmp_path / "m.json").read_text() == expected + "\n"
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_number_that_is_not_rounded_is_read_as_it_was(
+    tmp_path_factory: Any, number: float
+):
+    path = tmp_path_factory.getbasetemp() / "number.json"
+    write_json(path, {"number": number}, rounded=False)
+    assert read_json(path) == {"number": number}
+
+
+@pytest.mark.parametrize("rounded", [True, False])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"deep": [float("-inf")]}])
-def test_a_number_that_is_not_finite_is_never_written(value: Any, tmp_path: Path):
+def test_a_number_that_is_not_finite_is_never_written(value: Any, rounded: bool, tmp_path: Path):
     with pytest.raises(ValueError):
-        write_json(tmp_path / "m.json", {"value": value})
+        write_json(tmp_path / "m.json", {"value": value}, rounded)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,6 +21,8 @@ TREE = YAML(typ="safe").load(TEXT)
 # A float as `dvc exp run -S` writes it; PyYAML would read a string.
 AS_DVC_WRITES = {"alpha": "1e-05", "weight_decay": "1e-04", "learning_rate": "5e-3"}
 
+PROTOCOLS = ["paper", "speaker", "sentence", "speaker_sentence", "official"]
+
 
 def changed(**values: Any) -> dict[str, Any]:
     """The project's params with some replaced; a double underscore stands for the dot."""
@@ -90,6 +92,31 @@ def test_what_dvc_makes_of_1e_5_in_a_file_is_read_as_that_float(tmp_path: Path):
     assert load("alpha", path=path) == {"alpha": 1e-5}
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_has_its_name(protocol: str):
+    assert check(changed(protocol=protocol))["protocol"] == protocol
+
+
+@pytest.mark.parametrize(
+    "key, written, expected",
+    [
+        ("inference", "none", "none"),
+        ("cross_attention", "false", False),
+        ("acoustic_only", "true", True),
+        ("bandwidth", "0.5", 0.5),
+        ("bandwidth", "1e-05", 1e-5),
+        ("bandwidth", "median", "median"),
+    ],
+)
+def test_a_word_flag_or_number_in_the_file_is_read_as_what_it_looks_like(
+    key: str, written: str, expected: Any, tmp_path: Path
+):
+    path, name = tmp_path / "params.yaml", f"lmmd.{key}" if key == "bandwidth" else key
+    path.write_text(with_line(key, written), encoding="utf-8")
+    value = load(name, path=path)[name]
+    assert value == expected and type(value) is type(expected)
+
+
 @pytest.mark.parametrize(
     "name, given_value, expected",
     [
@@ -104,6 +131,22 @@ def test_what_dvc_makes_of_1e_5_in_a_file_is_read_as_that_float(tmp_path: Path):
         ("visual", ["sample"], ["sample"]),
         ("features__backbone", "vit_b_16", "vit_b_16"),
         ("seed", 2**32 - 1, 2**32 - 1),
+        ("seeds", 1, 1),
+        ("seeds", "10", 10),
+        ("folds", 1, 1),
+        ("validation", 0.5, 0.5),
+        ("validation", "1e-1", 0.1),
+        ("duplicates", "drop", "drop"),
+        ("selection", "last", "last"),
+        ("inference", "prototypes", "prototypes"),
+        ("inference", "none", "none"),
+        ("cross_attention", False, False),
+        ("acoustic_only", True, True),
+        ("lmmd__bandwidth", "mean", "mean"),
+        ("lmmd__bandwidth", "median", "median"),
+        ("lmmd__bandwidth", 2, 2.0),
+        ("lmmd__bandwidth", "1e-3", 1e-3),
+        ("lmmd__classes", "common", "common"),
     ],
 )
 def test_a_good_value_is_read_as_its_type(name: str, given_value: Any, expected: Any):
@@ -153,6 +196,40 @@ def test_a_good_value_is_read_as_its_type(name: str, given_value: Any, expected:
         ("lmmd__ratio", 1),
         ("sample__speakers", 17),
         ("frames__align", "no"),
+        ("protocol", "test"),
+        ("protocol", None),
+        ("folds", 0),
+        ("folds", 101),
+        ("validation", -0.1),
+        ("validation", 0.51),
+        ("validation", True),
+        ("duplicates", "keep"),
+        ("duplicates", False),
+        ("seeds", 0),
+        ("seeds", 1001),
+        ("seeds", 2.5),
+        ("seeds", [1, 2]),
+        ("selection", "test"),
+        ("selection", "uar"),
+        ("inference", None),
+        ("inference", ["bank"]),
+        ("inference", "batch"),
+        ("cross_attention", "false"),
+        ("cross_attention", 0),
+        ("acoustic_only", "true"),
+        ("acoustic_only", None),
+        ("lmmd__bandwidth", 0),
+        ("lmmd__bandwidth", -1),
+        ("lmmd__bandwidth", math.inf),
+        ("lmmd__bandwidth", math.nan),
+        ("lmmd__bandwidth", "Mean"),
+        ("lmmd__bandwidth", "mode"),
+        ("lmmd__bandwidth", True),
+        ("lmmd__bandwidth", None),
+        ("lmmd__bandwidth", ["mean"]),
+        ("lmmd__bandwidth", 10**400),
+        ("lmmd__classes", "C"),
+        ("lmmd__classes", True),
     ],
 )
 def test_a_bad_value_is_told_with_its_key_and_its_range_in_one_line(name: str, value: Any):
@@ -237,6 +314,26 @@ def test_a_file_that_holds_no_mapping_is_refused(tree: Any):
 )
 def test_values_that_contradict_each_other_are_refused(changes: dict[str, Any], message: str):
     assert complaint(changed(**changes)) == f"params.yaml: {message}"
+
+
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "official"])
+def test_an_epoch_cannot_be_chosen_on_no_voices(protocol: str):
+    message = complaint(changed(protocol=protocol, validation=0, selection="validation"))
+    assert message.startswith("params.yaml: selection: validation chooses the epoch on voices that "
+                              "validation: 0 does not leave; ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "protocol, validation, selection",
+    [("official", 0, "validation"), ("paper", 0, "last"), ("official", 0, "last"),
+     ("paper", 0.01, "validation")],
+)
+def test_an_epoch_can_be_chosen_on_voices_that_are_there_or_need_not_be(
+    protocol: str, validation: float, selection: str
+):
+    found = check(changed(protocol=protocol, validation=validation, selection=selection))
+    assert (found["validation"], found["selection"]) == (validation, selection)
 
 
 def test_values_that_just_agree_are_read():

@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages import contact_sheet, evaluate, features, frames, manifest, mels, split, train
+from stages import (
+    best_test_epoch,
+    contact_sheet,
+    evaluate,
+    features,
+    frames,
+    manifest,
+    mels,
+    split,
+    train,
+    tsne,
+)
 from stages.arrays import decode_ids, open_arrays
 from stages.files import read_json, read_table
 from stages.frames import STATUS
@@ -37,7 +48,7 @@ def test_ravdess_runs_from_clips_to_metrics(
     Path("data/raw").mkdir(parents=True)
     yaml = YAML()
     params = yaml.load(PROJECT / "params.yaml")
-    params.update(corpora=names, visual=names, acoustic="ravdess", epochs=20)
+    params.update(corpora=names, visual=names, acoustic="ravdess", epochs=20, seeds=2)
     params["frames"]["detector"] = "yunet"
     params["features"].update(backbone="squeezenet1_1", weights="imagenet")
     yaml.dump(params, Path("params.yaml"))
@@ -45,7 +56,7 @@ def test_ravdess_runs_from_clips_to_metrics(
         Path("data/raw", name).symlink_to(clips / name)
         for stage in (manifest, frames, mels, contact_sheet, features):
             stage.main(name)
-    for stage in (split, train, evaluate):
+    for stage in (split, train, evaluate, best_test_epoch, tsne):
         stage.main()
 
     with open_arrays(Path("data/frames/ravdess.h5"), "frames") as file:
@@ -58,3 +69,11 @@ def test_ravdess_runs_from_clips_to_metrics(
     metrics = read_json(Path("metrics/test.json"))
     assert (metrics["n_test"], metrics["n_skipped"], metrics["n_classes_present"]) == (104, 0, 7)
     assert metrics["uar"] > 0.3  # chance is 0.143
+    assert metrics["n_duplicates"] == 0 and len(metrics["by_seed"]) == 2
+    # Ten clips have a face, in colour and in grey; each is the face of a voice that is heard.
+    assert metrics["n_test_with_trained_face"] == 10
+    rows = read_table(Path("data/split.csv"))
+    for name, bank in read_json(Path("models/fdan.json"))["bank"].items():
+        column = name.split(".")[0]
+        tested = {row["id"] for row in rows if row[column] == "test"}
+        assert bank and tested.isdisjoint(face.replace("_grey", "") for face in bank)

@@ -9,24 +9,21 @@ import pytest
 from stages.emotions import EMOTIONS
 from stages.failures import UserError
 from stages.files import file_sha256, read_json, read_table
-from stages.protocols import require_classes, take
-from stages.protocols import tested_with_trained_face as count_with_trained_face
-from stages.split import assign_roles, main, shuffled_labels
-from tests.feature_files import SETTINGS, Rows, utterances, write_corpus, write_params
+from stages.protocols import take
+from stages.split import main, shuffled_labels
+from tests.feature_files import (
+    PARAMS,
+    SETTINGS,
+    Rows,
+    officially_split,
+    utterances,
+    write_corpus,
+    write_params,
+)
 
 
 def in_modality(modality: str, rows: Rows) -> Rows:
     return [{"modality": modality, **row} for row in rows]
-
-
-def split_of(corpus: str = "sample", protocol: str = "paper", folds: int = 2, **shape: Any) -> Rows:
-    rows = utterances(corpus, **shape)
-    faces, voices = in_modality("visual", rows), in_modality("acoustic", rows)
-    return assign_roles(faces, voices, protocol, folds, 0)
-
-
-def roles(rows: Rows, modality: str, fold: int) -> dict[str, str]:
-    return {row["id"]: row[f"fold_{fold}"] for row in rows if row["modality"] == modality}
 
 
 @pytest.fixture
@@ -48,46 +45,6 @@ def complaint() -> str:
         main()
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
-
-
-@pytest.mark.parametrize("protocol", ["paper", "speaker"])
-def test_every_voice_is_tested_in_one_fold_and_trains_in_the_others(protocol: str):
-    rows = split_of(protocol=protocol, folds=4)
-    for row in rows:
-        if row["modality"] == "acoustic":
-            found = Counter(row[f"fold_{fold}"] for fold in range(4))
-            assert found == {"test": 1, "train": 3}
-
-
-def test_no_face_is_ever_tested():
-    rows = split_of(folds=2)
-    assert {role for fold in (0, 1) for role in roles(rows, "visual", fold).values()} == {"train"}
-
-
-def test_protocol_speaker_trains_on_no_face_and_no_voice_of_a_speaker_that_it_tests():
-    rows = split_of(protocol="speaker", folds=4)
-    for fold in range(4):
-        tested = {row["speaker"] for row in rows if row[f"fold_{fold}"] == "test"}
-        trained = {row["speaker"] for row in rows if row[f"fold_{fold}"] == "train"}
-        assert len(tested) == 1 and len(trained) == 3 and tested.isdisjoint(trained)
-
-
-def test_an_emotion_in_every_role_of_every_fold_is_accepted():
-    require_classes(split_of(), 2)
-
-
-@pytest.mark.parametrize(
-    "modality, role", [("visual", "train"), ("acoustic", "train"), ("acoustic", "test")]
-)
-def test_a_fold_without_an_emotion_is_named(modality: str, role: str):
-    rows = [
-        row for row in split_of()
-        if (row["modality"], row["emotion"]) != (modality, "fear")
-        or (modality == "acoustic" and row["fold_0"] != role)
-    ]
-    expected = f"fold 0 has no {modality} {role} sample of fear; .*allow_missing_classes: true$"
-    with pytest.raises(UserError, match=expected):
-        require_classes(rows, 2)
 
 
 def test_shuffled_labels_keep_the_face_and_the_voice_of_an_utterance_together():
@@ -132,44 +89,61 @@ def test_shuffled_labels_follow_the_seed():
     assert shuffled_labels(rows, 0) == shuffled_labels(rows, 0) != shuffled_labels(rows, 1)
 
 
-@pytest.mark.parametrize("identity", ["ravdess/01-05", "ravdess_grey/01-05"])
-def test_variants_of_a_corpus_hold_the_same_recordings(identity: str):
-    assert take(identity) == "ravdess/01-05"
-
-
-def test_in_protocol_paper_every_tested_voice_has_its_face_trained():
-    assert count_with_trained_face(split_of(), 2) == len(utterances("sample"))
-
-
-def test_in_protocol_speaker_no_tested_voice_has_its_face_trained():
-    assert count_with_trained_face(split_of(protocol="speaker", folds=4), 4) == 0
-
-
-def test_a_face_of_a_variant_counts_as_that_of_the_recording():
-    faces = in_modality("visual", utterances("ravdess_grey")[:5])
-    voices = in_modality("acoustic", utterances("ravdess"))
-    assert count_with_trained_face(assign_roles(faces, voices, "paper", 2, 0), 2) == 5
-
-
-def test_a_face_of_another_corpus_does_not_count():
-    faces = in_modality("visual", utterances("savee"))
-    voices = in_modality("acoustic", utterances("ravdess"))
-    assert count_with_trained_face(assign_roles(faces, voices, "paper", 2, 0), 2) == 0
-
-
 def test_the_table_has_a_row_for_every_face_and_every_voice(project: Path):
     rows, _ = run_split()
     expected = [(modality, row["id"]) for modality in ("visual", "acoustic")
                 for row in utterances("sample")]
     assert [(row["modality"], row["id"]) for row in rows] == expected
-    assert list(rows[0]) == ["modality", "id", "speaker", "emotion", "fold_0", "fold_1"]
+    columns = ["modality", "id", "speaker", "sentence", "emotion", "fold_0", "fold_1"]
+    assert list(rows[0]) == columns
 
 
-def test_the_table_holds_the_roles_of_the_protocol(project: Path):
+def test_the_table_tells_speaker_sentence_and_emotion_of_the_manifest(project: Path):
     rows, _ = run_split()
-    voices = [row for row in rows if row["modality"] == "acoustic"]
-    assert {(row["fold_0"], row["fold_1"]) for row in voices} == {("test", "train"),
-                                                                  ("train", "test")}
+    manifest = {row["id"]: row for row in utterances("sample")}
+    for row in rows:
+        for key in ("speaker", "sentence", "emotion"):
+            assert row[key] == manifest[row["id"]][key]
+
+
+@pytest.mark.parametrize("protocol", ["paper", "speaker", "sentence"])
+def test_the_table_holds_the_roles_of_the_protocol(protocol: str, project: Path):
+    write_params(project, protocol=protocol)
+    rows, task = run_split()
+    assert (task["protocol"], task["folds"]) == (protocol, 2)
+    for fold in (0, 1):
+        counts = Counter(row[f"fold_{fold}"] for row in rows if row["modality"] == "acoustic")
+        assert counts == {"test": 28, "train": 21, "validation": 7}
+
+
+def test_speaker_sentence_has_as_many_folds_as_pairs_of_parts(project: Path):
+    write_params(project, protocol="speaker_sentence")
+    rows, task = run_split()
+    assert task["folds"] == 4 and list(rows[0])[-4:] == [f"fold_{fold}" for fold in range(4)]
+
+
+def test_official_divides_as_the_manifest_does(project: Path):
+    manifest = officially_split(utterances("sample", sentences=4))
+    write_corpus(project, "sample", manifest)
+    write_params(project, protocol="official", folds=1)
+    rows, task = run_split()
+    voices = {row["id"]: row["fold_0"] for row in rows if row["modality"] == "acoustic"}
+    part = {"test": "test", "dev": "validation", "train": "train"}
+    assert voices == {row["id"]: part[row["split"]] for row in manifest}
+    assert (task["folds"], task["n_test_with_trained_face"]) == (1, 0)
+
+
+def test_without_validation_no_voice_validates(project: Path):
+    write_params(project, validation=0, selection="last")
+    rows, _ = run_split()
+    assert {row["fold_0"] for row in rows if row["modality"] == "acoustic"} == {"test", "train"}
+
+
+def test_the_share_of_the_params_validates(project: Path):
+    write_corpus(project, "sample", utterances("sample", speakers=10, sentences=2))
+    write_params(project, validation=0.3)
+    rows, _ = run_split()
+    assert sum(row["fold_1"] == "validation" for row in rows) == 7 * 3  # of 7 x 10 that train
 
 
 def test_the_description_says_what_was_split(project: Path):
@@ -178,6 +152,7 @@ def test_the_description_says_what_was_split(project: Path):
         "visual": ["sample"], "acoustic": "sample", "protocol": "paper", "folds": 2,
         "shuffle_labels": False, **SETTINGS, "n_visual": 56, "n_acoustic": 56,
         "n_test_with_trained_face": 56, "skipped": {}, "excluded": {},
+        "duplicates": {"visual": {}, "acoustic": {}},
         "features_sha256": {"sample": file_sha256(project / "data/features/sample.h5")},
     }
 
@@ -197,7 +172,7 @@ def test_another_seed_gives_another_split(project: Path):
 
 
 def test_faces_may_come_from_several_corpora_and_voices_from_one(project: Path):
-    write_corpus(project, "ravdess", utterances("ravdess", speakers=3))
+    write_corpus(project, "ravdess", utterances("ravdess", speakers=3), seed=1)
     write_params(project, corpora=["sample", "ravdess"], visual=["sample", "ravdess"])
     rows, task = run_split()
     found = Counter((row["modality"], row["id"].split("/")[0]) for row in rows)
@@ -248,14 +223,18 @@ def test_a_missing_emotion_is_accepted_on_request(project: Path):
     assert len(run_split()[0]) == 2 * 48
 
 
-@pytest.mark.parametrize("changes", [{}, {"protocol": "speaker", "folds": 4}])
-def test_a_fold_without_anything_to_train_or_to_test_is_refused_even_on_request(
-    changes: dict[str, Any], project: Path
-):
+def test_a_fold_without_anything_to_test_is_refused_even_on_request(project: Path):
     rows = utterances("sample")
-    write_corpus(project, "sample", rows, faces=rows[:1], voices=rows[:1] + rows[14::14])
-    write_params(project, allow_missing_classes=True, **({"folds": 5} | changes))
-    assert "fold" in complaint()
+    write_corpus(project, "sample", rows, voices=rows[::14])  # one of each speaker
+    write_params(project, allow_missing_classes=True, folds=5)
+    assert "fold 4 has no acoustic test sample of anger" in complaint()
+
+
+def test_a_fold_without_any_face_to_train_is_refused_even_on_request(project: Path):
+    rows = utterances("sample")
+    write_corpus(project, "sample", rows, faces=rows[:1])
+    write_params(project, allow_missing_classes=True, protocol="speaker", folds=4)
+    assert "has no visual train sample of anger" in complaint()
 
 
 @pytest.mark.parametrize("absent", ["faces", "voices"])
@@ -272,9 +251,23 @@ def test_features_made_with_other_settings_are_not_mixed(project: Path):
     assert "resnet18" in complaint()
 
 
-def test_more_folds_than_speakers_are_refused_in_protocol_speaker(project: Path):
-    write_params(project, protocol="speaker", folds=5)
-    assert "protocol speaker needs folds <= 4" in complaint()
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"protocol": "speaker", "folds": 5}, "folds: 5 is more than the 4 speakers"),
+        ({"protocol": "sentence", "folds": 3}, "folds: 3 is more than the 2 sentences"),
+        ({"protocol": "speaker_sentence", "folds": 3}, "folds: 3 is more than the 2 sentences"),
+        ({"folds": 1}, "folds: protocol paper needs at least 2"),
+        ({"protocol": "official"}, "folds: protocol official has one fold, not 2"),
+        ({"protocol": "official", "folds": 1}, "protocol: sample/S0_AN_s0 has no official split"),
+    ],
+)
+def test_a_protocol_that_cannot_be_carried_out_is_refused_before_anything_is_written(
+    changes: dict[str, Any], expected: str, project: Path
+):
+    write_params(project, **changes)
+    assert f"params.yaml: {expected}" in complaint()
+    assert not list(project.glob("data/split*"))
 
 
 def test_the_leak_of_protocol_paper_is_printed(project: Path, capsys: pytest.CaptureFixture[str]):
@@ -282,7 +275,18 @@ def test_the_leak_of_protocol_paper_is_printed(project: Path, capsys: pytest.Cap
     assert "the faces of 56 of 56 test utterances are trained on" in capsys.readouterr().out
 
 
-def test_protocol_speaker_has_no_leak_to_print(project: Path, capsys: pytest.CaptureFixture[str]):
-    write_params(project, protocol="speaker")
+@pytest.mark.parametrize("protocol", ["speaker", "sentence", "speaker_sentence"])
+def test_the_other_protocols_have_no_leak_to_print(
+    protocol: str, project: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_params(project, protocol=protocol)
     main()
     assert "trained on" not in capsys.readouterr().out
+
+
+def test_the_committed_params_divide_the_sample(project: Path):
+    write_corpus(project, "sample", utterances("sample", sentences=6))
+    keys = ("protocol", "folds", "validation", "duplicates", "seeds")
+    write_params(project, **{key: PARAMS[key] for key in keys})
+    rows, task = run_split()
+    assert (task["protocol"], task["folds"], len(rows)) == ("paper", 5, 2 * 168)

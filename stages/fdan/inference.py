@@ -1,15 +1,45 @@
-"""Prediction from speech alone: the voice attends to a fixed bank of training faces.
+"""Prediction from speech alone: what a voice attends to when no face is given.
 
 In training a voice attends to faces of other samples (Eq. 3), so a clip to be predicted needs
 faces to attend to. Those of the other clips of a test batch would make a prediction depend on its
-company. A bank of training samples, drawn once and stored with the model, does not. The paper
-does not say what it does here; its published code leaves the attention out.
+company. The paper does not say what it does here. Three answers, param `inference`:
+
+- "bank": a class-balanced draw of as many training faces as a training batch has, stored with the
+  model;
+- "prototypes": the mean training face of each class;
+- "none": the attention is skipped (Delta Z = 0), as the published code does.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stages.fdan.network import FDAN
+from stages.fdan.network import FDAN, States
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation [D] of training features, by which all features are scaled."""
+
+    mean: Tensor
+    std: Tensor
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Features [n, D] with mean 0 and standard deviation 1 over the training samples."""
+        return (x - self.mean) / self.std
+
+
+def moments_of(x: Tensor) -> Moments:
+    """Moments of training features x [n, D]; constants get a standard deviation of 1."""
+    std = x.std(0, correction=0)
+    return Moments(x.mean(0), torch.where(std > 1e-12, std, 1.0))
+
+
+class Bank(NamedTuple):
+    """Standardised training faces [m, D_v] and voices [m', D_a] to attend to."""
+
+    x_v: Tensor
+    x_a: Tensor
 
 
 def draw_bank(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -30,47 +60,80 @@ def draw_bank(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return by_rank[:size].sort().values
 
 
-@torch.inference_mode()
-def bank_states(network: FDAN, x_v: Tensor, x_a: Tensor) -> list[Tensor]:
-    """What a voice sees of the bank in every layer: Z_v^0 .. Z_v^(l-1), each [m, d].
+def prototypes(x: Tensor, labels: Tensor) -> Tensor:
+    """The mean of the features x [n, D] of each class that has samples, [C', D]."""
+    return torch.stack([x[labels == label].mean(0) for label in labels.unique()])
 
-    Args:
-        x_v, x_a: features of the bank's faces [m, D_v] and voices [m, D_a].
+
+@torch.inference_mode()
+def bank_states(network: FDAN, bank: Bank) -> tuple[list[Tensor], list[Tensor]]:
+    """What a voice sees of the bank in every layer, and what a face sees of it.
+
+    Returns:
+        Z_v^0 .. Z_v^(l-1), each [m, d], and Z_a^0 .. Z_a^(l-1), each [m', d].
     """
-    z_v = network.project_visual(x_v)
-    return [z_v, *(state for state, _ in network(x_v, x_a).layers[:-1])]
+    z_v, z_a = network.project_visual(bank.x_v), network.project_acoustic(bank.x_a)
+    states = [(z_v, z_a), *network(bank.x_v, bank.x_a).layers[:-1]]
+    faces, voices = zip(*states)
+    return list(faces), list(voices)
 
 
 @torch.inference_mode()
-def predict(network: FDAN, x_a: Tensor, states: list[Tensor]) -> Tensor:
-    """Class probabilities [n, C] of voices x_a [n, D_a].
+def predict(network: FDAN, x_a: Tensor, faces: States | None) -> Tensor:
+    """Class probabilities [n, C] of standardised voices x_a [n, D_a] that attend to `faces`.
 
     One voice at a time, so that not even rounding depends on what else is predicted.
     """
-    rows = []
-    for x in x_a.split(1):
-        z_a = network.project_acoustic(x)
-        for layer, z_v in zip(network.layers, states):
-            z_a = layer.acoustic_from_visual(z_a, z_v)
-        rows.append(torch.softmax(network.classifier(z_a), dim=1))
+    rows = [torch.softmax(network.classifier(network.hear(x, faces)), 1) for x in x_a.split(1)]
     return torch.cat(rows) if rows else torch.empty(0, network.classifier.out_features)
 
 
 class SpeechClassifier(nn.Module):
     """All that turns the acoustic features of a clip into class probabilities.
 
-    Holds the trained network, the mean and standard deviation of the training voices, and the
-    bank. Its state is what a model file stores.
+    Holds the trained network, the moments of the training samples, and the bank. Its state is
+    what a model file stores.
+
+    Args:
+        visual: None for a network that has seen no faces.
+        bank: None where the attention is skipped.
     """
 
-    def __init__(self, network: FDAN, mean: Tensor, std: Tensor, bank: list[Tensor]):
+    def __init__(self, network: FDAN, acoustic: Moments, visual: Moments | None,
+                 bank: Bank | None):
         super().__init__()
         self.network = network
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-        self.register_buffer("bank", torch.stack(bank))  # [l, m, d]
+        for name, value in acoustic._asdict().items():
+            self.register_buffer(f"acoustic_{name}", value)
+        for name, value in (visual._asdict() if visual else {}).items():
+            self.register_buffer(f"visual_{name}", value)
+        for name, value in (bank._asdict() if bank else {}).items():
+            self.register_buffer(f"bank_{name}", value)
+        self.has_bank = bank is not None
 
     @torch.inference_mode()
     def forward(self, x_a: Tensor) -> Tensor:
         """Class probabilities [n, C] of raw acoustic features [n, D_a]."""
-        return predict(self.network, (x_a - self.mean) / self.std, list(self.bank))
+        faces, _ = self._states()
+        return predict(self.network, self._voices(x_a), faces)
+
+    @torch.inference_mode()
+    def represent_voices(self, x_a: Tensor) -> Tensor:
+        """Z_a^l [n, d] of raw acoustic features [n, D_a]: what the classifier sees."""
+        faces, _ = self._states()
+        return self.network.hear(self._voices(x_a), faces)
+
+    @torch.inference_mode()
+    def represent_faces(self, x_v: Tensor) -> Tensor:
+        """Z_v^l [n, d] of raw visual features [n, D_v], attending to the voices of the bank."""
+        _, voices = self._states()
+        moments = Moments(self.visual_mean, self.visual_std)
+        return self.network.see(moments.standardise(x_v), voices)
+
+    def _voices(self, x_a: Tensor) -> Tensor:
+        return Moments(self.acoustic_mean, self.acoustic_std).standardise(x_a)
+
+    def _states(self) -> tuple[States | None, States | None]:
+        if not self.has_bank:
+            return None, None
+        return bank_states(self.network, Bank(self.bank_x_v, self.bank_x_a))

@@ -4,12 +4,16 @@ Paper: Section 2.3, Eq. (5) to (8). Kernel and bandwidth follow the paper's refe
 al., "Deep subdomain adaptation network for image classification" (DSAN).
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+Bandwidth = Literal["mean", "median"] | float
 
-def class_weights(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+
+def class_weights(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
     """w_jnc of Eq. (7): each column sums to 1 over its class; 0 where a class is absent.
 
     Args:
@@ -18,31 +22,52 @@ def class_weights(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     Returns:
         Weights [n, C].
     """
-    y = one_hot(labels, classes).to(dtype)
+    y = one_hot(labels, n_classes).to(dtype)
     return y / y.sum(0).clamp(min=1)
 
 
-def gaussian_kernel(z: Tensor, kernels: int, ratio: float) -> Tensor:
+def shared_classes(y_v: Tensor, y_a: Tensor, n_classes: int) -> Tensor:
+    """Which classes have a sample on both sides, bool [C]: only those can be compared."""
+    of_v, of_a = (one_hot(y, n_classes).amax(0) for y in (y_v, y_a))
+    return (of_v * of_a).bool()
+
+
+def bandwidth_of(distances: Tensor, rule: Bandwidth) -> Tensor | float:
+    """b of `gaussian_kernel` from the squared distances [n, n] of the batch."""
+    smallest = torch.finfo(distances.dtype).tiny ** 0.5  # divides to a finite number
+    if not isinstance(rule, str):
+        return max(rule, smallest)
+    n = len(distances)
+    if n < 2:
+        return 1.0  # no pair, and nothing but k(x, x) = 1 to weigh
+    if rule == "mean":
+        b = distances.sum() / (n * n - n)
+    else:
+        above = torch.ones(n, n, dtype=torch.bool, device=distances.device).triu(1)
+        b = distances[above].median()
+    return b.clamp(min=smallest)  # identical points
+
+
+def gaussian_kernel(z: Tensor, kernels: int, ratio: float, bandwidth: Bandwidth) -> Tensor:
     """Sum of Gaussian kernels between all rows of z, as DSAN does.
 
-    k(x, y) = sum_i exp(-|x - y|^2 / b_i), b_i = b ratio^(i - kernels // 2), where b is the mean of
-    |x - y|^2 over the pairs x != y of the batch, held constant in the gradient.
+    k(x, y) = sum_i exp(-|x - y|^2 / b_i), b_i = b ratio^(i - kernels // 2), where b is the mean
+    (or lower median) of |x - y|^2 over the pairs x != y of the batch, held constant in the gradient, or
+    a number given.
 
     Args:
         z: features [n, d].
 
     Returns:
-        Kernel matrix [n, n]; its entries lie in (0, kernels].
+        Kernel matrix [n, n]; its entries lie in [0, kernels].
     """
     z = z - z.mean(0).detach()  # distances do not change, and their rounding error shrinks
     norms = z.square().sum(1)
     distances = (norms[:, None] + norms[None, :] - 2 * z @ z.T).clamp(min=0)
     distances = distances - torch.diag(distances.diagonal())
-    n = len(z)
-    bandwidth = distances.detach().sum() / max(1, n * n - n)
-    bandwidth = bandwidth.clamp(min=torch.finfo(z.dtype).tiny ** 0.5)  # identical points
+    b = bandwidth_of(distances.detach(), bandwidth)
     scales = [ratio ** (i - kernels // 2) for i in range(kernels)]
-    return sum(torch.exp(-distances / (bandwidth * scale)) for scale in scales)
+    return sum(torch.exp(-distances / (b * scale)) for scale in scales)
 
 
 def lmmd(
@@ -50,26 +75,34 @@ def lmmd(
     y_v: Tensor,
     z_a: Tensor,
     y_a: Tensor,
-    classes: int,
+    n_classes: int,
+    *,
     kernels: int = 5,
     ratio: float = 2.0,
+    bandwidth: Bandwidth = "mean",
+    classes: Literal["all", "common"] = "all",
 ) -> Tensor:
-    """d(p_v, p_a) of Eq. (8): mean over the C classes of the squared distance of class means.
+    """d(p_v, p_a) of Eq. (8): mean over the classes of the squared distance of class means.
 
     With K the kernel matrix of [z_v; z_a] and w_c = [w_vc; -w_ac], the bracket of Eq. (8) is
     w_c^T K w_c. A class without a sample on either side says nothing about the discrepancy and
-    counts as 0; the sum is divided by C all the same, as the paper writes.
+    counts as 0 (see `shared_classes`).
 
     Args:
         z_v, z_a: features of faces [n_v, d] and of voices [n_a, d].
         y_v, y_a: their true labels [n_v] and [n_a].
+        kernels, ratio, bandwidth: see `gaussian_kernel`; the defaults are DSAN's (five kernels
+            a factor of 2 apart around the mean squared distance).
+        classes: what the sum is divided by: "all" is C, as the paper writes, "common" the number
+            of classes on both sides, as DSAN's code does.
 
     Returns:
         A scalar >= 0, at most 2 x kernels.
     """
-    w_v = class_weights(y_v, classes, z_v.dtype)
-    w_a = class_weights(y_a, classes, z_a.dtype)
-    on_both_sides = (w_v.sum(0) > 0) & (w_a.sum(0) > 0)
-    w = torch.cat([w_v, -w_a]) * on_both_sides
-    kernel = gaussian_kernel(torch.cat([z_v, z_a]), kernels, ratio)
-    return (w * (kernel @ w)).sum().clamp(min=0) / classes
+    shared = shared_classes(y_v, y_a, n_classes)
+    w_v = class_weights(y_v, n_classes, z_v.dtype)
+    w_a = class_weights(y_a, n_classes, z_a.dtype)
+    w = torch.cat([w_v, -w_a]) * shared
+    kernel = gaussian_kernel(torch.cat([z_v, z_a]), kernels, ratio, bandwidth)
+    divisor = n_classes if classes == "all" else shared.sum().clamp(min=1)
+    return (w * (kernel @ w)).sum().clamp(min=0) / divisor

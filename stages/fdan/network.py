@@ -1,6 +1,7 @@
 """The FDAN network on cached backbone features. Paper: Fig. 1 and Eq. (1), (9)."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -8,11 +9,17 @@ from torch.nn.functional import cross_entropy
 from stages.fdan.attention import CrossAttention
 from stages.fdan.lmmd import lmmd
 
+# What one modality sees of the other in each layer: Z^0 .. Z^(l-1), or None for no attention.
+States = Sequence[Tensor | None]
+
 
 class Outputs(NamedTuple):
-    """Logits [n, C] of both modalities, and (Z_v^i, Z_a^i) after every layer i = 1 .. l."""
+    """Logits [n, C] of both modalities, and (Z_v^i, Z_a^i) after every layer i = 1 .. l.
 
-    visual: Tensor
+    Without faces `visual` is None and `layers` is empty.
+    """
+
+    visual: Tensor | None
     acoustic: Tensor
     layers: list[tuple[Tensor, Tensor]]
 
@@ -22,45 +29,83 @@ class FDAN(nn.Module):
 
     The projections bring both modalities to the common dimension d that Eq. (2) asks for
     ("note that d_a = d_v"); the paper says no more about them.
+
+    Args:
+        cross_attention: false is FDAN_1 of Section 3.7.
+        acoustic_only: true leaves out the faces and all that belongs to them; what remains of a
+            layer is LN and FFN of Eq. (4). A baseline that the paper lacks.
     """
 
-    def __init__(self, visual_dim: int, acoustic_dim: int, classes: int, dim: int, ffn_dim: int,
-                 layers: int):
+    def __init__(self, visual_dim: int, acoustic_dim: int, classes: int, *, dim: int, ffn_dim: int,
+                 layers: int, cross_attention: bool = True, acoustic_only: bool = False):
         super().__init__()
-        self.project_visual = nn.Linear(visual_dim, dim)
+        attends = cross_attention and not acoustic_only
         self.project_acoustic = nn.Linear(acoustic_dim, dim)
-        self.layers = nn.ModuleList(CrossAttention(dim, ffn_dim) for _ in range(layers))
+        self.acoustic_layers = nn.ModuleList(
+            CrossAttention(dim, ffn_dim, attends) for _ in range(layers))
         self.classifier = nn.Linear(dim, classes)
+        if not acoustic_only:
+            self.project_visual = nn.Linear(visual_dim, dim)
+            self.visual_layers = nn.ModuleList(
+                CrossAttention(dim, ffn_dim, attends) for _ in range(layers))
+        self.acoustic_only = acoustic_only
 
-    def forward(self, x_v: Tensor, x_a: Tensor) -> Outputs:
-        """Faces x_v [n_v, D_v] and voices x_a [n_a, D_a], not necessarily of the same clips."""
+    def forward(self, x_v: Tensor | None, x_a: Tensor) -> Outputs:
+        """Faces x_v [n_v, D_v] and voices x_a [n_a, D_a], not necessarily of the same clips.
+
+        In every layer both modalities are updated from what the other was before the layer.
+        """
+        if self.acoustic_only:
+            return Outputs(None, self.classifier(self.hear(x_a)), [])
         z_v, z_a = self.project_visual(x_v), self.project_acoustic(x_a)
         states = []
-        for layer in self.layers:
-            z_v, z_a = layer(z_v, z_a)
+        for visual, acoustic in zip(self.visual_layers, self.acoustic_layers):
+            z_v, z_a = visual(z_v, z_a), acoustic(z_a, z_v)
             states.append((z_v, z_a))
         return Outputs(self.classifier(z_v), self.classifier(z_a), states)
 
+    def hear(self, x_a: Tensor, faces: States | None = None) -> Tensor:
+        """Z_a^l [n, d] of voices x_a [n, D_a] that attend to `faces` in the layers, if given."""
+        z_a = self.project_acoustic(x_a)
+        faces = faces or [None] * len(self.acoustic_layers)
+        for layer, z_v in zip(self.acoustic_layers, faces, strict=True):
+            z_a = layer(z_a, z_v)
+        return z_a
+
+    def see(self, x_v: Tensor, voices: States | None = None) -> Tensor:
+        """Z_v^l [n, d] of faces x_v [n, D_v] that attend to `voices` in the layers, if given."""
+        z_v = self.project_visual(x_v)
+        voices = voices or [None] * len(self.visual_layers)
+        for layer, z_a in zip(self.visual_layers, voices, strict=True):
+            z_v = layer(z_v, z_a)
+        return z_v
+
 
 class Losses(NamedTuple):
-    """The terms of Eq. (9), and their sum."""
+    """The terms of Eq. (9), LMMD layer by layer, and their sum; no faces, no `visual`."""
 
     acoustic: Tensor
-    visual: Tensor
-    lmmd: Tensor
+    visual: Tensor | None
+    lmmd: list[Tensor]
     total: Tensor
 
 
-def fdan_loss(outputs: Outputs, y_v: Tensor, y_a: Tensor, alpha: float, kernels: int,
-              ratio: float) -> Losses:
+def fdan_loss(outputs: Outputs, y_v: Tensor | None, y_a: Tensor, alpha: float,
+              kernel: dict[str, Any]) -> Losses:
     """Eq. (9): cross-entropy of voices and of faces, and alpha times LMMD summed over the layers.
 
     Args:
         y_v, y_a: true labels [n_v] and [n_a].
+        alpha: with 0 (FDAN_2 of Section 3.7) LMMD is measured and does not act.
+        kernel: the options of `lmmd`.
     """
-    classes = outputs.visual.shape[1]
     acoustic = cross_entropy(outputs.acoustic, y_a)
+    if outputs.visual is None:
+        return Losses(acoustic, None, [], acoustic)
     visual = cross_entropy(outputs.visual, y_v)
-    discrepancy = sum(lmmd(z_v, y_v, z_a, y_a, classes, kernels, ratio)
-                      for z_v, z_a in outputs.layers)
-    return Losses(acoustic, visual, discrepancy, acoustic + visual + alpha * discrepancy)
+    classes = outputs.visual.shape[1]
+    discrepancies = [lmmd(z_v, y_v, z_a, y_a, classes, **kernel) for z_v, z_a in outputs.layers]
+    total = acoustic + visual
+    if alpha > 0:
+        total = total + alpha * sum(discrepancies)
+    return Losses(acoustic, visual, discrepancies, total)

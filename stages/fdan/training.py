@@ -1,13 +1,19 @@
 """Training of one replica: one fold with one seed. Paper: Eq. (9) and Section 3.2."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy, one_hot
 
+from stages.fdan.inference import Bank, bank_states
+from stages.fdan.lmmd import shared_classes
 from stages.fdan.network import FDAN, fdan_loss
+from stages.statistics import uar, war
 
 
 class Samples(NamedTuple):
@@ -17,9 +23,20 @@ class Samples(NamedTuple):
     y: Tensor
 
 
+# What one epoch tells, by name. Of the training batches: acoustic_loss, visual_loss, lmmd_1 ..
+# lmmd_l, shared_classes (classes that LMMD could compare), acoustic_uar, visual_uar. Of the
+# held-out voices: validation_loss, validation_uar, validation_war. What there is not has no entry.
+Epoch = dict[str, float]
+
 @dataclass(frozen=True)
 class Settings:
-    """What Section 3.2 names, and the learning rate, layers and widths that it does not."""
+    """What Section 3.2 names, and the learning rate, layers and widths that it does not.
+
+    Attributes:
+        network: arguments of FDAN after the classes.
+        lmmd: options of `lmmd`.
+        select: "last" epoch, or that with the best "uar" or "war" of the held-out voices.
+    """
 
     classes: int
     alpha: float
@@ -28,79 +45,125 @@ class Settings:
     weight_decay: float
     batch_size: int
     epochs: int
-    dim: int
-    ffn_dim: int
-    layers: int
-    kernels: int
-    ratio: float
+    network: dict[str, Any]
+    lmmd: dict[str, Any]
+    select: str
 
 
-class Epoch(NamedTuple):
-    """Means over the batches of one epoch; recalls are of the training batches."""
+class Replica(NamedTuple):
+    """A trained network, the epoch (from 1) whose parameters it has, and its whole history."""
 
-    acoustic_loss: float
-    visual_loss: float
-    lmmd: float
-    acoustic_accuracy: float
-    visual_accuracy: float
+    network: FDAN
+    epoch: int
+    history: list[Epoch]
 
 
-def standardise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [D] of training features x [n, D]; constants get 1."""
-    std = x.std(0, correction=0)
-    return x.mean(0), torch.where(std > 1e-12, std, 1.0)
+def random_stream(seed: int, number: int) -> torch.Generator:
+    """Independent streams of one seed: what one purpose draws changes nothing for another."""
+    mixed = np.random.SeedSequence((seed, number)).generate_state(1)  # torch reads 32 bits
+    return torch.Generator().manual_seed(int(mixed[0]))
 
 
-def batches(samples: Samples, size: int, generator: torch.Generator):
+def batches(samples: Samples, size: int, generator: torch.Generator) -> Iterator[Samples]:
     """Random batches without end; each pass draws without replacement and drops the rest."""
     size = min(size, len(samples.y))
     while True:
         order = torch.randperm(len(samples.y), generator=generator)
         for chosen in order[: len(order) // size * size].split(size):
-            yield samples.x[chosen], samples.y[chosen]
+            yield Samples(samples.x[chosen], samples.y[chosen])
 
 
-def train_replica(
-    visual: Samples, acoustic: Samples, settings: Settings, seed: int
-) -> tuple[FDAN, list[Epoch]]:
-    """Train FDAN by SGD; an epoch is one pass over the voices.
+def confusion_of(logits: Tensor, y: Tensor) -> Tensor:
+    """Counts [C, C] of a batch, rows true and columns predicted."""
+    classes = logits.shape[1]
+    true, predicted = one_hot(y, classes), one_hot(logits.argmax(1), classes)
+    return true.double().T @ predicted.double()
+
+
+def train_one_epoch(network: FDAN, optimiser: torch.optim.Optimizer, faces: Iterator[Samples],
+                    voices: Iterator[Samples], steps: int, settings: Settings) -> Epoch:
+    """`steps` steps of SGD on Eq. (9); returns means over the batches."""
+    sums: dict[str, Tensor] = {}
+    confusions: dict[str, Tensor] = {}
+    for _ in range(steps):
+        x_a, y_a = next(voices)
+        x_v, y_v = (None, None) if network.acoustic_only else next(faces)
+        outputs = network(x_v, x_a)
+        loss = fdan_loss(outputs, y_v, y_a, settings.alpha, settings.lmmd)
+        optimiser.zero_grad()
+        loss.total.backward()
+        optimiser.step()
+
+        seen = {"acoustic_loss": loss.acoustic.detach()}
+        judged = {"acoustic": (outputs.acoustic, y_a)}
+        if not network.acoustic_only:
+            seen["visual_loss"] = loss.visual.detach()
+            seen |= {f"lmmd_{i}": value.detach() for i, value in enumerate(loss.lmmd, 1)}
+            seen["shared_classes"] = shared_classes(y_v, y_a, settings.classes).sum()
+            judged["visual"] = (outputs.visual, y_v)
+        for name, value in seen.items():
+            sums[name] = sums.get(name, 0) + value
+        for name, (logits, y) in judged.items():
+            confusions[name] = confusions.get(name, 0) + confusion_of(logits.detach(), y)
+    means = {name: float(value) / steps for name, value in sums.items()}
+    recalls = {f"{name}_uar": float(uar(c.cpu().numpy())) for name, c in confusions.items()}
+    return means | recalls
+
+
+@torch.inference_mode()
+def validate(network: FDAN, held_out: Samples, bank: Bank | None) -> Epoch:
+    """Loss, UAR and WAR of voices that do not train, attending as at test."""
+    faces = None if bank is None else bank_states(network, bank)[0]
+    logits = network.classifier(network.hear(held_out.x, faces))
+    confusion = confusion_of(logits, held_out.y).cpu().numpy()
+    return {
+        "validation_loss": float(cross_entropy(logits, held_out.y)),
+        "validation_uar": float(uar(confusion)),
+        "validation_war": float(war(confusion)),
+    }
+
+
+def train_replica(visual: Samples | None, acoustic: Samples, held_out: Samples | None,
+                  bank: Bank | None, settings: Settings, seed: int) -> Replica:
+    """Train FDAN by SGD; an epoch is one pass over the training voices.
 
     Args:
-        visual, acoustic: standardised training samples, on the device to train on.
-
-    Returns:
-        The network after the last epoch, and the history. No epoch is selected, so no sample
-        beyond the training samples is needed.
+        visual, acoustic: standardised training samples, on the device to train on; no `visual`
+            for a network that sees no faces.
+        held_out: standardised voices that choose the epoch, where `settings.select` says so. Of
+            equal recall the lower loss decides, then the earlier epoch.
+        bank: what the held-out voices attend to.
 
     Raises:
         FloatingPointError: the loss is no longer finite; the message names the epoch.
     """
-    device = visual.x.device
+    device = acoustic.x.device
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = FDAN(visual.x.shape[1], acoustic.x.shape[1], settings.classes, settings.dim,
-                       settings.ffn_dim, settings.layers).to(device)
+        torch.manual_seed(random_stream(seed, 3).initial_seed())
+        visual_dim = 0 if visual is None else visual.x.shape[1]
+        network = FDAN(visual_dim, acoustic.x.shape[1], settings.classes, **settings.network)
+    network.to(device)
     optimiser = torch.optim.SGD(network.parameters(), settings.learning_rate, settings.momentum,
                                 weight_decay=settings.weight_decay, fused=True)
-    generator = torch.Generator().manual_seed(seed)
-    faces = batches(visual, settings.batch_size, generator)
-    voices = batches(acoustic, settings.batch_size, generator)
+    faces = iter(()) if visual is None else batches(visual, settings.batch_size,
+                                                    random_stream(seed, 0))
+    voices = batches(acoustic, settings.batch_size, random_stream(seed, 1))
     steps = max(1, len(acoustic.y) // settings.batch_size)
-    history = []
-    for epoch in range(settings.epochs):
-        sums = torch.zeros(len(Epoch._fields), device=device)
-        for _ in range(steps):
-            (x_v, y_v), (x_a, y_a) = next(faces), next(voices)
-            outputs = network(x_v, x_a)
-            loss = fdan_loss(outputs, y_v, y_a, settings.alpha, settings.kernels, settings.ratio)
-            optimiser.zero_grad()
-            loss.total.backward()
-            optimiser.step()
-            right_a = (outputs.acoustic.argmax(1) == y_a).float().mean()
-            right_v = (outputs.visual.argmax(1) == y_v).float().mean()
-            sums += torch.stack([loss.acoustic, loss.visual, loss.lmmd, right_a, right_v]).detach()
-        means = (sums / steps).tolist()
-        if not all(map(math.isfinite, means)):
-            raise FloatingPointError(f"the loss is not finite in epoch {epoch + 1}")
-        history.append(Epoch(*means))
-    return network, history
+    history: list[Epoch] = []
+    best, best_epoch, best_state = (-math.inf, -math.inf), settings.epochs, None
+    for number in range(1, settings.epochs + 1):
+        epoch = train_one_epoch(network, optimiser, faces, voices, steps, settings)
+        if held_out is not None:
+            epoch |= validate(network, held_out, bank)
+        if not all(map(math.isfinite, epoch.values())):
+            raise FloatingPointError(f"the loss is not finite in epoch {number}")
+        history.append(epoch)
+        if settings.select != "last":
+            recall = round(epoch[f"validation_{settings.select}"], 9)  # summed in whatever order
+            score = (recall, -epoch["validation_loss"])
+            if score > best:
+                best, best_epoch = score, number
+                best_state = {name: value.clone() for name, value in network.state_dict().items()}
+    if best_state is not None:
+        network.load_state_dict(best_state)
+    return Replica(network.eval(), best_epoch, history)

@@ -1,0 +1,92 @@
+"""t-SNE of both modalities before and after the adaptation. Paper: Section 3.6, Fig. 5.
+
+In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json, and the
+     data/features/<corpus>.h5 that it names
+Out: metrics/tsne.csv   panel, modality, role, emotion, id, x, y
+
+"before" are the standardised features of the frozen backbone, "after" what the classifier sees,
+Z^l of Eq. (4), of the first replica (fold 0, first seed). Faces and training voices are at most
+`LIMIT` each, drawn with the classes balanced; the paper draws a fifth of MELD. The test voices
+show what of the picture is not mere memory.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from stages.command import run
+from stages.emotions import CODES
+from stages.fdan.inference import draw_bank
+from stages.fdan.training import Samples, random_stream
+from stages.files import read_json, read_table, write_table
+from stages.model_file import SPLIT, read_description, read_replicas
+from stages.protocols import TEST, TRAIN
+from stages.samples import Features, having
+
+LIMIT = 300
+PERPLEXITY = 30  # of van der Maaten & Hinton 2008, less where there are few samples
+
+
+def draw(x: np.ndarray, y: np.ndarray, ids: list[str]) -> tuple[Samples, list[str]]:
+    """At most LIMIT samples, class-balanced, always the same."""
+    chosen = draw_bank(torch.from_numpy(y), LIMIT, random_stream(0, 0)).numpy()
+    samples = Samples(torch.from_numpy(x[chosen]), torch.from_numpy(y[chosen]))
+    return samples, [ids[i] for i in chosen]
+
+
+def embed(x: np.ndarray) -> np.ndarray:
+    """t-SNE of samples [n, D] in the plane, [n, 2], each axis scaled to [-1, 1]."""
+    perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
+    with threadpool_limits(1):  # the same threads, the same bytes
+        plane = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(x)
+    return plane / np.abs(plane).max(0).clip(min=1e-12)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    split, rows = read_json(Path("data/split.json")), read_table(SPLIT)
+    features, description = Features(split["features_sha256"]), read_description()
+    fold, _, classifier = next(read_replicas(description))
+
+    parts = []  # modality, role, samples, ids
+    for role in (TRAIN, TEST):
+        found = features.voices(having(rows, "acoustic", fold, role))
+        parts.append(("voice", role, *draw(*found)))
+    if not description["settings"]["network"]["acoustic_only"]:
+        found = features.faces(having(rows, "visual", fold, TRAIN))
+        parts.append(("face", TRAIN, *draw(*found)))
+
+    before, after = [], []
+    for modality, _, samples, _ in parts:
+        if modality == "voice":
+            before.append((samples.x - classifier.acoustic_mean) / classifier.acoustic_std)
+            after.append(classifier.represent_voices(samples.x))
+        else:
+            before.append((samples.x - classifier.visual_mean) / classifier.visual_std)
+            after.append(classifier.represent_faces(samples.x))
+    table = []
+    for panel, values in [("before adaptation", before), ("after adaptation", after)]:
+        points = iter(embed(torch.cat(values).numpy()).tolist())
+        for modality, role, samples, ids in parts:
+            for name, label in zip(ids, samples.y.tolist()):
+                x, y = next(points)
+                table.append(
+                    {
+                        "panel": panel,
+                        "modality": modality,
+                        "role": role,
+                        "emotion": CODES[label],
+                        "id": name,
+                        "x": f"{x:.4f}",
+                        "y": f"{y:.4f}",
+                    }
+                )
+    write_table(Path("metrics/tsne.csv"), list(table[0]), table)
+    print(f"tsne: {len(table) // 2} samples of fold {fold} before and after the adaptation")
+
+
+if __name__ == "__main__":
+    run(main)
