@@ -2,7 +2,7 @@
 
 In:  data/raw/<corpus>/
 Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, duration
-     data/skipped/<corpus>.manifest.csv   what a rule of the corpus leaves out, and why
+     data/skipped/<corpus>.manifest.csv   what a rule leaves out, what is missing, and why
 Paper: Section 3.1.
 """
 
@@ -10,13 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages.command import run_on_corpus
-from stages.corpora.registry import reader
-from stages.corpora.utterance import Listing, Utterance
+from stages.corpora.registry import how_to_obtain, reader
+from stages.corpora.utterance import Listing, Utterance, differences, first_five
 from stages.failures import UserError
 from stages.files import write_table
 from stages.media.audio import probe_duration
+from stages.params import load
 from stages.progress import track
-from stages.skips import skip_row, table_path, write_skips
+from stages.skips import refuse, skip_row, table_path, too_many, write_skips
 
 COLUMNS = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "duration"]
 RAW = Path("data/raw")
@@ -30,11 +31,43 @@ def list_corpus(root: Path, corpus: str) -> Listing:
     """
     read = reader(corpus)
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; put or link the corpus there as it was published")
+        raise UserError(f"{root}: no such folder; {how_to_obtain(corpus)}")
     listing = read(root, corpus)
     if not listing.utterances:
-        raise UserError(f"{root}: holds no usable clip of {corpus}; see README for its layout")
+        why = f"holds no usable clip of {corpus}"
+        if listing.missing:
+            names = first_five(f"{item.id} ({detail})" for item, detail in listing.missing)
+            why = f"holds none of the clips that its table names: {names}"
+        raise UserError(f"{root}: {why}; {how_to_obtain(corpus)}")
     return listing
+
+
+def skipped_rows(listing: Listing) -> list[dict[str, str]]:
+    """The skip table: what a rule leaves out, and what is missing."""
+    left_out = [*listing.excluded, *((item, "missing_file", why) for item, why in listing.missing)]
+    return [skip_row(asdict(item), "manifest", code, detail) for item, code, detail in left_out]
+
+
+def summary(listing: Listing) -> list[str]:
+    """What there is of a corpus, what its publisher ships and what to know of it, a line each."""
+    faces = sum(bool(item.video) for item in listing.utterances)
+    voices = sum(bool(item.audio) for item in listing.utterances)
+    counts = [f"{len(listing.excluded)} left out by rule"]
+    if listing.missing:
+        counts.append(f"{len(listing.missing)} missing")
+    if listing.expected:
+        counts.append(f"the publisher ships {listing.expected}")
+    lines = [
+        f"{len(listing.utterances)} utterances, {faces} with a face and {voices} with a voice; "
+        + "; ".join(counts)
+    ]
+    if listing.missing:
+        names = first_five(f"{item.id} ({detail})" for item, detail in listing.missing)
+        lines.append(f"missing: {names}")
+    other = differences(listing)
+    if other:
+        lines.append(f"differs from what the publisher ships: {', '.join(other)}")
+    return lines + listing.notes
 
 
 def manifest_row(utterance: Utterance, root: Path) -> dict[str, str]:
@@ -45,24 +78,22 @@ def manifest_row(utterance: Utterance, root: Path) -> dict[str, str]:
 
 def main(corpus: str) -> None:
     root = RAW / corpus
-    listing = list_corpus(root, corpus)
-    utterances = sorted(listing.utterances, key=lambda item: item.id)
     label = f"manifest@{corpus}"
+    max_skip_fraction = load("max_skip_fraction")["max_skip_fraction"]
+    listing = list_corpus(root, corpus)
+    skips = skipped_rows(listing)
+    write_skips(table_path(corpus, "manifest"), skips)
+    for line in summary(listing):
+        print(f"{label}: {line}", flush=True)
+    total = len({item.id for item in listing.utterances} | {row[0].id for row in listing.missing})
+    if too_many(skips, total, max_skip_fraction):
+        failed = [row for row in skips if row["code"] == "missing_file"]
+        raise refuse(failed, total, max_skip_fraction, table_path(corpus, "manifest"))
+    utterances = sorted(listing.utterances, key=lambda item: item.id)
     rows = [
         manifest_row(item, root) for item in track(utterances, len(utterances), label, "clips")
     ]
-    excluded = [
-        skip_row(asdict(item), "manifest", code, detail) for item, code, detail in listing.excluded
-    ]
-    write_skips(table_path(corpus, "manifest"), excluded)
     write_table(Path(f"data/manifest/{corpus}.csv"), COLUMNS, rows)
-    faces = sum(bool(row["video"]) for row in rows)
-    voices = sum(bool(row["audio"]) for row in rows)
-    print(
-        f"{label}: {len(rows)} utterances, {faces} with a face and {voices} with a voice; "
-        f"{len(excluded)} left out by rule"
-        + (f"; the publisher ships {listing.expected}" if listing.expected else "")
-    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ FOLDER = Path("data/skipped")
 COLUMNS = ["id", "emotion", "stage", "code", "detail"]
 
 # Left out because a rule says so, not because something failed: not counted as skipped.
-EXCLUDED_BY_RULE = frozenset({"emotion_excluded", "duplicate", "not_speech"})
+EXCLUDED_BY_RULE = frozenset({"emotion_excluded", "duplicate", "known_bad", "not_speech"})
 
 
 def skip_row(utterance: Mapping[str, str], stage: str, code: str, detail: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The manifest: one row an utterance, and what was left out beside it."""
 
+import shutil
 import wave
 from pathlib import Path
 
@@ -9,13 +10,15 @@ from stages.failures import UserError
 from stages.files import read_table
 from stages.manifest import COLUMNS, list_corpus, main
 
+PARAMS = Path(__file__).parent.parent / "params.yaml"
 ANGRY, HAPPY, CALM = (f"01-{emotion}-01-01-01-02" for emotion in ("05", "03", "02"))
 
 
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data/raw of an otherwise empty project, which is the working directory."""
+    """data/raw of a project with nothing else but params, which is the working directory."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(PARAMS, "params.yaml")
     (tmp_path / "data/raw").mkdir(parents=True)
     return tmp_path / "data/raw"
 
@@ -35,18 +38,30 @@ def make_ravdess(raw: Path) -> None:
 
 
 def test_an_unknown_corpus_is_told_with_those_that_are_known(raw: Path):
-    (raw / "savee").mkdir()
-    with pytest.raises(UserError, match=r"no reader for 'savee'; name it .*ravdess"):
-        list_corpus(raw / "savee", "savee")
+    (raw / "iemocap").mkdir()
+    known = "cremad, folder, meld, ravdess, sample, savee"
+    with pytest.raises(UserError, match=f"no reader for 'iemocap'; name it {known}"):
+        list_corpus(raw / "iemocap", "iemocap")
 
 
-@pytest.mark.parametrize("corpus", ["ravdess", "ravdess_grey", "sample"])
-def test_a_missing_folder_is_named(corpus: str, raw: Path):
-    with pytest.raises(UserError, match=f"{raw / corpus}: no such folder"):
+@pytest.mark.parametrize(
+    "corpus, remedy",
+    [
+        ("cremad", "clone https://github.com/CheyneyComputerScience/CREMA-D with Git LFS"),
+        ("folder_mine", "make it, with your clips and a table utterances.csv"),
+        ("meld", "download MELD.Raw.tar.gz"),
+        ("ravdess_grey", "put or link the unpacked speech archives of https://zenodo.org/records/"),
+        ("sample", "make it by dvc repro sample"),
+        ("savee", "register at http://kahlan.eps.surrey.ac.uk/savee/Download.html"),
+    ],
+)
+def test_a_missing_folder_is_named_with_where_to_get_it(corpus: str, remedy: str, raw: Path):
+    with pytest.raises(UserError) as caught:
         list_corpus(raw / corpus, corpus)
+    assert str(caught.value).startswith(f"{raw / corpus}: no such folder; {remedy}")
 
 
-@pytest.mark.parametrize("corpus", ["ravdess", "sample"])
+@pytest.mark.parametrize("corpus", ["cremad", "meld", "ravdess", "sample", "savee"])
 def test_a_folder_without_clips_is_named(corpus: str, raw: Path):
     (raw / corpus / "Actor_01").mkdir(parents=True)
     with pytest.raises(UserError, match=f"{raw / corpus}: holds no usable clip of {corpus}"):
@@ -100,4 +115,85 @@ def test_the_summary_counts_faces_voices_and_what_was_left_out(
     assert capsys.readouterr().out == (
         "manifest@ravdess: 2 utterances, 0 with a face and 2 with a voice; 1 left out by rule; "
         "the publisher ships 1440\n"
+        "manifest@ravdess: differs from what the publisher ships: neutral 0 of 96, calm 1 of 192, "
+        "happiness 1 of 192, sadness 0 of 192, anger 1 of 192, fear 0 of 192, disgust 0 of 192, "
+        "surprise 0 of 192\n"
     )
+
+
+def make_folder(raw: Path, present: int, absent: int) -> None:
+    """A corpus whose table names clips that are there and clips that are not."""
+    lines = ["id,speaker,emotion,video,audio"]
+    for index in range(present + absent):
+        lines.append(f"u{index:03d},anna,fear,,u{index:03d}.wav")
+        if index < present:
+            make_wav(raw / f"folder/u{index:03d}.wav", 0.1)
+    (raw / "folder/utterances.csv").write_text("\n".join(lines))
+
+
+def test_a_missing_clip_is_in_the_skip_table_and_not_in_the_manifest(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_folder(raw, present=99, absent=1)
+    main("folder")
+    assert len(read_table(Path("data/manifest/folder.csv"))) == 99
+    (row,) = read_table(Path("data/skipped/folder.manifest.csv"))
+    assert row == {
+        "id": "folder/u099", "emotion": "fear", "stage": "manifest", "code": "missing_file",
+        "detail": "no file 'u099.wav'",
+    }
+    assert capsys.readouterr().out == (
+        "manifest@folder: 99 utterances, 0 with a face and 99 with a voice; 0 left out by rule; "
+        "1 missing\n"
+        "manifest@folder: missing: folder/u099 (no file 'u099.wav')\n"
+    )
+
+
+def test_too_many_missing_clips_stop_the_stage_and_are_all_named(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_folder(raw, present=93, absent=7)
+    with pytest.raises(UserError) as caught:
+        main("folder")
+    assert str(caught.value).startswith(
+        "data/skipped/folder.manifest.csv: more than max_skip_fraction=0.02 of 100 utterances "
+        "cannot be used, among them folder/u093 (missing_file: no file 'u093.wav'), "
+    )
+    assert "7 missing" in capsys.readouterr().out
+    assert len(read_table(Path("data/skipped/folder.manifest.csv"))) == 7
+    assert not Path("data/manifest/folder.csv").exists()
+
+
+def test_what_a_rule_leaves_out_does_not_stop_the_stage(raw: Path):
+    make_ravdess(raw)
+    for repetition in range(2, 9):
+        make_wav(raw / f"ravdess/Actor_0{repetition}/03-01-02-01-01-01-0{repetition}.wav", 0.1)
+    main("ravdess")
+    assert len(read_table(Path("data/skipped/ravdess.manifest.csv"))) == 7
+
+
+def test_clips_that_are_all_missing_are_named(raw: Path):
+    make_folder(raw, present=1, absent=6)
+    (raw / "folder/u000.wav").unlink()
+    with pytest.raises(UserError) as caught:
+        main("folder")
+    assert str(caught.value).startswith(
+        "data/raw/folder: holds none of the clips that its table names: folder/u000 (no file "
+        "'u000.wav'), "
+    )
+
+
+def test_the_summary_tells_what_the_publisher_ships_and_is_not_here(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_wav(raw / "savee/ALL/DC_a01.wav", 0.1)
+    main("savee")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == (
+        "manifest@savee: differs from what the publisher ships: anger 1 of 60, disgust 0 of 60, "
+        "fear 0 of 60, happiness 0 of 60, neutral 0 of 120, sadness 0 of 60, surprise 0 of 60"
+    )
+    assert lines[2] == (
+        "manifest@savee: not here, 479 of 480 takes: DC_a02, DC_a03, DC_a04, DC_a05, DC_a06, ..."
+    )
+    assert lines[3].startswith("manifest@savee: no faces: AudioVisualClip")

@@ -9,8 +9,8 @@ them or otherwise; the name alone says what they are.
 import re
 from pathlib import Path
 
-from stages.corpora.folders import files_below
 from stages.corpora.utterance import Listing, Utterance
+from stages.corpora.walk import files_below
 
 NAME = re.compile(
     r"(0[12](?=.*\.mp4)|03(?=.*\.wav))-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)\.(mp4|wav)"
@@ -28,7 +28,12 @@ EMOTION = {
     "08": "surprise",
 }
 SENTENCE = {"01": "kids", "02": "dogs"}
-OFFICIAL_UTTERANCES = 1440  # 24 actors x 60 takes, calm included
+# 24 actors x 60 takes, calm included; neutral alone has no strong intensity.
+OFFICIAL = {("", emotion): 192 for emotion in EMOTION.values()} | {("", "neutral"): 96}
+OBTAIN = (
+    "put or link the unpacked speech archives of https://zenodo.org/records/1188976 into it "
+    "(Video_Speech_Actor_XX.zip, Audio_Speech_Actors_01-24.zip)"
+)
 
 
 def read(root: Path, corpus: str) -> Listing:
@@ -39,7 +44,7 @@ def read(root: Path, corpus: str) -> Listing:
     audio track, where it has one, is silence. "calm" is no emotion of the seven and is excluded.
     """
     takes: dict[str, dict[str, Path]] = {}
-    listing = Listing(expected=OFFICIAL_UTTERANCES)
+    listing = Listing(official=OFFICIAL)
     for path in files_below(root):
         match = NAME.fullmatch(path.name)
         if match is None or match[2] != SPEECH:

@@ -6,14 +6,20 @@ A corpus is named after its publisher's layout, with a suffix where a variant li
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-from stages.corpora import ravdess, sample
+from stages.corpora import cremad, folder, meld, ravdess, sample, savee
 from stages.corpora.utterance import Listing
 from stages.failures import UserError
 
-READERS: dict[str, Callable[[Path, str], Listing]] = {
-    "ravdess": ravdess.read,
-    "sample": sample.read,
+# Each has `read`, and `OBTAIN`: what to do where the folder of the corpus is not there.
+READERS: dict[str, ModuleType] = {
+    "cremad": cremad,
+    "folder": folder,
+    "meld": meld,
+    "ravdess": ravdess,
+    "sample": sample,
+    "savee": savee,
 }
 
 
@@ -23,6 +29,19 @@ def reader(corpus: str) -> Callable[[Path, str], Listing]:
     Raises:
         UserError: no layout is known by that name.
     """
+    return _layout(corpus).read
+
+
+def how_to_obtain(corpus: str) -> str:
+    """What to do where the folder of a corpus is missing or empty, as the end of a message.
+
+    Raises:
+        UserError: no layout is known by that name.
+    """
+    return _layout(corpus).OBTAIN
+
+
+def _layout(corpus: str) -> ModuleType:
     layout = corpus.split("_")[0]
     if layout not in READERS:
         known = ", ".join(READERS)

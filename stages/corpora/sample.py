@@ -7,6 +7,7 @@ from stages.corpora.utterance import Listing, Utterance
 from stages.emotions import CODES, EMOTIONS
 
 NAME = re.compile(r"(?P<speaker>[FM]\d+)_(?P<emotion>[A-Z]{2})_(?P<sentence>s\d+)\.mp4")
+OBTAIN = "make it by dvc repro sample"
 
 
 def read(root: Path, corpus: str) -> Listing:

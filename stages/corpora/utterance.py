@@ -1,5 +1,7 @@
-"""What a corpus reader gives: its utterances, and what it left out by its own rules."""
+"""What a corpus reader gives: its utterances, what is not among them, and what to know of it."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -36,9 +38,51 @@ class Listing:
         utterances: what can be used.
         excluded: what a rule of the corpus leaves out: the utterance, a code of
             `stages.skips.EXCLUDED_BY_RULE` and the reason.
-        expected: how many utterances the publisher ships, or None where that is not fixed.
+        missing: what a table of the corpus names and the folder does not hold: the utterance and
+            which file it is. One of whose two files the other is there is in `utterances` too.
+        official: how many utterances of each (split, emotion) the publisher ships; empty where
+            that is not fixed.
+        notes: what else a person should know, a line each.
     """
 
     utterances: list[Utterance] = field(default_factory=list)
     excluded: list[tuple[Utterance, str, str]] = field(default_factory=list)
-    expected: int | None = None
+    missing: list[tuple[Utterance, str]] = field(default_factory=list)
+    official: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def expected(self) -> int | None:
+        """How many utterances the publisher ships, or None where that is not fixed."""
+        return sum(self.official.values()) or None
+
+
+def differences(listing: Listing) -> list[str]:
+    """Where what is here, left out by a rule or not, is not what the publisher ships.
+
+    Returns:
+        e.g. ["train 0 of 9989", "dev fear 39 of 40"]: a split that is not here at all in one
+        item; [] where nothing differs or nothing is official.
+    """
+    if not listing.official:
+        return []
+    here = {item.id: item for item in listing.utterances}
+    here |= {item.id: item for item, _, _ in listing.excluded}
+    counts = Counter((item.split, item.emotion) for item in here.values())
+    found = []
+    for split in dict.fromkeys(split for split, _ in [*listing.official, *counts]):
+        if split and not any(key[0] == split for key in counts):
+            total = sum(count for key, count in listing.official.items() if key[0] == split)
+            found.append(f"{split} 0 of {total}")
+            continue
+        for key in dict.fromkeys([*listing.official, *counts]):
+            official = listing.official.get(key, 0)
+            if key[0] == split and counts[key] != official:
+                found.append(f"{' '.join(key).strip()} {counts[key]} of {official}")
+    return found
+
+
+def first_five(names: Iterable[str]) -> str:
+    """The first five of some names on one line, and dots where there are more."""
+    names = [name if name.isprintable() else repr(name) for name in names]
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,201 @@
+"""MELD (Poria et al. 2019; https://affective-meld.github.io): dialogues of a television series.
+
+    train_sent_emo.csv     train_splits/dia0_utt0.mp4  ...
+    dev_sent_emo.csv       dev_splits_complete/dia0_utt0.mp4  ...
+    test_sent_emo.csv      output_repeated_splits_test/dia0_utt0.mp4  ...
+                           output_repeated_splits_test/final_videos_testdia0_utt1.mp4  ...
+
+These are in MELD.Raw.tar.gz and in the archives within it, and may lie at any depth. A table says
+who says what and how, a row an utterance; only rows with a clip are used, and only clips with a
+row. A split of which nothing is here is done without.
+
+Dialogue and utterance number an utterance within its split only, so ids carry the split:
+"meld/train_dia0_utt0". Where a clip is there with the prefix final_videos_test and without, the
+one with it has the corrected cut and is taken.
+
+A speaker is a name in the table: "All" and "Joey and Ross" count as somebody of their own, and so
+does a "Woman" wherever one speaks. Of 143 test episodes 142 are in train too, as are 69 of 100
+test speakers, and some recordings are there twice (set `duplicates: drop`). Most clips show
+several faces.
+"""
+
+import re
+import unicodedata
+from collections.abc import Hashable
+from dataclasses import replace
+from pathlib import Path
+
+from stages.corpora.tables import emotion_of, read_content, read_rows, refuse_repeat, shown
+from stages.corpora.utterance import Listing, Utterance, first_five
+from stages.corpora.walk import files_below
+from stages.failures import UserError
+
+CLIPS = {
+    "train": "train_splits",
+    "dev": "dev_splits_complete",
+    "test": "output_repeated_splits_test",
+}
+CLIP = re.compile(
+    r"(?P<prefix>final_videos_test)?dia(?P<dialogue>[0-9]+)_utt(?P<utterance>[0-9]+)\.mp4",
+    re.ASCII | re.IGNORECASE,
+)
+NUMBER = re.compile("[0-9]{1,9}", re.ASCII)
+COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+APOSTROPHES = str.maketrans("\u2018\u2019", "''")
+EMOTION_ORDER = ("neutral", "happiness", "surprise", "anger", "sadness", "disgust", "fear")
+OFFICIAL = {
+    (split, emotion): count
+    for split, counts in {
+        "train": (4710, 1743, 1205, 1109, 683, 271, 268),
+        "dev": (470, 163, 150, 153, 111, 22, 40),
+        "test": (1256, 402, 281, 345, 208, 68, 50),
+    }.items()
+    for emotion, count in zip(EMOTION_ORDER, counts)
+}
+# As published (issues 20, 22, 27, 39 and 52 of declare-lab/MELD). None is left out by its name:
+# what cannot be decoded is found out by the decoder, in a copy that was mended too.
+KNOWN_BAD = {
+    "dev_dia110_utt7": "is not in the publisher's archive",
+    "train_dia125_utt3": "cannot be played",
+    "train_dia309_utt0": "is cut wrongly and lasts 41 s",
+    "test_dia38_utt4": "is cut wrongly and lasts 305 s",
+    "test_dia220_utt0": "is cut wrongly and lasts 235 s",
+}
+OBTAIN = (
+    "download MELD.Raw.tar.gz (11 GB) from "
+    "https://huggingface.co/datasets/declare-lab/MELD, and unpack it and the archives in it there"
+)
+
+Key = tuple[str, int, int]  # split, dialogue, utterance
+
+
+def read(root: Path, corpus: str) -> Listing:
+    """List the rows of the tables below `root` for which there are clips.
+
+    Raises:
+        UserError: a table cannot be read, has an emotion that is not known or an utterance
+            twice, is there in two versions, or is there without its clips; or clips without it.
+    """
+    files = list(files_below(root))
+    clips, copies = _find_clips(files)
+    listing = Listing(official=OFFICIAL)
+    told: dict[Key, Utterance] = {}
+    for split in CLIPS:
+        table = _find_table(files, split, root)
+        present = any(key[0] == split for key in clips)
+        if table and not present:
+            raise UserError(
+                f"{table}: there is no clip of it in a folder {CLIPS[split]}; unpack "
+                f"{split}.tar.gz below {root}, or remove the table to do without this split"
+            )
+        if present and not table:
+            raise UserError(
+                f"{root}: no {split}_sent_emo.csv for the clips in {CLIPS[split]}; take it from "
+                "https://github.com/declare-lab/MELD/tree/master/data/MELD"
+            )
+        if table:
+            told |= read_table(table, split, corpus)
+
+    for key, utterance in told.items():
+        take = utterance.id.split("/", 1)[1]
+        if key in clips:
+            path = clips[key].relative_to(root).as_posix()
+            listing.utterances.append(replace(utterance, video=path, audio=path))
+        else:
+            _, dialogue, number = key
+            where = f"no dia{dialogue}_utt{number}.mp4 in {CLIPS[key[0]]}"
+            known = f", which {KNOWN_BAD[take]}" if take in KNOWN_BAD else ""
+            listing.missing.append((utterance, where + known))
+    for key, path, first in copies:
+        if key in told:
+            detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
+            listing.excluded.append((told[key], "duplicate", detail))
+    if told:
+        listing.notes = _notes(clips, told, root)
+    return listing
+
+
+def read_table(path: Path, split: str, corpus: str) -> dict[Key, Utterance]:
+    """The utterances of an annotation table, without their clips.
+
+    Raises:
+        UserError: see `read`.
+    """
+    utterances: dict[Key, Utterance] = {}
+    lines: dict[Hashable, int] = {}
+    for line, row in read_rows(path, COLUMNS):
+        for column in ("Dialogue_ID", "Utterance_ID"):
+            if not NUMBER.fullmatch(row[column]):
+                raise UserError(
+                    f"{path}: line {line}: {column} {shown(row[column])} is no number; mend it"
+                )
+        dialogue, number = int(row["Dialogue_ID"]), int(row["Utterance_ID"])
+        refuse_repeat(lines, (dialogue, number), f"dia{dialogue}_utt{number}", path, line)
+        speaker = speaker_name(row["Speaker"])
+        if not speaker:
+            raise UserError(f"{path}: line {line}: no Speaker; mend it")
+        take = f"{split}_dia{dialogue}_utt{number}"
+        utterances[split, dialogue, number] = Utterance(
+            id=f"{corpus}/{take}",
+            speaker=f"meld/{speaker}",
+            emotion=emotion_of(row["Emotion"], path, line),
+            sentence=spoken_words(row["Utterance"]) or take,
+            split=split,
+        )
+    return utterances
+
+
+def speaker_name(text: str) -> str:
+    """A speaker's name in one spelling: "Phoebe Sr." and "Phoebe Sr" are one person."""
+    name = unicodedata.normalize("NFKC", text).translate(APOSTROPHES)
+    return " ".join(name.split()).rstrip(".")
+
+
+def spoken_words(text: str) -> str:
+    """What is said in small letters without punctuation, so that the same text looks the same.
+
+    A text without a word keeps its punctuation.
+    """
+    words = unicodedata.normalize("NFKC", text).translate(APOSTROPHES).casefold().replace("'", "")
+    kept = "".join(letter if letter.isalnum() else " " for letter in words)
+    return " ".join(kept.split()) or " ".join(text.split())
+
+
+def _find_clips(files: list[Path]) -> tuple[dict[Key, Path], list[tuple[Key, Path, Path]]]:
+    """The clip of each utterance, and further files of the same name: their first beside them."""
+    found: dict[tuple[Key, bool], Path] = {}
+    copies = []
+    split_of = {folder: split for split, folder in CLIPS.items()}
+    for path in files:
+        match = CLIP.fullmatch(path.name)
+        split = split_of.get(path.parent.name)
+        if match and split:
+            key = (split, int(match["dialogue"]), int(match["utterance"]))
+            first = found.setdefault((key, bool(match["prefix"])), path)
+            if first != path:
+                copies.append((key, path, first))
+    # Sorted by prefix, so that the corrected cut replaces the other.
+    return {key: found[key, prefix] for key, prefix in sorted(found)}, copies
+
+
+def _find_table(files: list[Path], split: str, root: Path) -> Path | None:
+    tables = [path for path in files if path.name == f"{split}_sent_emo.csv"]
+    for other in tables[1:]:
+        if read_content(other) != read_content(tables[0]):
+            raise UserError(f"{other}: differs from {tables[0].relative_to(root)}; keep one")
+    return tables[0] if tables else None
+
+
+def _notes(clips: dict[Key, Path], told: dict[Key, Utterance], root: Path) -> list[str]:
+    notes = []
+    unknown = [path.relative_to(root).as_posix() for key, path in clips.items() if key not in told]
+    if unknown:
+        notes.append(f"in no table and not used, {len(unknown)} clips: {first_five(unknown)}")
+    corrected = sum(bool(CLIP.fullmatch(clips[key].name)["prefix"]) for key in told if key in clips)
+    if corrected:
+        notes.append(f"the corrected cut, final_videos_test..., is taken {corrected} times")
+    takes = {f"{split}_dia{dialogue}_utt{number}" for split, dialogue, number in clips}
+    bad = [f"{take} {why}" for take, why in KNOWN_BAD.items() if take in takes]
+    if bad:
+        notes.append(f"known of the published clips: {'; '.join(bad)}")
+    return notes

@@ -1,0 +1,375 @@
+"""MELD as its archives unpack it; the clips are links to an empty file, only names count."""
+
+import csv
+import io
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stages.corpora.meld import OFFICIAL, read, read_table, speaker_name, spoken_words
+from stages.corpora.utterance import Listing, Utterance, differences
+from stages.emotions import EMOTIONS
+from stages.failures import UserError
+from tests.media_files import corpora
+
+FOLDERS = {"train": "train/train_splits", "dev": "dev/dev_splits_complete",
+           "test": "test/output_repeated_splits_test"}
+HEADER = ["Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID",
+          "Season", "Episode", "StartTime", "EndTime"]
+NAMES = ("neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear")
+# Measured on the official tables: rows by split and emotion.
+COUNTS = {
+    "train": (4710, 1743, 1205, 1109, 683, 271, 268),
+    "dev": (470, 163, 150, 153, 111, 22, 40),
+    "test": (1256, 402, 281, 345, 208, 68, 50),
+}
+Row = dict[str, str]
+
+
+def row(dialogue: int = 0, utterance: int = 0, **cells: str) -> Row:
+    times = {"StartTime": "0:16:31,240" if utterance % 2 else "00:16:31,240", "EndTime": "0:16:33"}
+    return dict(zip(HEADER, ["1", "Hi!", "Joey", "joy", "positive", "", "", "8", "21"])) | times | {
+        "Dialogue_ID": str(dialogue), "Utterance_ID": str(utterance), **cells,
+    }
+
+
+def write_rows(path: Path, rows: list[Row], end: str = "\r\n", encoding: str = "utf-8") -> None:
+    text = io.StringIO(newline="")
+    columns = list(rows[0]) if rows else HEADER
+    writer = csv.DictWriter(text, columns, lineterminator=end)
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.getvalue().encode(encoding))
+
+
+def make(root: Path, *names: str) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    clip = root.with_name(f"{root.name}.clip")
+    clip.touch()
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        os.link(clip, root / name)
+
+
+def clip(split: str, dialogue: int = 0, utterance: int = 0, prefix: str = "") -> str:
+    return f"{FOLDERS[split]}/{prefix}dia{dialogue}_utt{utterance}.mp4"
+
+
+def listing_of(root: Path, rows: list[Row], *clips: str, split: str = "dev") -> Listing:
+    """The listing of one table and the named clips, or the row's own."""
+    write_rows(root / "meld" / f"{split}_sent_emo.csv", rows)
+    make(root / "meld", *(clips or [clip(split)]))
+    return read(root / "meld", "meld")
+
+
+def only(listing: Listing) -> Utterance:
+    (utterance,) = listing.utterances
+    return utterance
+
+
+def refusal(root: Path, rows: list[Row], *clips: str) -> str:
+    with pytest.raises(UserError) as caught:
+        listing_of(root, rows, *clips)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message.replace(f"{root}/", "")
+
+
+def generated_rows() -> dict[str, list[Row]]:
+    """Tables with the official counts, in dialogues of ten."""
+    tables = {}
+    for split, counts in COUNTS.items():
+        words = [name for name, count in zip(NAMES, counts) for _ in range(count)]
+        tables[split] = [row(i // 10, i % 10, Emotion=word) for i, word in enumerate(words)]
+    return tables
+
+
+def official_tables() -> dict[str, Path]:
+    folder = corpora() / "meld"
+    if not folder.is_dir():
+        pytest.skip(f"no MELD tables in {folder}; set FDAN_CORPORA")
+    return {split: folder / f"{split}_sent_emo.csv" for split in COUNTS}
+
+
+def official_rows() -> dict[str, list[Row]]:
+    return {
+        split: list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+        for split, path in official_tables().items()
+    }
+
+
+def make_official(root: Path, tables: dict[str, list[Row]]) -> Listing:
+    """All three splits as the archives have them, with what is wrong in them."""
+    for split, rows in tables.items():
+        write_rows(root / "meld" / f"{split}_sent_emo.csv", rows)
+        keys = [(int(item["Dialogue_ID"]), int(item["Utterance_ID"])) for item in rows]
+        names = [clip(split, *key) for key in keys]
+        if split == "dev":
+            names.remove(clip("dev", 110, 7))
+            names.append(clip("dev", 9999, 9))
+        if split == "test":
+            names += [clip(split, *key, prefix="final_videos_test") for key in keys[:100]]
+            names += [clip(split, *key, prefix="._final_videos_test") for key in keys[:100]]
+            names.append("test/._output_repeated_splits_test")
+        names += [clip(split, *key, prefix="._") for key in keys]
+        make(root / "meld", *names)
+    return read(root / "meld", "meld")
+
+
+@pytest.fixture(scope="module", params=["generated", "official"])
+def official(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Listing:
+    """The archives with tables of the official counts, and with the official tables."""
+    tables = official_rows() if request.param == "official" else generated_rows()
+    return make_official(tmp_path_factory.mktemp("meld"), tables)
+
+
+def test_the_archives_have_as_many_of_each_split_and_emotion_as_published(official: Listing):
+    absent = [item for item, _ in official.missing]
+    counts = Counter((item.split, item.emotion) for item in official.utterances + absent)
+    words = [name.replace("joy", "happiness") for name in NAMES]
+    assert counts == {
+        (split, word): count for split in COUNTS for word, count in zip(words, COUNTS[split])
+    }
+    assert counts == OFFICIAL
+
+
+def test_the_archives_have_13708_rows_and_one_clip_less(official: Listing):
+    assert official.expected == 13708
+    assert len({item.id for item in official.utterances}) == len(official.utterances) == 13707
+    rows = Counter(item.split for item in official.utterances)
+    assert rows == {"train": 9989, "dev": 1108, "test": 2610}
+
+
+def test_the_clip_that_the_archives_lack_is_missing_and_explained(official: Listing):
+    ((utterance, detail),) = official.missing
+    assert utterance.id == "meld/dev_dia110_utt7"
+    assert detail == (
+        "no dia110_utt7.mp4 in dev_splits_complete, which is not in the publisher's archive"
+    )
+    (difference,) = differences(official)
+    count = OFFICIAL["dev", utterance.emotion]
+    assert difference == f"dev {utterance.emotion} {count - 1} of {count}"
+
+
+def test_every_row_has_the_clip_of_its_split_dialogue_and_number(official: Listing):
+    for item in official.utterances:
+        split, name = item.id.removeprefix("meld/").split("_", 1)
+        assert item.video == item.audio
+        assert item.split == split
+        folder, file = item.video.rsplit("/", 1)
+        assert folder == FOLDERS[split]
+        assert file.removeprefix("final_videos_test") == f"{name}.mp4"
+
+
+def test_the_corrected_cuts_are_taken_and_counted(official: Listing):
+    corrected = [item for item in official.utterances if "final_videos_test" in item.video]
+    assert len(corrected) == 100 and {item.split for item in corrected} == {"test"}
+    assert "the corrected cut, final_videos_test..., is taken 100 times" in official.notes
+
+
+def test_a_clip_without_a_row_is_told_and_never_used(official: Listing):
+    stray = clip("dev", 9999, 9)
+    assert f"in no table and not used, 1 clips: {stray}" in official.notes
+    assert stray not in {item.video for item in official.utterances}
+
+
+def test_official_speakers_and_dialogues_are_understood():
+    tables = {split: read_table(path, split, "meld") for split, path in official_tables().items()}
+    dialogues = {split: len({key[1] for key in table}) for split, table in tables.items()}
+    assert dialogues == {"train": 1038, "dev": 114, "test": 280}
+    speakers = {item.speaker for table in tables.values() for item in table.values()}
+    assert {"meld/Joey", "meld/Phoebe Sr", "meld/Richard's Date"} < speakers
+    assert len(speakers) == 303
+    shared = "but um i dont think its anything serious"
+    splits = {key[0] for table in tables.values() for key, item in table.items()
+              if item.sentence == shared}
+    assert splits == {"train", "test"}
+
+
+def test_a_row_is_understood(tmp_path: Path):
+    rows = [row(3, 14, Speaker=" Joey ", Utterance="It\u2019s  SO\u2014good!", Emotion="joy")]
+    assert only(listing_of(tmp_path, rows, clip("test", 3, 14), split="test")) == Utterance(
+        id="meld/test_dia3_utt14", speaker="meld/Joey", emotion="happiness",
+        sentence="its so good", split="test",
+        video="test/output_repeated_splits_test/dia3_utt14.mp4",
+        audio="test/output_repeated_splits_test/dia3_utt14.mp4",
+    )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_tables_of_all_ages_read_alike(encoding: str, end: str, tmp_path: Path):
+    rows = [row(Utterance="It\u2019s caf\xe9 \u2026", Speaker="Richard\u2019s Date", Extra="x")]
+    write_rows(tmp_path / "dev_sent_emo.csv", rows, end, encoding)
+    make(tmp_path, "dev_splits_complete/dia0_utt0.mp4")
+    utterance = only(read(tmp_path, "meld"))
+    assert (utterance.sentence, utterance.speaker) == ("its caf\xe9", "meld/Richard's Date")
+
+
+def test_the_same_numbers_in_two_splits_are_two_utterances(tmp_path: Path):
+    for split in ("train", "dev"):
+        listing = listing_of(tmp_path / split, [row()], split=split)
+        assert only(listing).id == f"meld/{split}_dia0_utt0"
+
+
+@pytest.mark.parametrize("order", [("", "final_videos_test"), ("final_videos_test", "")])
+def test_the_corrected_cut_is_preferred(order: tuple[str, str], tmp_path: Path):
+    names = [clip("test", prefix=prefix) for prefix in order]
+    listing = listing_of(tmp_path, [row()], *names, split="test")
+    assert only(listing).video == clip("test", prefix="final_videos_test")
+
+
+def test_an_apple_double_hides_no_clip(tmp_path: Path):
+    names = [clip("test", prefix=prefix) for prefix in ("", "._", "._final_videos_test")]
+    listing = listing_of(tmp_path, [row()], *names, split="test")
+    assert only(listing).video == clip("test")
+    assert listing.notes == []
+
+
+def test_a_second_copy_of_a_clip_is_named(tmp_path: Path):
+    again = f"z/{clip('dev')}"
+    listing = listing_of(tmp_path, [row()], clip("dev"), again)
+    ((utterance, code, detail),) = listing.excluded
+    assert only(listing).video == clip("dev")
+    assert (utterance.id, code) == ("meld/dev_dia0_utt0", "duplicate")
+    assert detail == f"{again} repeats {clip('dev')}"
+
+
+def test_rows_without_their_clips_are_missing(tmp_path: Path):
+    listing = listing_of(tmp_path, [row(0, 0), row(0, 1), row(7, 2)], clip("dev", 0, 1))
+    assert only(listing).id == "meld/dev_dia0_utt1"
+    assert [(item.id, detail) for item, detail in listing.missing] == [
+        ("meld/dev_dia0_utt0", "no dia0_utt0.mp4 in dev_splits_complete"),
+        ("meld/dev_dia7_utt2", "no dia7_utt2.mp4 in dev_splits_complete"),
+    ]
+
+
+def test_clips_known_to_be_bad_are_told_and_left_to_the_decoder(tmp_path: Path):
+    listing = listing_of(tmp_path, [row(125, 3)], clip("train", 125, 3), split="train")
+    assert only(listing).id == "meld/train_dia125_utt3"
+    assert listing.notes == ["known of the published clips: train_dia125_utt3 cannot be played"]
+
+
+@pytest.mark.parametrize("column", ["Utterance", "Speaker", "Emotion", "Dialogue_ID"])
+def test_a_column_that_is_not_there_is_named(column: str, tmp_path: Path):
+    cells = row()
+    del cells[column]
+    message = refusal(tmp_path, [cells])
+    assert message.startswith(f"meld/dev_sent_emo.csv: no column '{column}', its first line has ")
+
+
+def test_an_unknown_emotion_is_refused_with_its_line(tmp_path: Path):
+    message = refusal(tmp_path, [row(), row(0, 1, Emotion="calm")])
+    assert message.startswith("meld/dev_sent_emo.csv: line 3: emotion 'calm' is not known; ")
+    assert all(name in message for name in EMOTIONS)
+
+
+def test_an_utterance_that_is_there_twice_is_refused_with_both_lines(tmp_path: Path):
+    assert refusal(tmp_path, [row(), row(0, 1), row()]) == (
+        "meld/dev_sent_emo.csv: line 4: dia0_utt0 is already in line 2; keep one of them"
+    )
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "1.0", "\u0661", "9" * 5000])
+def test_a_dialogue_that_is_no_number_is_refused(number: str, tmp_path: Path):
+    message = refusal(tmp_path, [row(Dialogue_ID=number)])
+    assert message.startswith("meld/dev_sent_emo.csv: line 2: Dialogue_ID '")
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("name", ["", "..."])
+def test_a_row_without_a_speaker_is_refused(name: str, tmp_path: Path):
+    assert refusal(tmp_path, [row(Speaker=name)]) == (
+        "meld/dev_sent_emo.csv: line 2: no Speaker; mend it"
+    )
+
+
+def test_a_table_without_its_clips_is_refused_with_the_archive_to_unpack(tmp_path: Path):
+    assert refusal(tmp_path, [row()], clip("test")) == (
+        "meld/dev_sent_emo.csv: there is no clip of it in a folder dev_splits_complete; unpack "
+        "dev.tar.gz below meld, or remove the table to do without this split"
+    )
+
+
+def test_clips_without_their_table_are_refused(tmp_path: Path):
+    message = refusal(tmp_path, [row()], clip("dev"), clip("test"))
+    assert message.startswith(
+        "meld: no test_sent_emo.csv for the clips in output_repeated_splits_test; take it from "
+    )
+
+
+def test_a_split_that_is_not_there_is_done_without(tmp_path: Path):
+    listing = listing_of(tmp_path, [row()])
+    assert {"train 0 of 9989", "test 0 of 2610"} < set(differences(listing))
+
+
+def test_a_table_that_is_there_twice_alike_is_read_once(tmp_path: Path):
+    write_rows(tmp_path / "meld/a/dev_sent_emo.csv", [row()])
+    assert only(listing_of(tmp_path, [row()])).emotion == "happiness"
+
+
+def test_a_table_that_is_there_in_two_versions_is_refused(tmp_path: Path):
+    write_rows(tmp_path / "meld/a/dev_sent_emo.csv", [row(Emotion="fear")])
+    assert refusal(tmp_path, [row()]) == (
+        "meld/dev_sent_emo.csv: differs from a/dev_sent_emo.csv; keep one"
+    )
+
+
+def test_tables_alone_of_nothing_list_nothing(tmp_path: Path):
+    assert read(tmp_path, "meld") == Listing(official=OFFICIAL)
+
+
+def test_a_variant_has_its_own_ids_and_the_same_speakers(tmp_path: Path):
+    listing_of(tmp_path, [row()])
+    utterance = only(read(tmp_path / "meld", "meld_small"))
+    assert (utterance.id, utterance.speaker) == ("meld_small/dev_dia0_utt0", "meld/Joey")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [("Phoebe Sr.", "Phoebe Sr"), ("  The\u00a0 Fan ", "The Fan"), ("Joey\u2019s Twin",
+     "Joey's Twin"), ("Dr. Green", "Dr. Green")],
+)
+def test_a_speaker_has_one_spelling(text: str, expected: str):
+    assert speaker_name(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [("It\u2019s on!", "its on"), ("it's ON", "its on"), ("Yes\u2014no\u2026", "yes no"),
+     ("!", "!"), (" ... ! ", "... !"), ("caf\xe9", "caf\xe9"), ("cafe\u0301", "caf\xe9")],
+)
+def test_the_same_words_are_the_same_text(text: str, expected: str):
+    assert spoken_words(text) == expected
+
+
+@given(st.text(max_size=20))
+def test_what_is_said_is_one_line_and_empty_only_where_nothing_is(text: str):
+    words = spoken_words(text)
+    assert len(words.splitlines()) <= 1
+    assert bool(words) == bool(text.strip())
+
+
+tables = st.binary(max_size=60) | st.text('joyfear01,"\n\r ', max_size=60).map(str.encode)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tables, st.booleans())
+def test_any_file_as_a_table_gives_a_listing_or_one_line(
+    tmp_path: Path, content: bytes, header: bool
+):
+    first = b"Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\nHi,Joey,joy,0,0\n"
+    (tmp_path / "dev_splits_complete").mkdir(exist_ok=True)
+    (tmp_path / "dev_splits_complete/dia0_utt0.mp4").touch()
+    (tmp_path / "dev_sent_emo.csv").write_bytes((first if header else b"") + content)
+    try:
+        listing = read(tmp_path, "meld")
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert {item.emotion for item in listing.utterances} <= set(EMOTIONS)
