@@ -12,7 +12,6 @@ fold the epoch with the best WAR is taken. Nothing else reads this file.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,9 +31,9 @@ LABEL = "optimistic: best epoch on the test voices, as the published code report
 
 
 def main() -> None:
-    description: dict[str, Any] = read_description()
     split, rows = read_json(Path("data/split.json")), read_table(SPLIT)
     refuse_leaks(rows, split["protocol"], split["folds"])
+    description = read_description()
     features = Features(split["features_sha256"])
     settings = replace(Settings(**description["settings"]), select="war")
     task = Task(features, rows, split["protocol"], settings, description["inference"], TEST)

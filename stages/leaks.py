@@ -7,7 +7,16 @@ stage that reads data/split.csv, and on every inference bank.
 from collections.abc import Iterable, Mapping
 
 from stages.failures import UserError
-from stages.protocols import SENTENCE_DISJOINT, SPEAKER_DISJOINT, TEST, TRAIN, Rows, take, text
+from stages.protocols import (
+    SENTENCE_DISJOINT,
+    SPEAKER_DISJOINT,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Rows,
+    take,
+    text,
+)
 
 
 def refuse_leaks(rows: Rows, protocol: str, folds: int) -> None:
@@ -25,7 +34,7 @@ def refuse_leaks(rows: Rows, protocol: str, folds: int) -> None:
         speakers = {row["speaker"]: row["id"] for row in tested}
         texts = {text(row): row["id"] for row in tested}
         for row in rows:
-            if row[column] != TRAIN:
+            if row[column] not in (TRAIN, VALIDATION):  # that chooses the epoch
                 continue
             sample = f"the {'voice' if row['modality'] == 'acoustic' else 'face'} of {row['id']}"
             faces_may = row["modality"] == "visual" and protocol == "paper"
@@ -77,6 +86,6 @@ def twins(fingerprints: Mapping[str, bytes]) -> list[tuple[str, str]]:
 
 def _refuse(fold: int, sample: str, tested: str, relation: str) -> None:
     raise UserError(
-        f"data/split.csv: fold {fold}: {sample}, which is trained on, {relation} the test "
+        f"data/split.csv: fold {fold}: {sample}, which is learned from, {relation} the test "
         f"utterance {tested}; run dvc repro split, or mend the manifest"
     )

@@ -178,10 +178,7 @@ def test_a_queued_sweep_succeeds_and_repeats_nothing_slow(small: tuple[Clone, st
     clone, _ = small
     clone.dvc("exp", "run", "--queue", "-S", "alpha=1e-4,5e-6", "evaluate")
     clone.dvc("queue", "start")
-    deadline = time.monotonic() + 300
-    while {"Queued", "Running"} & {row["status"] for row in queue(clone)}:
-        assert time.monotonic() < deadline, queue(clone)
-        time.sleep(2)
+    wait_for_queue(clone)
     assert [row["status"] for row in queue(clone)] == ["Success"] * 2
     for row in queue(clone):
         assert stages_run(clone.dvc("queue", "logs", row["task"])) == ["train", "evaluate"]
@@ -192,6 +189,32 @@ def test_a_queued_sweep_succeeds_and_repeats_nothing_slow(small: tuple[Clone, st
         alphas.add(values["params"]["params.yaml"]["data"]["alpha"])
         assert 0 <= values["metrics"]["metrics/test.json"]["data"]["uar"] <= 1
     assert alphas >= {1e-4, 5e-6}
+
+
+def test_a_table_is_queued_run_shown_and_compared(small: tuple[Clone, str]) -> None:
+    clone, _ = small
+    tables = (sys.executable, "-m", "stages.tables")
+    assert "sample-paper-fdan: queued" in clone.run(*tables, "queue", "table1", "--seeds", "1")
+    clone.dvc("queue", "start")
+    wait_for_queue(clone)
+    shown = clone.run(*tables, "show", "table1")
+    (row,) = [line for line in shown.splitlines() if "measured here" in line]
+    assert "protocol paper, 2 folds, 1 seeds" in row and " of 42 " in row
+    assert "best test epoch" in shown and "optimistic" in shown and "TF-Mix" in shown
+    assert "has run" in clone.run(*tables, "queue", "table1", "--seeds", "1")
+    compared = clone.run(sys.executable, "-m", "stages.compare", "HEAD", "sample-paper-fdan")
+    assert "2 seeds of HEAD, 1 seed of sample-paper-fdan" in compared
+    assert "chance" in compared and "McNemar" in compared
+
+
+def wait_for_queue(clone: Clone) -> None:
+    """Until nothing is queued or runs; a worker that has gone is replaced."""
+    deadline = time.monotonic() + 600
+    while states := {row["status"] for row in queue(clone)} & {"Queued", "Running"}:
+        assert time.monotonic() < deadline, queue(clone)
+        if "Running" not in states:  # a worker may end with tasks still waiting
+            clone.dvc("queue", "start")
+        time.sleep(2)
 
 
 def queue(clone: Clone) -> list[dict[str, str]]:
