@@ -21,7 +21,7 @@ from stages.evaluate import judged, test_fold
 from stages.fdan.training import Settings
 from stages.files import read_json, read_table, write_json
 from stages.leaks import refuse_leaks
-from stages.model_file import SPLIT, read_description, restore
+from stages.model_file import MODEL_DIGITS, SPLIT, read_description, restore
 from stages.protocols import TEST
 from stages.replicas import Task, train_all
 from stages.samples import Features, having
@@ -56,6 +56,7 @@ def main() -> None:
         "n_correct": int(np.trace(confusion)),
         "n_test": len(true),
         "epochs": {f"fold_{replica.fold}": replica.epoch for replica in replicas},
+        "model": description["sha256"][:MODEL_DIGITS],
         "protocol": split["protocol"],
     }
     write_json(Path("metrics/best_test_epoch.json"), metrics)

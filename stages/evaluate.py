@@ -26,7 +26,13 @@ from stages.emotions import CODES, EMOTIONS
 from stages.fdan.inference import SpeechClassifier
 from stages.files import read_json, read_table, write_json, write_table
 from stages.leaks import refuse_bank, refuse_leaks
-from stages.model_file import SPLIT, read_description, read_replicas, replica_name
+from stages.model_file import (
+    MODEL_DIGITS,
+    SPLIT,
+    read_description,
+    read_replicas,
+    replica_name,
+)
 from stages.protocols import TEST, Rows
 from stages.samples import Features, having
 from stages.statistics import (
@@ -189,6 +195,7 @@ def main() -> None:
         "n_duplicates": sum(map(len, split["duplicates"].values())),
         "n_test_with_trained_face": split["n_test_with_trained_face"],
         "skipped": split["skipped"],
+        "model": description["sha256"][:MODEL_DIGITS],
         "protocol": split["protocol"],
         "inference": description["inference"],
         "labels_shuffled": split["shuffle_labels"],

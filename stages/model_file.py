@@ -23,6 +23,7 @@ MODEL = Path("models/fdan.safetensors")
 DESCRIPTION = Path("models/fdan.json")
 SPLIT = Path("data/split.csv")
 REMEDY = "run dvc repro train"
+MODEL_DIGITS = 12  # of the model's SHA-256, by which metrics name the model that they are of
 
 
 def replica_name(fold: int, seed: int) -> str:

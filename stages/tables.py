@@ -129,7 +129,7 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
         tags = [f"{key}_{extra[key]}" for key in others]
         for row in table.rows:
             name = "-".join(["_".join(parts), protocol, *tags, row.name])
-            task = f"{chosen['acoustic']} (faces {', '.join(faces)}), {protocol}"
+            task = f"{chosen['acoustic']} with faces of {', '.join(faces)}, protocol {protocol}"
             settings = chosen | row.settings
             found.append(Experiment(re.sub(r"[^\w.+-]", "_", name), task, row, settings))
     return found
@@ -145,6 +145,15 @@ def dvc_command(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True)
 
 
+def up_to_date(name: str, targets: Sequence[str]) -> bool:
+    """Whether an experiment has run all of `targets`.
+
+    Metrics are in git, so that what an experiment has not made it has from the commit before.
+    """
+    made = [read_metrics(name, WRITES[stage]) for stage in targets]
+    return None not in made and len({metrics.get("model") for metrics in made}) == 1
+
+
 def queue(table: Table, extra: Settings, seeds: int) -> None:
     """Put the experiments of a table that have not run from this commit into DVC's queue.
 
@@ -156,7 +165,7 @@ def queue(table: Table, extra: Settings, seeds: int) -> None:
     for experiment in experiments(table, extra):
         name = experiment.name
         if name in ran:
-            if all(read_metrics(name, WRITES[stage]) for stage in table.targets):
+            if up_to_date(name, table.targets):
                 print(f"{name}: has run; to run it anew: dvc exp remove {name}")
                 continue
             dvc_command("exp", "remove", name)
@@ -199,16 +208,22 @@ def published_rows(table: Table) -> Iterator[list[str]]:
         yield [row.system, *cells, "", f"reported: {row.source}"]
 
 
+def label_of(experiment: Experiment, found: Sequence[Experiment]) -> str:
+    """What a row is called: its task too, where the table has several."""
+    several = len({item.task for item in found}) > 1
+    return f"{experiment.row.label}, {experiment.task}" if several else experiment.row.label
+
+
 def measured_rows(found: Sequence[Experiment]) -> Iterator[list[str]]:
     """The rows that were measured here, as cells; also the best test epoch, where it was made."""
     for experiment in found:
-        label = f"{experiment.row.label}, {experiment.task}"
+        label = label_of(experiment, found)
         metrics = read_metrics(experiment.name, "test")
         if metrics is None:
             yield [label, "", "", "", "", f"not run ({experiment.name})"]
             continue
         where = (
-            f"measured here: protocol {metrics['protocol']}, {metrics['n_folds']} folds, "
+            f"measured here: {experiment.task}, {metrics['n_folds']} folds, "
             f"{metrics['n_seeds']} seeds, {metrics['backbone']} with {metrics['weights']} weights"
         )
         size = f"{metrics['n_correct']:.1f} of {metrics['n_test']}"
@@ -216,7 +231,7 @@ def measured_rows(found: Sequence[Experiment]) -> Iterator[list[str]]:
                  measure(metrics, "w_f1", "w_f1_by_utterance")]
         yield [label, *cells, size, where]
         best = read_metrics(experiment.name, "best_test_epoch")
-        if best is not None:
+        if best is not None and best["model"] == metrics["model"]:  # else of another commit
             cells = [percent(best[name]) for name in ("war", "uar", "w_f1")]
             size = f"{best['n_correct']} of {best['n_test']}"
             yield [f"{label}, best test epoch", *cells, size, best["label"]]
@@ -231,7 +246,7 @@ def paired_rows(found: Sequence[Experiment]) -> Iterator[list[str]]:
         trained = read_metrics(experiment.name, "train")
         if trained is None:
             continue
-        label = f"{experiment.row.label}, {experiment.task}"
+        label = label_of(experiment, found)
         lmmd = sum(value for name, value in trained.items() if re.fullmatch(r"lmmd_\d+", name))
         loss = trained["acoustic_loss"] + trained.get("visual_loss", 0) + trained["lmmd_in_loss"]
         terms = ["", ""]
@@ -257,7 +272,7 @@ def validation_rows(found: Sequence[Experiment]) -> Iterator[list[str]]:
     """What the validation part says of each row, as cells."""
     for experiment in found:
         trained = read_metrics(experiment.name, "train")
-        label = f"{experiment.row.label}, {experiment.task}"
+        label = label_of(experiment, found)
         if trained is None:
             yield [label, f"not run ({experiment.name})", "", ""]
         else:

@@ -79,12 +79,17 @@ def test_the_official_split_has_one_fold_to_choose_in():
     assert found["protocol"] == "official"
 
 
+def figures(**changes: Any) -> dict[str, Any]:
+    """All but the name of the model beside which they stand."""
+    return {key: value for key, value in make(**changes).items() if key != "model"}
+
+
 def test_it_looks_at_the_first_seed_alone():
-    assert make(seeds=2, seed=4) == make(seeds=1, seed=4)
+    assert figures(seeds=2, seed=4) == figures(seeds=1, seed=4)
 
 
 def test_the_last_epoch_that_is_chosen_in_training_changes_nothing_here():
-    assert make(selection="last") == make(selection="validation")
+    assert figures(selection="last") == figures(selection="validation")
 
 
 def outputs() -> dict[str, bytes]:

@@ -157,16 +157,17 @@ def test_what_has_run_is_not_queued_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(subprocess, "run", dvc := FakeDvc(ran="sample-paper-fdan"))
-    monkeypatch.setattr(tables, "read_metrics", lambda name, file: {"war": 1})
+    monkeypatch.setattr(tables, "read_metrics", lambda name, file: {"model": "a1"})
     tables.queue(TABLES["table1"], {}, seeds=1)
     assert dvc.queued() == [] and "sample-paper-fdan: has run" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("best", [None, {"model": "of the commit before"}])
 def test_what_has_run_without_all_that_a_table_needs_is_run_again(
-    monkeypatch: pytest.MonkeyPatch,
+    best: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(subprocess, "run", dvc := FakeDvc(ran="sample-paper-fdan"))
-    without_best = {"test": {"war": 1}, "best_test_epoch": None}
+    without_best = {"test": {"model": "a1"}, "best_test_epoch": best}
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: without_best[file])
     tables.queue(TABLES["table1"], {}, seeds=1)
     assert ["exp", "remove", "sample-paper-fdan"] in dvc.asked and len(dvc.queued()) == 1
@@ -189,7 +190,7 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
     interval = {"low": 0.5, "high": 0.75}
     test = {
         "war": 0.625, "uar": 0.6, "w_f1": 0.61, "n_correct": 87.5, "n_test": 140, "n_seeds": 2,
-        "n_folds": 5, "protocol": "paper", "backbone": "resnet34", "weights": "imagenet",
+        "n_folds": 5, "protocol": "paper", "backbone": "resnet34", "weights": "imagenet", "model": "a1",
         "ci95": {"war_wilson": interval, "uar_by_utterance": interval,
                  "w_f1_by_utterance": interval},
         "sd_over_seeds": {"war": 0.012, "uar": 0.013, "w_f1": 0.014},
@@ -197,7 +198,7 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
     train = {"acoustic_loss": 0.5, "visual_loss": 0.4, "lmmd_1": 2.0, "lmmd_2": 1.0,
              "lmmd_in_loss": 0.1, "validation_uar": 0.7, "validation_loss": 0.8, "epoch": 12.0}
     best = {"war": 0.7, "uar": 0.69, "w_f1": 0.68, "n_correct": 98, "n_test": 140,
-            "label": "optimistic: not a result"}
+            "label": "optimistic: not a result", "model": "a1"}
     files = {"test": test, "train": train, "best_test_epoch": best}
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: files[file])
 
@@ -215,13 +216,24 @@ def test_a_measured_row_has_its_interval_its_spread_and_its_protocol(
     monkeypatch: pytest.MonkeyPatch,
 ):
     fake_results(monkeypatch)
-    rows = {row[0]: row for row in cells(show(TABLES["table1"], {}))}
-    measured = rows["FDAN, sample (faces sample), paper"]
+    rows = {row[0]: row for row in cells(show(TABLES["table1"], {})) if row[0:1] != ["FDAN"]
+            or "reported" not in row[-1]}
+    measured = rows["FDAN"]
     assert measured[1] == "62.50 [50.0, 75.0] ± 1.2" and measured[4] == "87.5 of 140"
-    assert measured[5] == ("measured here: protocol paper, 5 folds, 2 seeds, resnet34 with "
-                           "imagenet weights")
-    best = rows["FDAN, sample (faces sample), paper, best test epoch"]
+    assert measured[5] == ("measured here: sample with faces of sample, protocol paper, 5 folds, "
+                           "2 seeds, resnet34 with imagenet weights")
+    best = rows["FDAN, best test epoch"]
     assert best[1] == "70.00" and best[5] == "optimistic: not a result"
+
+
+def test_a_best_test_epoch_of_another_model_is_not_shown(monkeypatch: pytest.MonkeyPatch):
+    fake_results(monkeypatch)
+    of_this = tables.read_metrics
+    monkeypatch.setattr(
+        tables, "read_metrics",
+        lambda name, file: of_this(name, file) | ({"model": "b2"} if file[0] == "b" else {}),
+    )
+    assert "best test epoch" not in show(TABLES["table1"], {})
 
 
 def test_an_ablation_is_set_against_fdan_with_its_interval_and_the_weight_of_lmmd(
