@@ -152,7 +152,8 @@ def main() -> None:
     voices, voice_copies = without_duplicates(heard, "acoustic", drop)
     # The face of a voice that is left out goes with it: it shows the voice that is kept.
     copied = {take(copy): kept for copy, kept in voice_copies.items()}
-    face_copies |= {row["id"]: copied[take(row["id"])] for row in faces if take(row["id"]) in copied}
+    gone = [row["id"] for row in faces if take(row["id"]) in copied]
+    face_copies |= {name: copied[take(name)] for name in gone}
     faces = [row for row in faces if row["id"] not in face_copies]
     if params["shuffle_labels"]:
         relabelled = shuffled_labels(faces + voices, params["seed"])

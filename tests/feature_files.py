@@ -120,9 +120,9 @@ def write_corpus(
         centre = centre.reshape(len(of), *(1 for _ in shape[1:]), DIM)
         values = (centre + noise * rng.normal(size=(len(of), *shape[1:], DIM))).astype(np.float32)
         position = {row["id"]: i for i, row in enumerate(of)}
-        for copy, original in (copies or {}).items():
-            if {copy, original} <= position.keys():
-                values[position[copy]] = values[position[original]]
+        for twin, original in (copies or {}).items():
+            if {twin, original} <= position.keys():
+                values[position[twin]] = values[position[original]]
         return values
 
     with write_arrays(root / f"data/features/{corpus}.h5", "features", settings, 0) as arrays:

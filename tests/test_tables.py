@@ -190,7 +190,8 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
     interval = {"low": 0.5, "high": 0.75}
     test = {
         "war": 0.625, "uar": 0.6, "w_f1": 0.61, "n_correct": 87.5, "n_test": 140, "n_seeds": 2,
-        "n_folds": 5, "protocol": "paper", "backbone": "resnet34", "weights": "imagenet", "model": "a1",
+        "n_folds": 5, "protocol": "paper", "backbone": "resnet34", "weights": "imagenet",
+        "model": "a1",
         "ci95": {"war_wilson": interval, "uar_by_utterance": interval,
                  "w_f1_by_utterance": interval},
         "sd_over_seeds": {"war": 0.012, "uar": 0.013, "w_f1": 0.014},

@@ -52,8 +52,8 @@ def gaussian_kernel(z: Tensor, kernels: int, ratio: float, bandwidth: Bandwidth)
     """Sum of Gaussian kernels between all rows of z, as DSAN does.
 
     k(x, y) = sum_i exp(-|x - y|^2 / b_i), b_i = b ratio^(i - kernels // 2), where b is the mean
-    (or lower median) of |x - y|^2 over the pairs x != y of the batch, held constant in the gradient, or
-    a number given.
+    (or lower median) of |x - y|^2 over the pairs x != y of the batch, held constant in the
+    gradient, or a number given.
 
     Args:
         z: features [n, d].
