@@ -231,7 +231,8 @@ def measured_rows(found: Sequence[Experiment]) -> Iterator[list[str]]:
                  measure(metrics, "w_f1", "w_f1_by_utterance")]
         yield [label, *cells, size, where]
         best = read_metrics(experiment.name, "best_test_epoch")
-        if best is not None and best["model"] == metrics["model"]:  # else of another commit
+        # Of another model it is from the commit before (see `up_to_date`).
+        if best is not None and best.get("model") == metrics.get("model", ""):
             cells = [percent(best[name]) for name in ("war", "uar", "w_f1")]
             size = f"{best['n_correct']} of {best['n_test']}"
             yield [f"{label}, best test epoch", *cells, size, best["label"]]

@@ -1,6 +1,5 @@
 """CREMA-D as a clone leaves it; only the names count, so the files are links to an empty one."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from stages.corpora.cremad import KNOWN_BAD, NAME, OFFICIAL, read
 from stages.corpora.utterance import Listing, Utterance, differences
 from stages.failures import UserError
+from tests.corpora.trees import make
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
 CODES = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happiness", "NEU": "neutral",
@@ -33,15 +33,6 @@ def official_takes() -> list[str]:
     left_out = {f"{actor}_TSI_{code}_XX" for code in CODES for actor in (1080, 1081, 1082)}
     left_out |= {f"{actor}_TSI_NEU_XX" for actor in (1083, 1084)}
     return [take for take in takes if take not in left_out]
-
-
-def make(root: Path, *names: str) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    clip = root.with_name(f"{root.name}.clip")
-    clip.touch()
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        os.link(clip, root / name)
 
 
 def listing_of(root: Path, *names: str) -> Listing:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from stages.corpora.meld import OFFICIAL, read, read_table, speaker_name, spoken
 from stages.corpora.utterance import Listing, Utterance, differences
 from stages.emotions import EMOTIONS
 from stages.failures import UserError
+from tests.corpora.trees import make
 from tests.media_files import corpora
 
 FOLDERS = {"train": "train/train_splits", "dev": "dev/dev_splits_complete",
@@ -45,15 +45,6 @@ def write_rows(path: Path, rows: list[Row], end: str = "\r\n", encoding: str = "
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.getvalue().encode(encoding))
-
-
-def make(root: Path, *names: str) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    clip = root.with_name(f"{root.name}.clip")
-    clip.touch()
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        os.link(clip, root / name)
 
 
 def clip(split: str, dialogue: int = 0, utterance: int = 0, prefix: str = "") -> str:

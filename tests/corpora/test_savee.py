@@ -1,6 +1,5 @@
 """SAVEE as its archives unpack it; only the names count, so the files are links to an empty one."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from stages.corpora.savee import EMOTION, OFFICIAL, SENTENCES, SPEAKERS, read, take_of
 from stages.corpora.utterance import Listing, Utterance, differences
+from tests.corpora.trees import make
 
 # From the publisher's description: 15 sentences an emotion, 30 neutral ones, four speakers.
 NUMBERS = [(code, i + 1) for code in ("a", "d", "f", "h", "sa", "su") for i in range(15)]
@@ -18,15 +18,6 @@ COUNTS = {
     "anger": 60, "disgust": 60, "fear": 60, "happiness": 60, "neutral": 120, "sadness": 60,
     "surprise": 60,
 }
-
-
-def make(root: Path, *names: str) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    clip = root.with_name(f"{root.name}.clip")
-    clip.touch()
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        os.link(clip, root / name)
 
 
 def voices(pattern: str = "AudioData/{}/{}{:02d}.wav") -> list[str]:
