@@ -1,27 +1,114 @@
 """How a stage starts as a command, and how it ends when a person must mend something."""
 
 import argparse
+import contextlib
+import ctypes
+import fcntl
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
 
 from stages.failures import UserError
 
+LOCKS = Path("data/.locks")
+PATIENCE = 30.0  # seconds that another run gets to end, e.g. one whose dvc was killed
+GRACE = 10.0  # seconds that a stopped stage gets to remove its temporary files
 
-def run(main: Callable[[], None]) -> None:
-    """Run a stage's `main`; print a `UserError` as one line and exit with code 2."""
-    # A stopped stage must unwind, so that no temporary file stays behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+def run(main: Callable[[], None], lock: str = "") -> None:
+    """Run a stage's `main`; print a `UserError` as one line and exit with code 2.
+
+    Args:
+        lock: name of what is written, for which a second run waits or is refused; "" for a
+            command that writes nothing.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    if "DVC_STAGE" in os.environ:
+        # A killed dvc would leave the stage writing its outputs beside those of the next dvc.
+        end_with_parent(signal.SIGTERM)
+        if _is_orphan():
+            sys.exit(128 + signal.SIGTERM)
     try:
-        main()
+        with alone(lock) if lock else contextlib.nullcontext():
+            main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        # Worker processes may still hold a clip; nothing of theirs is under a final name.
+        # Worker processes may still be busy; nothing of theirs is under a final name.
         os._exit(128 + signal.SIGINT)
+
+
+def _end(*_: object) -> None:
+    """Unwind, so that no temporary file stays behind."""
+    # An exception is lost where a library calls back; one stage in 40 was seen to work on.
+    end = threading.Timer(GRACE, os._exit, [128 + signal.SIGTERM])
+    end.daemon = True
+    end.start()
+    sys.exit(128 + signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def alone(name: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the lock of a stage, so that no two runs write the same files.
+
+    The kernel takes the lock back however the process ends.
+
+    Args:
+        patience: seconds to wait for another process that holds it.
+
+    Raises:
+        UserError: another process still holds it after that, or it cannot be written.
+    """
+    path = LOCKS / name
+    try:
+        LOCKS.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}; mend access") from error
+    with file:
+        _take(file, path, patience)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _take(file: IO[str], path: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = f"another run of {path.name} is under way (process {file.read().strip()})"
+        if time.monotonic() >= deadline:
+            raise UserError(f"{path}: {other}; wait for it to end, or end it")
+        if not told:
+            print(f"{other}; waiting {patience:g} s for it to end", file=sys.stderr, flush=True)
+            told = True
+        time.sleep(0.2)
+
+
+def end_with_parent(signal_number: int) -> None:
+    """Have Linux send this process a signal when the process that started it ends."""
+    pr_set_pdeathsig = 1  # <linux/prctl.h>
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal_number)
+
+
+def _is_orphan() -> bool:
+    """Whether the process that started this one has ended already, so that init adopted it.
+
+    Where dvc itself is process 1, as in a container, it is of the same session.
+    """
+    return os.getppid() == 1 and os.getsid(1) != os.getsid(0)
 
 
 def run_on_corpus(main: Callable[[str], None], description: str) -> None:
@@ -31,4 +118,5 @@ def run_on_corpus(main: Callable[[str], None], description: str) -> None:
     )
     parser.add_argument("corpus", help="one of params.yaml's corpora, e.g. sample")
     corpus = parser.parse_args().corpus
-    run(lambda: main(corpus))
+    name = f"{Path(sys.argv[0]).stem}@{corpus.replace('/', '_')}"
+    run(lambda: main(corpus), lock=name)

@@ -9,6 +9,7 @@ Out: data/frames/<corpus>.h5
 Paper: Section 3.2, "the video frames are uniformly sampled in {V1, V2, V3}".
 """
 
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,19 +85,22 @@ def main(corpus: str) -> None:
     max_skip_fraction = load("max_skip_fraction")["max_skip_fraction"]
     settings = section("frames")
     utterances = read_table(MANIFESTS / f"{corpus}.csv")
-    clips = extract(
-        utterances, "video", clip_faces, settings, corpus, "frames", max_skip_fraction
-    )
+    process = "stages.frames:clip_faces"
+    # Before the clips, which have a limit on time: their weights may have to be fetched first.
+    make_detector(settings["detector"], settings["min_face"], "cpu")
+    if settings["align"]:
+        make_aligner("cpu")
+    results = extract(utterances, "video", process, settings, corpus, "frames", max_skip_fraction)
     ids: list[str] = []
     tally = np.zeros(len(STATUS), int)
     expected_bytes = len(utterances) * FRAMES * settings["size"] ** 2 * 3
     out = Path(f"data/frames/{corpus}.h5")
-    with write_arrays(out, "frames", settings, expected_bytes) as arrays:
+    with closing(results) as clips, write_arrays(out, "frames", settings, expected_bytes) as arrays:
         for row, clip in clips:
             ids.append(row["id"])
-            for name, values in clip._asdict().items():
+            for name, values in clip.items():
                 arrays.append(name, values[None])
-            tally += np.bincount(clip.status, minlength=len(STATUS))
+            tally += np.bincount(clip["status"], minlength=len(STATUS))
         arrays.append("ids", encode_ids(ids))
     counts = ", ".join(f"{n} {name}" for n, name in zip(tally, STATUS) if n)
     print(f"frames@{corpus}: {len(ids)} clips; frames: {counts or 'none'}")

@@ -9,7 +9,9 @@ Paper: Section 3.2, "we extract the Mel spectrograms as the features of the acou
 it gives none of the settings, so params.yaml does.
 """
 
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import librosa
 import numpy as np
@@ -57,6 +59,12 @@ def log_mel(
     return librosa.power_to_db(mel, ref=ref, amin=amin, top_db=None).T.astype(np.float32)
 
 
+class Mel(NamedTuple):
+    """The log-Mel spectrogram of one clip, float32 [T, n_mels] in dB."""
+
+    values: np.ndarray
+
+
 def clip_mel(
     path: Path,
     surround: str,
@@ -64,7 +72,7 @@ def clip_mel(
     max_seconds: float,
     sample_rate: int,
     **settings: float,
-) -> np.ndarray:
+) -> Mel:
     """Read the voice of a clip, at most `max_seconds` of it, as a log-Mel spectrogram.
 
     Raises:
@@ -72,7 +80,7 @@ def clip_mel(
     """
     wave = read_audio(path, sample_rate, surround=surround)[: int(max_seconds * sample_rate)]
     check_speech(wave, sample_rate, min_seconds)
-    return log_mel(wave, sample_rate=sample_rate, **settings)
+    return Mel(log_mel(wave, sample_rate=sample_rate, **settings))
 
 
 def main(corpus: str) -> None:
@@ -82,17 +90,19 @@ def main(corpus: str) -> None:
     # librosa compiles parts of itself when first used and keeps them beside its files; workers that
     # did so at the same time were seen to damage what is kept.
     librosa.feature.melspectrogram(y=np.zeros(2048, np.float32))
-    clips = extract(utterances, "audio", clip_mel, settings, corpus, "mels", max_skip_fraction)
+    process = "stages.mels:clip_mel"
+    results = extract(utterances, "audio", process, settings, corpus, "mels", max_skip_fraction)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
     steps = seconds * settings["sample_rate"] / settings["hop_length"] + len(utterances)
     ids: list[str] = []
     offsets = [0]
     out = Path(f"data/mels/{corpus}.h5")
-    with write_arrays(out, "mels", settings, int(steps * settings["n_mels"] * 4)) as arrays:
+    expected_bytes = int(steps * settings["n_mels"] * 4)
+    with closing(results) as clips, write_arrays(out, "mels", settings, expected_bytes) as arrays:
         for row, mel in clips:
             ids.append(row["id"])
-            offsets.append(offsets[-1] + len(mel))
-            arrays.append("values", mel)
+            offsets.append(offsets[-1] + len(mel["values"]))
+            arrays.append("values", mel["values"])
         arrays.append("ids", encode_ids(ids))
         arrays.append("offsets", np.array(offsets, np.int64))
     rate = settings["sample_rate"] / settings["hop_length"]

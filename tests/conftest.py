@@ -1,6 +1,13 @@
-"""What all tests share: one thread each, and examples that are the same every time."""
+"""What all tests share: one thread each, examples that are the same every time, and own caches."""
 
+import contextlib
 import os
+import pkgutil
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 # Small tensors lose more than they gain by threads, most of all where others use the cores too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,3 +16,28 @@ from hypothesis import settings
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+
+NUMBERS = count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """For what fixtures of a whole module run; see stages/clip_cache.py."""
+    os.environ["FDAN_CACHE"] = str(tmp_path_factory.mktemp("caches") / "shared")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(_no_cache_of_the_user: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = os.environ["FDAN_CACHE"]
+    monkeypatch.setenv("FDAN_CACHE", f"{shared}.{next(NUMBERS)}")
+
+
+@pytest.fixture
+def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have clips worked on in this process: a child would load torch or librosa for seconds."""
+    from stages import extraction
+
+    def call(process: str, clip: Path, settings: dict[str, Any]) -> Any:
+        return pkgutil.resolve_name(process)(clip, **settings)
+
+    monkeypatch.setattr(extraction, "guards", lambda count: contextlib.nullcontext(call))

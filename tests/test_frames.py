@@ -128,6 +128,7 @@ def params(max_skip_fraction: float) -> None:
     yaml.dump(tree, PARAMS_FILE)
 
 
+@pytest.mark.usefixtures("no_children")
 def test_a_broken_clip_becomes_a_row_and_the_others_are_kept(project: Path) -> None:
     frames.main("sample")
     (row,) = read_table(table_path("sample", "frames"))
@@ -139,6 +140,7 @@ def test_a_broken_clip_becomes_a_row_and_the_others_are_kept(project: Path) -> N
         assert read_settings(file)["size"] == SIZE
 
 
+@pytest.mark.usefixtures("no_children")
 def test_too_many_broken_clips_stop_the_stage_and_leave_no_arrays(project: Path) -> None:
     params(0.4)
     with pytest.raises(UserError, match=r"max_skip_fraction=0.4 of 2 .*sample/a \(unreadable"):
@@ -147,8 +149,26 @@ def test_too_many_broken_clips_stop_the_stage_and_leave_no_arrays(project: Path)
     assert len(read_table(table_path("sample", "frames"))) == 1
 
 
-def test_the_same_clips_give_the_same_bytes(project: Path) -> None:
+def test_weights_are_fetched_before_the_clips_which_have_a_limit_on_time(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(name: str, *_: object) -> None:
+        raise UserError(f"{name}: cannot be fetched")
+
+    monkeypatch.setattr(frames, "make_detector", fetch)
+    with pytest.raises(UserError, match="haar: cannot be fetched"):
+        frames.main("sample")
+    assert not Path("data/frames").exists()
+
+
+def test_the_same_clips_give_the_same_bytes_kept_or_made_anew(
+    project: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     frames.main("sample")
     first = Path("data/frames/sample.h5").read_bytes()
+    frames.main("sample")
+    assert Path("data/frames/sample.h5").read_bytes() == first
+    monkeypatch.setenv("FDAN_CACHE", str(project / "empty"))
+    request.getfixturevalue("no_children")
     frames.main("sample")
     assert Path("data/frames/sample.h5").read_bytes() == first

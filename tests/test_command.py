@@ -1,0 +1,217 @@
+"""How a stage starts and ends: one run at a time, exit codes, and no life after its dvc."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stages.command import LOCKS, alone
+from stages.failures import UserError
+
+ROOT = Path(__file__).parent.parent
+STAGE = """
+import os, signal, sys, time
+from pathlib import Path
+from stages import command
+from stages.command import run
+from stages.failures import UserError
+from stages.files import replacing
+
+class Deaf:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+
+def main():
+    if sys.argv[1] == "deaf":
+        command.GRACE = 1
+        Deaf()
+        time.sleep(60)
+    if sys.argv[1] == "user":
+        raise UserError("table.csv: line 3: no id; give it one")
+    with replacing(Path("data/out.txt")) as temporary:
+        temporary.write_text("half")
+        print("working", flush=True)
+        time.sleep(float(sys.argv[1]))
+
+run(main, lock="stage")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+Start = Callable[..., subprocess.Popen]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts what stands for a stage: it works for so many seconds, or fails."""
+    started = []
+
+    def start_one(seconds: object, **environment: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", STAGE, str(seconds)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def working(process: subprocess.Popen) -> subprocess.Popen:
+    assert process.stdout.readline() == "working\n"
+    return process
+
+
+def ended(process: subprocess.Popen) -> tuple[int, str]:
+    """Exit code and what was said on stderr."""
+    _, errors = process.communicate(timeout=20)
+    return process.returncode, errors
+
+
+def outputs() -> list[str]:
+    return sorted(path.name for path in Path("data").iterdir() if path != LOCKS)
+
+
+def test_a_stage_that_ends_well(start: Start) -> None:
+    assert ended(working(start(0))) == (0, "")
+    assert outputs() == ["out.txt"]
+
+
+def test_what_a_person_must_mend_is_one_line_and_code_2(start: Start) -> None:
+    expected = "error: table.csv: line 3: no id; give it one\n"
+    assert ended(start("user")) == (2, expected)
+
+
+@pytest.mark.parametrize(
+    "number, code, said", [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "")]
+)
+def test_a_stopped_stage_leaves_nothing(
+    start: Start, number: signal.Signals, code: int, said: str
+) -> None:
+    stage = working(start(60))
+    assert outputs() == [".out.txt.tmp"]
+    stage.send_signal(number)
+    assert ended(stage) == (code, said)
+    assert outputs() == []
+
+
+def test_a_stage_ends_also_where_the_signal_came_amid_what_ignores_exceptions(
+    start: Start,
+) -> None:
+    code, said = ended(start("deaf"))
+    assert code == 143 and "Exception ignored in" in said
+
+
+def test_a_second_run_waits_for_the_first(start: Start) -> None:
+    first = working(start(1.5))
+    second = start(0)
+    said = f"another run of stage is under way (process {first.pid}); waiting 30 s for it to end\n"
+    assert second.stderr.readline() == said
+    assert first.poll() is None
+    working(second)
+    assert ended(first)[0] == ended(second)[0] == 0
+
+
+def test_a_second_run_is_refused_by_name_and_process(start: Start) -> None:
+    first = working(start(60))
+    with pytest.raises(UserError) as raised, alone("stage", patience=0.3):
+        pytest.fail("two runs at once")
+    assert str(raised.value) == (
+        f"data/.locks/stage: another run of stage is under way (process {first.pid}); "
+        "wait for it to end, or end it"
+    )
+
+
+def test_another_stage_need_not_wait(start: Start) -> None:
+    working(start(60))
+    with alone("other_stage", patience=0):
+        pass
+
+
+def test_a_killed_run_holds_no_lock(start: Start) -> None:
+    first = working(start(60))
+    first.kill()
+    ended(first)
+    with alone("stage", patience=0):
+        assert (LOCKS / "stage").read_text() == str(os.getpid())
+    with alone("stage", patience=0):  # and neither does one that ended
+        pass
+
+
+def test_a_child_of_a_killed_run_holds_no_lock(start: Start) -> None:
+    """As a worker that outlives the run for a moment."""
+    with alone("stage", patience=0):
+        child = subprocess.Popen(["sleep", "60"])
+    with alone("stage", patience=0):
+        child.kill()
+    child.wait()
+
+
+def test_a_lock_that_cannot_be_written_is_one_line() -> None:
+    Path("data").write_text("in the way")
+    with pytest.raises(UserError, match="^data/.locks/stage: cannot be written: Not a directory; "):
+        with alone("stage"):
+            pytest.fail("without a lock")
+
+
+def kill_the_parent_of_a_stage(seconds: float, environment: dict[str, str]) -> None:
+    """Start a stage by way of another process, kill that, and wait for the end of the stage."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])",
+         sys.executable, "-c", STAGE, str(seconds)],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    working(parent)
+    parent.kill()
+    parent.communicate(timeout=20)  # until the stage, too, has closed its end
+
+
+def test_a_stage_ends_with_its_dvc_and_leaves_nothing() -> None:
+    kill_the_parent_of_a_stage(60, {**os.environ, "DVC_STAGE": "stage"})
+    with alone("stage", patience=5):
+        assert outputs() == []
+
+
+def test_without_dvc_a_stage_may_outlive_its_parent() -> None:
+    """As under nohup."""
+    kill_the_parent_of_a_stage(
+        1, {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+    )
+    assert outputs() == ["out.txt"]
+
+
+def test_a_stage_whose_dvc_was_killed_before_it_was_ready_does_nothing() -> None:
+    """A stage loads its libraries for seconds before it can ask to be told of dvc's end."""
+    wait = "while os.getppid() == int(sys.argv[2]): time.sleep(0.01)"
+    late = f"import os, sys, time\n{wait}\nprint('parent', os.getppid(), flush=True)\n{STAGE}"
+    dvc = (
+        "import os, subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', sys.argv[1], '0', str(os.getpid())])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", dvc, late],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "stage"},
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    if done.stdout.splitlines()[0] != "parent 1":
+        pytest.skip("here it is not init that adopts orphans")
+    assert done.stdout == "parent 1\n" and not Path("data").exists()

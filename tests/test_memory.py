@@ -1,0 +1,67 @@
+"""The memory of a stage does not grow with the corpus: 100 clips against 1,000."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from stages.files import write_table
+from stages.manifest import COLUMNS
+from tests.media_files import write_sound, write_video
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+FEW, MANY = 100, 1000
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of clips that differ, with manifests of few and of many of them."""
+    folder = tmp_path_factory.mktemp("memory")
+    tree = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["frames"]["size"] = 112  # 113 kB a clip: what is held on to shows
+    YAML(typ="safe").dump(tree, folder / "params.yaml")
+    for name, count in {"few": FEW, "many": MANY}.items():
+        clips = folder / "data/raw" / name
+        clips.mkdir(parents=True)
+        video = write_video(folder / "clip.mp4", frames=3).read_bytes()
+        rng = np.random.default_rng(0)
+        for i in range(count):
+            # An empty box of the container, so that no two clips are the same.
+            box = b"\0\0\0\x18free" + f"{name}{i:012}".encode()
+            (clips / f"{i}.mp4").write_bytes(video + box)
+            write_sound(clips / f"{i}.wav", rng.uniform(-0.5, 0.5, (1, 16000)), 16000)
+        rows = [
+            {"id": f"{name}/{i}", "emotion": "fear", "video": f"{i}.mp4", "audio": f"{i}.wav",
+             "duration": "1"}
+            for i in range(count)
+        ]
+        write_table(folder / f"data/manifest/{name}.csv", COLUMNS, rows)
+    return folder
+
+
+def peak(project: Path, stage: str, corpus: str) -> float:
+    """The largest resident size, in MB, of a stage's process or of one of its children."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"stages.{stage}", corpus]
+    process = subprocess.Popen(command, cwd=project, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1000
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("stage", ["frames", "mels"])
+def test_ten_times_the_clips_take_the_same_memory(
+    project: Path, stage: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FDAN_CACHE", str(project / "cache"))  # filled by the first of the two
+    few, many = peak(project, stage, "few"), peak(project, stage, "many")
+    print(f"{stage}: {few:.0f} MB for {FEW} clips, {many:.0f} MB for {MANY}")
+    assert many <= 1.1 * few
