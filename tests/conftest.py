@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pkgutil
+import signal
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 
 # Small tensors lose more than they gain by threads, most of all where others use the cores too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell has what it starts in the background ignore Ctrl-C, and so do the stages of tests then.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings
 
