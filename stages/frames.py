@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.arrays import encode_ids, write_arrays
 from stages.command import run_on_corpus
-from stages.device import pick_device
+from stages.device import pick_device, require_determinism
 from stages.extraction import MANIFESTS, extract
 from stages.failures import ClipError
 from stages.files import read_table
@@ -41,7 +41,14 @@ class Faces(NamedTuple):
 
 
 def clip_faces(
-    path: Path, detector: str, min_face: float, margin: float, size: int, align: bool, no_face: str
+    path: Path,
+    detector: str,
+    min_face: float,
+    margin: float,
+    size: int,
+    align: bool,
+    no_face: str,
+    device: str,
 ) -> Faces:
     """Sample a clip's three frames and crop the largest face of each.
 
@@ -51,7 +58,7 @@ def clip_faces(
     Raises:
         ClipError: the clip cannot be decoded, or `no_face` leaves it without any frame.
     """
-    device = pick_device()
+    require_determinism()
     detect = make_detector(detector, min_face, device)
     frames = sample_frames(path, FRAMES)
     crops = np.zeros((FRAMES, size, size, 3), np.uint8)
@@ -86,11 +93,13 @@ def main(corpus: str) -> None:
     settings = section("frames")
     utterances = read_table(MANIFESTS / f"{corpus}.csv")
     process = "stages.frames:clip_faces"
+    # What is kept of a clip is kept by device, too: a GPU's sums differ in their last bits.
+    work = settings | {"device": pick_device()}
     # Before the clips, which have a limit on time: their weights may have to be fetched first.
     make_detector(settings["detector"], settings["min_face"], "cpu")
     if settings["align"]:
         make_aligner("cpu")
-    results = extract(utterances, "video", process, settings, corpus, "frames", max_skip_fraction)
+    results = extract(utterances, "video", process, work, corpus, "frames", max_skip_fraction)
     ids: list[str] = []
     tally = np.zeros(len(STATUS), int)
     expected_bytes = len(utterances) * FRAMES * settings["size"] ** 2 * 3

@@ -28,7 +28,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def crops(clip: Path, no_face: str) -> frames.Faces:
-    return clip_faces(clip, "haar", 0.1, 0.0, SIZE, False, no_face)
+    return clip_faces(clip, "haar", 0.1, 0.0, SIZE, False, no_face, "cpu")
 
 
 def faces_in(monkeypatch: pytest.MonkeyPatch, *found: bool) -> None:
