@@ -20,6 +20,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,15 @@ def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> No
             f"{entry.parent}: cannot be written: {error.strerror}; make room, empty it by "
             "python -m stages.clip_cache --clear, or set FDAN_CACHE to another folder"
         ) from error
+
+
+@lru_cache
+def code_and_libraries() -> str:
+    """SHA-256 of all that this process would work with, by which two machines can be compared."""
+    package = Path(__file__).parent
+    files = sorted(package.rglob("*.py"))
+    code = {str(file.relative_to(package)): file_sha256(file) for file in files}
+    return hashlib.sha256(json.dumps([code, _versions()]).encode()).hexdigest()
 
 
 def _sources(module: str) -> dict[str, str]:

@@ -1,29 +1,23 @@
 """What the stages frames and mels share: every clip of a corpus through one function.
 
-Clips are worked on side by side, one for each core, and come back in the order of the manifest, so
-that a stage's output does not depend on how many cores there are. What was made of a clip is kept
+Clips are worked on side by side (stages/workers.py) and come back in the order of the manifest, so
+that a stage's output does not depend on how many workers there are. What was made of a clip is kept
 (stages/clip_cache.py), so that a killed stage repeats at most the clips that it was working on.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 
-from stages.clip_cache import ClipCache, clip_cache, read_entry, write_entry
-from stages.failures import ClipError
-from stages.guard import LOST, guards
+from stages.clip_cache import clip_cache, code_and_libraries, read_entry
+from stages.failures import ClipError, UserError
 from stages.progress import track
 from stages.skips import refuse, skip_row, table_path, too_many, write_skips
+from stages.workers import Job, outcomes
 
 MANIFESTS = Path("data/manifest")
-AHEAD = 4  # clips for each core that may be done before the first of them is taken
-
-Outcome = dict[str, np.ndarray] | ClipError
 
 
 def extract(
@@ -34,6 +28,7 @@ def extract(
     corpus: str,
     stage: str,
     max_skip_fraction: float,
+    workers: str,
 ) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
     """Yield (utterance, arrays by name) for every utterance whose clip can be used.
 
@@ -45,6 +40,7 @@ def extract(
         process: name of a function, "module:function" for another process to import, that makes
             a NamedTuple of arrays of (path, **settings) or raises ClipError for a clip that cannot
             be used.
+        workers: as params.yaml has it; see `stages.workers.outcomes`.
 
     Writes the stage's skip table at the end, or when too many clips have failed.
 
@@ -52,19 +48,19 @@ def extract(
         UserError: more than `max_skip_fraction` of the clips failed.
     """
     chosen = [row for row in utterances if row[column]]
-    root = Path("data/raw").resolve() / corpus
+    root = Path("data/raw", corpus).resolve()
     cache = clip_cache(stage, process, settings)
-    cores = joblib.cpu_count()
+    job = Job(root, cache, process, settings, code_and_libraries())
     skips: list[dict[str, str]] = []
     table = table_path(corpus, stage)
-    # The children end first, so that no thread waits for one.
-    with ThreadPoolExecutor(cores) as threads, guards(cores) as call:
-
-        def attempt(row: dict[str, str]) -> Outcome:
-            return _attempt(root / row[column], cache, lambda clip: call(process, clip, settings))
-
-        results = zip(_in_order(threads, attempt, chosen, AHEAD * cores), chosen)
-        for result, row in track(results, len(chosen), f"{stage}@{corpus}", "clips"):
+    with outcomes(job, [row[column] for row in chosen], workers) as found:
+        for outcome, row in track(zip(found, chosen), len(chosen), f"{stage}@{corpus}", "clips"):
+            result = outcome if isinstance(outcome, ClipError) else read_entry(outcome)
+            if result is None:
+                raise UserError(
+                    f"{outcome}: what was made of {row[column]} is not there; keep the cache while "
+                    "a stage runs, and where all workers see it (FDAN_CACHE)"
+                )
             if not isinstance(result, ClipError):
                 yield row, result
                 continue
@@ -73,35 +69,3 @@ def extract(
                 write_skips(table, skips)
                 raise refuse(skips, len(chosen), max_skip_fraction, table)
     write_skips(table, skips)
-
-
-def _in_order(
-    threads: ThreadPoolExecutor,
-    attempt: Callable[[dict[str, str]], Outcome],
-    rows: list[dict[str, str]],
-    ahead: int,
-) -> Iterator[Outcome]:
-    """attempt(row) of every row, in their order; no more than `ahead` are held at a time."""
-    pending: deque[Future[Outcome]] = deque()
-    for row in rows:
-        if len(pending) == ahead:
-            yield pending.popleft().result()
-        pending.append(threads.submit(attempt, row))
-    while pending:
-        yield pending.popleft().result()
-
-
-def _attempt(clip: Path, cache: ClipCache, work: Callable[[Path], Any]) -> Outcome:
-    """What is kept of a clip, or what `work` makes of it, which is kept from then on."""
-    entry = cache.entry(clip)
-    kept = None if entry is None else read_entry(entry)
-    if kept is not None:
-        return kept
-    try:
-        result = work(clip)._asdict()
-    except ClipError as error:
-        if entry is None or error.code in LOST:
-            return error
-        result = error
-    write_entry(entry, result)
-    return result

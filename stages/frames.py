@@ -89,7 +89,7 @@ def clip_faces(
 
 
 def main(corpus: str) -> None:
-    max_skip_fraction = load("max_skip_fraction")["max_skip_fraction"]
+    params = load("max_skip_fraction", "workers")
     settings = section("frames")
     utterances = read_table(MANIFESTS / f"{corpus}.csv")
     process = "stages.frames:clip_faces"
@@ -99,7 +99,7 @@ def main(corpus: str) -> None:
     make_detector(settings["detector"], settings["min_face"], "cpu")
     if settings["align"]:
         make_aligner("cpu")
-    results = extract(utterances, "video", process, work, corpus, "frames", max_skip_fraction)
+    results = extract(utterances, "video", process, work, corpus, "frames", **params)
     ids: list[str] = []
     tally = np.zeros(len(STATUS), int)
     expected_bytes = len(utterances) * FRAMES * settings["size"] ** 2 * 3

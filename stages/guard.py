@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
@@ -27,6 +28,7 @@ SECONDS = 300.0  # a clip takes seconds, and the slowest detector a minute
 MEMORY = 8 << 30  # bytes of the child's own data
 LOST = ("decoder_crash", "decoder_timeout", "decoder_memory")  # may go better another time
 # There is a child for every core. One thread each is quicker, and gives the same sums everywhere.
+_OF_THREAD = threading.local()
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 
 
@@ -124,11 +126,7 @@ def guards(count: int) -> Iterator[Callable[..., Any]]:
     def call(process: str, clip: Path, settings: Mapping[str, Any]) -> Any:
         guard = idle.get()
         try:
-            return guard.call(process, clip, settings)
-        except ClipError as error:
-            if error.code not in LOST:
-                raise
-            return guard.call(process, clip, settings)
+            return _call_twice(guard, process, clip, settings)
         finally:
             idle.put(guard)
 
@@ -137,6 +135,22 @@ def guards(count: int) -> Iterator[Callable[..., Any]]:
     finally:
         for guard in all_guards:
             guard.stop()
+
+
+def call_in_thread(process: str, clip: Path, settings: Mapping[str, Any]) -> Any:
+    """As what `guards` gives, by a guard of this thread, whose child ends with the thread."""
+    if not hasattr(_OF_THREAD, "guard"):
+        _OF_THREAD.guard = Guard()
+    return _call_twice(_OF_THREAD.guard, process, clip, settings)
+
+
+def _call_twice(guard: Guard, process: str, clip: Path, settings: Mapping[str, Any]) -> Any:
+    try:
+        return guard.call(process, clip, settings)
+    except ClipError as error:
+        if error.code not in LOST:
+            raise
+        return guard.call(process, clip, settings)
 
 
 def serve(pipe: Connection) -> None:

@@ -84,14 +84,14 @@ def clip_mel(
 
 
 def main(corpus: str) -> None:
-    max_skip_fraction = load("max_skip_fraction")["max_skip_fraction"]
+    params = load("max_skip_fraction", "workers")
     settings = section("mels")
     utterances = read_table(MANIFESTS / f"{corpus}.csv")
     # librosa compiles parts of itself when first used and keeps them beside its files; workers that
     # did so at the same time were seen to damage what is kept.
     librosa.feature.melspectrogram(y=np.zeros(2048, np.float32))
     process = "stages.mels:clip_mel"
-    results = extract(utterances, "audio", process, settings, corpus, "mels", max_skip_fraction)
+    results = extract(utterances, "audio", process, settings, corpus, "mels", **params)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
     steps = seconds * settings["sample_rate"] / settings["hop_length"] + len(utterances)
     ids: list[str] = []

@@ -2,7 +2,8 @@
 
 YAML is read with ruamel as DVC itself does, never with PyYAML, which takes the `1e-05`
 that `dvc exp run -S alpha=1e-5` writes for a string. The whole file is checked each
-time; a stage gets only the keys that it asks for, which are those that dvc.yaml declares.
+time; a stage gets only the keys that it asks for, which are those that dvc.yaml declares, but for
+those of WITHOUT_EFFECT.
 """
 
 import difflib
@@ -126,6 +127,7 @@ RULES: dict[str, Rule] = {
     "acoustic": CORPUS,
     "seed": whole(0, MAX_SEED),
     "max_skip_fraction": real(0, 1),
+    "workers": word(r"local|(tcp|tls|ws|wss)://\S+", "local, or a scheduler as tcp://host:8786"),
     "sample.speakers": whole(2, 16),
     "sample.sentences": whole(1, 30),
     "sample.seed": whole(0, MAX_SEED),
@@ -178,6 +180,10 @@ RULES: dict[str, Rule] = {
     "lmmd.bandwidth": either(choice("mean", "median"), real(0, above=True)),
     "lmmd.classes": choice("all", "common"),
 }
+
+
+# No output depends on these, so that no stage runs again for them.
+WITHOUT_EFFECT = frozenset({"workers"})
 
 
 def load(*keys: str, path: Path = PARAMS_FILE) -> dict[str, Any]:

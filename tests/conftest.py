@@ -39,9 +39,9 @@ def _own_cache(_no_cache_of_the_user: None, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have clips worked on in this process: a child would load torch or librosa for seconds."""
-    from stages import extraction
+    from stages import workers
 
     def call(process: str, clip: Path, settings: dict[str, Any]) -> Any:
         return pkgutil.resolve_name(process)(clip, **settings)
 
-    monkeypatch.setattr(extraction, "guards", lambda count: contextlib.nullcontext(call))
+    monkeypatch.setattr(workers, "guards", lambda count: contextlib.nullcontext(call))

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from stages import extraction
+from stages import workers
 from stages.clip_cache import cache_folder
 from stages.extraction import extract
 from stages.failures import UserError
 from stages.files import read_table
+from stages.workers import LOCAL
 
 ROOT = Path(__file__).parent.parent
 TABLE = Path("data/skipped/sample.mels.csv")
@@ -38,7 +39,7 @@ def one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def use_cores(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: count)
+    monkeypatch.setattr(workers.joblib, "cpu_count", lambda: count)
 
 
 def results(
@@ -46,7 +47,7 @@ def results(
 ) -> list[tuple[str, str]]:
     """Ids and what was made of the clips."""
     settings = {"log": str(Path("log").absolute()), **settings}
-    made = extract(rows, "audio", PROCESS, settings, "sample", stage, fraction)
+    made = extract(rows, "audio", PROCESS, settings, "sample", stage, fraction, LOCAL)
     return [(row["id"], bytes(arrays["values"]).decode()) for row, arrays in made]
 
 
@@ -224,19 +225,6 @@ def test_a_cache_that_cannot_be_written_ends_the_stage_in_one_line(
     assert len(worked_on()) < 20
 
 
-def test_a_slow_taker_holds_up_the_clips_rather_than_the_memory(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    use_cores(2, monkeypatch)
-    settings = {"log": str(Path("log").absolute())}
-    rows = rows_of(*(f"clip{i}.wav" for i in range(60)))
-    made = extract(rows, "audio", PROCESS, settings, "sample", "mels", 0.5)
-    next(made)
-    time.sleep(1)
-    assert len(worked_on()) <= 2 * extraction.AHEAD
-    made.close()
-
-
 STAGE = """
 import contextlib, sys
 from stages.command import run
@@ -247,7 +235,7 @@ from pathlib import Path
 def main():
     rows = [{"id": str(i), "emotion": "fear", "audio": f"clip{i}0"} for i in range(40)]
     settings = {"log": str(Path("log").absolute()), "wait": 600}
-    made = extract(rows, "audio", "tests.clip_work:process", settings, "sample", "mels", 0.5)
+    made = extract(rows, "audio", "tests.clip_work:process", settings, "sample", "mels", 0.5, "local")
     with contextlib.closing(made), replacing(Path("data/out")) as temporary:
         temporary.touch()
         list(made)

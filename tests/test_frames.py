@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages import extraction, frames
+from stages import frames, workers
 from stages.arrays import decode_ids, open_arrays, read_settings
 from stages.failures import ClipError, UserError
 from stages.files import read_table, write_table
@@ -105,7 +105,7 @@ def test_a_clip_without_any_face_is_skipped(
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A corpus of three clips, of which one is broken and one has no video in the manifest."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(workers.joblib, "cpu_count", lambda: 1)
     root = tmp_path / "data/raw/sample"
     root.mkdir(parents=True)
     write_video(root / "whole.mp4")

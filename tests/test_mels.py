@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages import extraction, mels
+from stages import mels, workers
 from stages.arrays import decode_ids, open_arrays, read_settings
 from stages.failures import ClipError
 from stages.files import write_table
@@ -149,7 +149,7 @@ def test_a_clip_without_speech_is_refused(samples: np.ndarray, code: str, tmp_pa
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with three voices of different lengths, worked on by one process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(extraction.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(workers.joblib, "cpu_count", lambda: 1)
     tree = YAML(typ="safe").load(PARAMS.read_text(encoding="utf-8"))
     YAML(typ="safe").dump(tree | {"max_skip_fraction": 0.5}, tmp_path / "params.yaml")
     rows = []
