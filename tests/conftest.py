@@ -13,10 +13,10 @@ import pytest
 # Small tensors lose more than they gain by threads, most of all where others use the cores too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from hypothesis import settings
+
 # A shell has what it starts in the background ignore Ctrl-C, and so do the stages of tests then.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-from hypothesis import settings
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")

@@ -27,6 +27,8 @@ def write_video(
     rate: int = 25,
     pix_fmt: str = "yuv420p",
     b_frames: int | None = None,
+    keyframe_every: int | None = None,
+    open_groups: bool = False,
     pts_ms: list[int] | None = None,
     rotation: int = 0,
     voice: np.ndarray | None = None,
@@ -45,6 +47,10 @@ def write_video(
         stream.pix_fmt = pix_fmt
         if b_frames is not None:
             stream.codec_context.max_b_frames = b_frames
+        if keyframe_every is not None:
+            stream.codec_context.gop_size = keyframe_every
+        if open_groups:  # frames before a keyframe may rest on it and on what is before them
+            stream.codec_context.options = {"x264-params": "open-gop=1"}
         if rotation:
             stream.set_display_rotation(rotation)
         sound = None if voice is None else _add_sound(container, voice, 48000, "aac")

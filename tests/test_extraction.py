@@ -235,7 +235,8 @@ from pathlib import Path
 def main():
     rows = [{"id": str(i), "emotion": "fear", "audio": f"clip{i}0"} for i in range(40)]
     settings = {"log": str(Path("log").absolute()), "wait": 600}
-    made = extract(rows, "audio", "tests.clip_work:process", settings, "sample", "mels", 0.5, "local")
+    process = "tests.clip_work:process"
+    made = extract(rows, "audio", process, settings, "sample", "mels", 0.5, "local")
     with contextlib.closing(made), replacing(Path("data/out")) as temporary:
         temporary.touch()
         list(made)

@@ -1,12 +1,13 @@
 """The frames of a clip at given shares of its duration: V1, V2 and V3 of the paper.
 
 Frames are found by their presentation time, never by `index = time * fps`, which is wrong for a
-variable frame rate, and never by seeking, which lands on other frames in damaged files. The
-packets tell all times without decoding; then one sequential pass decodes up to the last frame
-wanted and converts only the frames wanted.
+variable frame rate, and never by seeking in the file, which lands on other frames in damaged ones.
+The packets tell all times without decoding. Then only those are decoded that the frames wanted rest
+on: from the last keyframe before each, and without the frames that no other frame rests on. Should
+the times wanted not come out, all frames are decoded, one after the other.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +78,9 @@ def sample_frames(
 
     Raises:
         ClipError: `unreadable`; `no_video`; `too_large` for more than `max_pixels` or
-            `max_seconds`; `truncated` where packets are missing at the end, where decoding fails
-            before the last frame wanted, or where fewer than 90 % of the frames come out.
+            `max_seconds`; `truncated` where packets are missing at the end, or where what the
+            frames wanted rest on is damaged and fewer than 90 % of all frames come out, or
+            decoding fails before the last frame wanted.
         UserError: the file is a Git LFS pointer.
     """
     with open_media(path) as container:
@@ -103,12 +105,58 @@ def _by_packet_times(
     if not pts or None in pts or len(set(pts)) < len(pts):
         return None
     last_frame = max(shown, key=lambda packet: packet.pts)
-    pts.sort()
+    in_order, pts = pts, sorted(pts)
     ticks = np.array(pts, np.int64) - pts[0]
     duration = int(ticks[-1]) + (last_frame.duration or _usual_gap(stream, ticks))
     chosen = nearest_frames(ticks, duration, count)
-    images = _convert(_decode(stream, packets, max_pixels), chosen, pts)
+    wanted = {pts[index]: index for index in chosen}
+    # A codec that reorders frames, in a container that stores no times (H.264 in avi): the times
+    # are made up by the order of the packets, and only a full pass shows that they are wrong.
+    made_up = stream.codec_context.has_b_frames and in_order == pts
+    images = None if made_up else _decode_wanted(stream, packets, wanted, max_pixels)
+    if images is None:
+        images = _convert(_decode(stream, packets, max_pixels), chosen, pts)
     return None if images is None else _frames(stream, images, ticks, duration, chosen)
+
+
+def _decode_wanted(
+    stream: av.VideoStream, packets: list[av.Packet], wanted: dict[int, int], max_pixels: int
+) -> dict[int, np.ndarray] | None:
+    """RGB images of the frames wanted, by index, for the least decoding.
+
+    None where one does not come out or something is damaged: a full pass must judge then.
+
+    Args:
+        wanted: index by time, in ticks of the stream.
+    """
+    images: dict[int, np.ndarray] = {}
+    size: dict[str, int] = {}
+    try:
+        for run in _runs(packets, wanted):
+            for frame in _decode(stream, run, max_pixels, wanted):
+                if frame.pts in wanted:
+                    images[wanted[frame.pts]] = _image(frame, size)
+    except ClipError:
+        return None
+    return images if len(images) == len(wanted) else None
+
+
+def _runs(packets: list[av.Packet], wanted: Container[int]) -> Iterator[list[av.Packet]]:
+    """The least parts of a stream, each from a keyframe on, that the times wanted rest on."""
+    start, end = 0, 0
+    keyframes = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+    for number, packet in enumerate(packets):
+        if packet.pts not in wanted:
+            continue
+        # What is shown before a keyframe may rest on what is before it, also where it comes later.
+        before = (k for k in reversed(keyframes) if k <= number and packets[k].pts <= packet.pts)
+        keyframe = next(before, 0)
+        if keyframe >= end:
+            if end:
+                yield packets[start:end]
+            start = keyframe
+        end = number + 1
+    yield packets[start:end]
 
 
 def _by_decoded_times(
@@ -147,13 +195,23 @@ def _frames(
 
 
 def _decode(
-    stream: av.VideoStream, packets: list[av.Packet], max_pixels: int
+    stream: av.VideoStream,
+    packets: list[av.Packet],
+    max_pixels: int,
+    wanted: Container[int] | None = None,
 ) -> Iterator[av.VideoFrame]:
-    """All frames in the order of presentation, from a fresh decoder."""
-    stream.codec_context.flush_buffers()
+    """Frames in the order of presentation, from a fresh decoder.
+
+    Args:
+        wanted: times; frames that are not wanted, and on which none rests, may be left out.
+    """
+    context = stream.codec_context
+    context.flush_buffers()
     for packet in [*packets, None]:  # None asks for the frames that the decoder still holds
+        whole = wanted is None or packet is None or packet.pts in wanted
+        context.skip_frame = "DEFAULT" if whole else "NONREF"
         try:
-            frames = stream.codec_context.decode(packet)
+            frames = context.decode(packet)
         except FFmpegError as error:
             raise ClipError("truncated", f"damaged: decoding failed: {error.strerror}") from error
         for frame in frames:
@@ -176,14 +234,22 @@ def _convert(
         if pts is not None and frame.pts != pts[index]:
             return None
         if index in chosen:
-            # Should the size change within the clip, that of the first sample holds.
-            size = size or {"width": frame.width, "height": frame.height}
-            image = frame.to_ndarray(format="rgb24", **size)
-            quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90
-            images[index] = np.rot90(image, quarter_turns)
+            images[index] = _image(frame, size)
         if index == chosen[-1]:
             return images
     return None
+
+
+def _image(frame: av.VideoFrame, size: dict[str, int]) -> np.ndarray:
+    """RGB uint8 [H, W, 3], upright; of the size in `size`, which the first image sets.
+
+    Should the size change within the clip, that of the first sample holds.
+    """
+    if not size:
+        size.update(width=frame.width, height=frame.height)
+    image = frame.to_ndarray(format="rgb24", **size)
+    quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90
+    return np.rot90(image, quarter_turns)
 
 
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:

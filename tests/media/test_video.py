@@ -77,6 +77,8 @@ KINDS = {
     "mpeg4 with B-frames.avi": {"codec": "mpeg4", "b_frames": 2},
     "mpeg4.avi": {"codec": "mpeg4"},
     "mjpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "many keyframes.mp4": {"b_frames": 3, "keyframe_every": 7},
+    "open groups.mkv": {"b_frames": 3, "keyframe_every": 7, "open_groups": True},
     "variable rate.mp4": {"pts_ms": VFR, "b_frames": 2},
     "variable rate.mkv": {"pts_ms": VFR},
     "grey.mp4": {"pix_fmt": "gray"},
@@ -124,8 +126,8 @@ def test_rotated_clips_come_out_upright(tmp_path: Path, rotation: int):
     assert np.abs(ours.astype(int) - upright).mean() < 3
 
 
-def test_decoding_stops_at_the_last_frame_wanted(tmp_path: Path, monkeypatch):
-    path = write_video(tmp_path / "long.mp4", frames=120, b_frames=2)
+def decoded_by(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Times, in ticks, of the frames that are decoded for the three wanted."""
     decoded = []
     plain = video._decode
 
@@ -136,7 +138,24 @@ def test_decoding_stops_at_the_last_frame_wanted(tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr(video, "_decode", counting)
     sample_frames(path)
-    assert len(decoded) == len(set(decoded)) == 101  # once each, up to V3
+    return decoded
+
+
+def test_what_no_frame_wanted_rests_on_is_not_decoded(tmp_path: Path, monkeypatch):
+    one_keyframe = write_video(tmp_path / "long.mp4", frames=120, b_frames=2)
+    decoded = decoded_by(one_keyframe, monkeypatch)
+    assert len(decoded) == len(set(decoded)) < 80  # of 101 up to V3
+    assert {20 * 512, 60 * 512, 100 * 512} <= set(decoded)
+
+
+def test_only_the_frames_wanted_are_decoded_where_each_stands_alone(tmp_path: Path, monkeypatch):
+    path = write_video(tmp_path / "a.avi", frames=120, codec="mjpeg", pix_fmt="yuvj420p")
+    assert decoded_by(path, monkeypatch) == [20, 60, 100]
+
+
+def test_frames_are_decoded_from_the_keyframe_before(tmp_path: Path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", frames=120, b_frames=2, keyframe_every=10)
+    assert len(decoded_by(path, monkeypatch)) < 25
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "-x.mp4", "%03d.mp4", "ü ?*.mp4", "new\nline.mp4"])
@@ -213,9 +232,9 @@ def test_frames_that_do_not_come_out_are_truncated(tmp_path: Path, monkeypatch):
 def test_one_frame_that_does_not_come_out_is_not_counted(tmp_path: Path, monkeypatch):
     path = write_video(tmp_path / "a.mkv")
     images, times = all_frames(path)
-    there = np.arange(30) != 3
+    there = np.arange(30) != 15
     plain = video._decode
-    monkeypatch.setattr(video, "_decode", lambda *a: (f for f in plain(*a) if f.pts != 120))
+    monkeypatch.setattr(video, "_decode", lambda *a: (f for f in plain(*a) if f.pts != 600))
     frames = sample_frames(path)
     assert frames.frames_in_clip == 29
     nearest = [np.abs(times[there] - t).argmin() for t in sample_times(frames.duration)]

@@ -1,0 +1,56 @@
+"""Two ways to do the same, timed side by side."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+REPEATS = 5
+
+
+class Comparison(NamedTuple):
+    """How many times as quick ours is.
+
+    Attributes:
+        usual, ours: median seconds of one run.
+        ratio: median over the repeats of usual / ours of that repeat; low and high its range.
+    """
+
+    usual: float
+    ours: float
+    ratio: float
+    low: float
+    high: float
+
+
+def compare(
+    usual: Callable[[], object], ours: Callable[[], object], repeats: int = REPEATS
+) -> Comparison:
+    """Run both in turn, so that what else the machine does meets both, after a first try of each.
+
+    A ratio is of two runs that follow one another; which of them goes first alternates.
+    """
+    usual()
+    ours()
+    seconds: list[tuple[float, float]] = []
+    for repeat in range(repeats):
+        if repeat % 2:
+            of_ours, of_usual = _seconds(ours), _seconds(usual)
+        else:
+            of_usual, of_ours = _seconds(usual), _seconds(ours)
+        seconds.append((of_usual, of_ours))
+    ratios = [of_usual / of_ours for of_usual, of_ours in seconds]
+    medians = (statistics.median(column) for column in zip(*seconds))
+    return Comparison(*medians, statistics.median(ratios), min(ratios), max(ratios))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
