@@ -66,6 +66,24 @@ def write_video(
     return path
 
 
+def cut_by_edit_list(clip: Path, first: int) -> Path:
+    """A copy of an mp4 clip of 25 frames a second whose edit list leaves out the first frames."""
+    path = clip.with_name(f"cut at {first}.mp4")
+    with (
+        av.open(str(clip)) as source,
+        av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container,
+    ):
+        stream = source.streams.video[0]
+        copied = container.add_stream_from_template(stream)
+        shift = round(first / 25 / stream.time_base)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = copied
+                container.mux(packet)
+    return path
+
+
 def write_sound(path: Path, wave: np.ndarray, rate: int, codec: str = "pcm_s16le") -> Path:
     """Write float [channels, samples], full scale 1, as a sound file."""
     with av.open(str(path.absolute()), "w") as container:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stages.failures import ClipError, UserError
 from stages.media import video
 from stages.media.video import nearest_frames, sample_frames, sample_times
-from tests.media_files import corpora, sine, write_sound, write_video
+from tests.media_files import corpora, cut_by_edit_list, sine, write_sound, write_video
 
 VFR = [int(t) for t in np.cumsum([20] * 20 + [150] * 10)]
 
@@ -113,6 +113,17 @@ def test_one_and_two_frames(tmp_path: Path, frames: int):
     path = write_video(tmp_path / "short.mp4", frames=frames)
     sampled = sample_frames(path)
     np.testing.assert_array_equal(sampled.images, all_frames(path)[0][[0, frames - 1, frames - 1]])
+
+
+@pytest.mark.parametrize("first", [1, 7, 20])
+def test_what_an_edit_list_cuts_off_is_no_part_of_the_clip(tmp_path: Path, first: int):
+    path = cut_by_edit_list(write_video(tmp_path / "a.mp4", b_frames=2), first)
+    images, times = all_frames(path)
+    assert len(images) == 30 - first
+    frames = sample_frames(path)
+    nearest = [np.abs(times - t).argmin() for t in sample_times(frames.duration)]
+    np.testing.assert_allclose(frames.times, times[nearest], atol=1e-6)
+    np.testing.assert_array_equal(frames.images, images[nearest])
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
