@@ -121,7 +121,7 @@ def test_what_an_edit_list_cuts_off_is_no_part_of_the_clip(tmp_path: Path, first
     images, times = all_frames(path)
     assert len(images) == 30 - first
     frames = sample_frames(path)
-    nearest = [np.abs(times - t).argmin() for t in sample_times(frames.duration)]
+    nearest = [np.abs(times - t).round(9).argmin() for t in sample_times(frames.duration)]
     np.testing.assert_allclose(frames.times, times[nearest], atol=1e-6)
     np.testing.assert_array_equal(frames.images, images[nearest])
 
