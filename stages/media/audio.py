@@ -4,6 +4,8 @@ Any audio file and any video file is read the same way, through FFmpeg's librari
 so that no `ffmpeg` program need be installed.
 """
 
+import contextlib
+import itertools
 from pathlib import Path
 
 import av
@@ -49,18 +51,20 @@ def read_audio(
             what is there decodes.
         UserError: the file is a Git LFS pointer.
     """
-    with open_media(path) as container:
+    with open_media(path, **_told_by_header(path)) as container:
         if not container.streams.audio:
             raise ClipError("no_audio", "no audio stream")
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise ClipError("unreadable", "no decoder for its audio stream")
         stream.codec_context.thread_count = 1
+        stream.codec_context.skip_frame = "DEFAULT"
         packets = read_packets(container, stream, max_seconds)
         frames = _decode(stream, packets, max_seconds)
         rate = frames[0].sample_rate
-        wave = np.concatenate([_mono(frame, surround) for frame in frames])
-        promised = sum(float((p.duration or 0) * p.time_base) for p in packets)
+        parts = itertools.groupby(frames, lambda frame: (frame.format.name, frame.layout.name))
+        wave = np.concatenate([_mono(list(alike), surround) for _, alike in parts])
+        promised = sum(packet.duration or 0 for packet in packets) * float(stream.time_base)
         if len(wave) < COMPLETE * promised * rate:
             raise ClipError("truncated", f"decodes {len(wave) / rate:.2f} s of {promised:.2f} s")
         begins = frames[0].time - start_seconds(container) if frames[0].time is not None else 0.0
@@ -127,9 +131,10 @@ def _decode(
     return frames
 
 
-def _mono(frame: av.AudioFrame, surround: str) -> np.ndarray:
-    """One decoded frame as float32 [samples], full scale 1."""
-    samples = frame.to_ndarray()
+def _mono(frames: list[av.AudioFrame], surround: str) -> np.ndarray:
+    """Decoded frames of one format as float32 [samples], full scale 1."""
+    frame = frames[0]
+    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     channels = [channel.name for channel in frame.layout.channels]
@@ -142,6 +147,18 @@ def _mono(frame: av.AudioFrame, surround: str) -> np.ndarray:
     elif samples.dtype.kind == "i":
         mono /= 2.0 ** (8 * samples.dtype.itemsize - 1)
     return mono.astype(np.float32)
+
+
+def _told_by_header(path: Path) -> dict[str, str]:
+    """FFmpeg's options for a file of which the header of itself tells all that a sound needs.
+
+    An mp4's does, and to decode pictures only to describe them takes longer than its sound. Of a
+    Matroska file only the packets tell when its streams begin.
+    """
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(8)[4:] == b"ftyp":
+            return {"skip_frame": "all"}
+    return {}
 
 
 def _resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:

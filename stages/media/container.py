@@ -78,12 +78,16 @@ def read_packets(
         raise ClipError("truncated", f"has {container.size} bytes of {riff}")
     promised = (container.duration or 0) / av.time_base
     start, end = start_seconds(container), 0.0
+    tick: dict[int, float] = {}  # seconds, by stream
     packets = []
     try:
         for packet in container.demux():
-            if packet.pts is not None or packet.dts is not None:
-                time = packet.pts if packet.pts is not None else packet.dts
-                end = max(end, float((time + (packet.duration or 0)) * packet.time_base) - start)
+            if packet.stream_index not in tick:
+                tick[packet.stream_index] = float(packet.time_base)
+            time = packet.pts if packet.pts is not None else packet.dts
+            if time is not None:
+                last = time + (packet.duration or 0)
+                end = max(end, last * tick[packet.stream_index] - start)
             if max(promised, end) > max_seconds:
                 raise ClipError(
                     "too_large", f"{max(promised, end):.0f} s; the limit is {max_seconds:g} s"
