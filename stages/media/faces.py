@@ -24,9 +24,10 @@ Aligner = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # The least score of a face. Haar's cascade has none of its own: so many windows must agree.
 SCORE_THRESHOLD = {"sfd": 0.5, "blazeface": 0.5, "yunet": 0.7}
 HAAR_NEIGHBOURS = 5
-# Frames are shrunk to this longer side before detection: SFD and Haar cost what the pixels cost,
-# and YuNet was trained on faces of up to 300 pixels and overlooks larger ones.
-DETECTION_SIDE = 640
+# Frames are shrunk to this longer side before detection: detectors cost what the pixels cost, and
+# YuNet was trained on faces of up to 300 pixels and overlooks larger ones.
+DETECTION_SIDE = {"haar": 320, "sfd": 640, "blazeface": 640, "yunet": 640}
+HAAR_WINDOW = 24  # pixels: no smaller face is found, so the least that counts must not become so
 SAME_FACE = 0.3  # intersection over union above which two boxes hold one face
 
 # Of the 68 landmarks of the 300-W scheme.
@@ -47,16 +48,19 @@ def make_detector(name: str, min_face: float, device: str) -> Detector:
     Raises:
         UserError: weights cannot be fetched.
     """
+    least = 0.0
     if name == "haar":
-        find = _make_haar(min_face)
+        find, least = _make_haar(min_face), HAAR_WINDOW / min_face
     elif name == "blazeface":
         find = _in_squares(_make_published(name, "cpu"))
     else:
         find = _make_published(name, "cpu" if name == "yunet" else device)
 
+    side = DETECTION_SIDE[name]
+
     def detect(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
-        scale = min(1.0, DETECTION_SIDE / max(height, width))
+        scale = min(1.0, max(side / max(height, width), least / min(height, width)))
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
