@@ -84,7 +84,7 @@ def train_one_epoch(network: FDAN, optimiser: torch.optim.Optimizer, faces: Iter
                     voices: Iterator[Samples], steps: int, settings: Settings) -> Epoch:
     """`steps` steps of SGD on Eq. (9); returns means over the batches."""
     sums: dict[str, Tensor] = {}
-    confusions: dict[str, Tensor] = {}
+    judged: dict[str, list[tuple[Tensor, Tensor]]] = {"acoustic": [], "visual": []}
     for _ in range(steps):
         x_a, y_a = next(voices)
         x_v, y_v = (None, None) if network.acoustic_only else next(faces)
@@ -95,19 +95,20 @@ def train_one_epoch(network: FDAN, optimiser: torch.optim.Optimizer, faces: Iter
         optimiser.step()
 
         seen = {"acoustic_loss": loss.acoustic.detach()}
-        judged = {"acoustic": (outputs.acoustic, y_a)}
+        judged["acoustic"].append((outputs.acoustic.detach(), y_a))
         if not network.acoustic_only:
             seen["visual_loss"] = loss.visual.detach()
             seen |= {f"lmmd_{i}": value.detach() for i, value in enumerate(loss.lmmd, 1)}
             seen["shared_classes"] = shared_classes(y_v, y_a, settings.classes).sum()
-            judged["visual"] = (outputs.visual, y_v)
+            judged["visual"].append((outputs.visual.detach(), y_v))
         for name, value in seen.items():
             sums[name] = sums.get(name, 0) + value
-        for name, (logits, y) in judged.items():
-            confusions[name] = confusions.get(name, 0) + confusion_of(logits.detach(), y)
     means = {name: float(value) / steps for name, value in sums.items()}
-    recalls = {f"{name}_uar": float(uar(c.cpu().numpy())) for name, c in confusions.items()}
-    return means | recalls
+    for name, batches_judged in judged.items():
+        if batches_judged:
+            logits, y = map(torch.cat, zip(*batches_judged))
+            means[f"{name}_uar"] = float(uar(confusion_of(logits, y).cpu().numpy()))
+    return means
 
 
 @torch.inference_mode()
