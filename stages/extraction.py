@@ -18,7 +18,15 @@ from stages.clip_cache import ClipCache, clip_cache, read_entry, write_entry
 from stages.failures import ClipError
 from stages.guard import LOST, guards
 from stages.progress import track
-from stages.skips import refuse, skip_row, table_path, too_many, write_skips
+from stages.skips import (
+    refuse,
+    skip_row,
+    table_path,
+    too_many,
+    uneven_among,
+    warn_of_uneven,
+    write_skips,
+)
 
 MANIFESTS = Path("data/manifest")
 AHEAD = 4  # clips for each core that may be done before the first of them is taken
@@ -46,7 +54,8 @@ def extract(
             a NamedTuple of arrays of (path, **settings) or raises ClipError for a clip that cannot
             be used.
 
-    Writes the stage's skip table at the end, or when too many clips have failed.
+    Writes the stage's skip table at the end, or when too many clips have failed. At the end it
+    prints which emotions were skipped far more often than others.
 
     Raises:
         UserError: more than `max_skip_fraction` of the clips failed.
@@ -73,6 +82,7 @@ def extract(
                 write_skips(table, skips)
                 raise refuse(skips, len(chosen), max_skip_fraction, table)
     write_skips(table, skips)
+    warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))
 
 
 def _in_order(

@@ -17,7 +17,15 @@ from stages.files import write_table
 from stages.media.audio import probe_duration
 from stages.params import load
 from stages.progress import track
-from stages.skips import refuse, skip_row, table_path, too_many, write_skips
+from stages.skips import (
+    refuse,
+    skip_row,
+    table_path,
+    too_many,
+    uneven_among,
+    warn_of_uneven,
+    write_skips,
+)
 
 COLUMNS = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "duration"]
 RAW = Path("data/raw")
@@ -85,6 +93,7 @@ def main(corpus: str) -> None:
     write_skips(table_path(corpus, "manifest"), skips)
     for line in summary(listing):
         print(f"{label}: {line}", flush=True)
+    warn_of_uneven(label, uneven_among(skips, map(asdict, listing.utterances)))
     total = len({item.id for item in listing.utterances} | {row[0].id for row in listing.missing})
     if too_many(skips, total, max_skip_fraction):
         failed = [row for row in skips if row["code"] == "missing_file"]

@@ -164,6 +164,19 @@ def test_too_many_missing_clips_stop_the_stage_and_are_all_named(
     assert not Path("data/manifest/folder.csv").exists()
 
 
+def test_an_emotion_that_is_missing_far_more_often_is_told(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_folder(raw, present=196, absent=4)
+    table = raw / "folder/utterances.csv"
+    table.write_text(table.read_text().replace("fear", "anger", 190))
+    main("folder")
+    assert (
+        "manifest@folder: warning: fear is skipped far more often than the other emotions: "
+        "4 of 10 against 0 of 190; see data/skipped\n"
+    ) in capsys.readouterr().out
+
+
 def test_what_a_rule_leaves_out_does_not_stop_the_stage(raw: Path):
     make_ravdess(raw)
     for repetition in range(2, 9):
