@@ -120,9 +120,9 @@ ALIKE = dict.fromkeys(("anger", "disgust", "fear", "happiness", "neutral", "sadn
         ({"fear": 12, "anger": 2, "sadness": 1}, ALIKE, ["fear"]),
         ({"fear": 12, "anger": 12}, ALIKE, ["anger", "fear"]),
         (dict.fromkeys(ALIKE, 12), ALIKE, []),
-        ({"fear": 5, "anger": 2, "sadness": 3}, ALIKE, []),  # chance: p = 0.02 of one in six
+        ({"fear": 5, "anger": 2, "sadness": 3}, ALIKE, []),  # p = 0.015, of one in six
         ({"fear": 2}, {"fear": 2, "anger": 1000}, []),  # too few to tell
-        ({"fear": 150, "anger": 1000}, {"fear": 1000, "anger": 10000}, []),  # sure, but not far more
+        ({"fear": 150, "anger": 1000}, {"fear": 1000, "anger": 10000}, []),  # sure, but not far
         ({"fear": 40}, {"fear": 100}, []),  # there is nothing else
     ],
 )
