@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.arrays import encode_ids, write_arrays
 from stages.command import run_on_corpus
-from stages.device import pick_device
+from stages.device import enough_memory, pick_device
 from stages.extraction import MANIFESTS, extract
 from stages.failures import ClipError
 from stages.files import read_table
@@ -50,7 +50,15 @@ def clip_faces(
 
     Raises:
         ClipError: the clip cannot be decoded, or `no_face` leaves it without any frame.
+        UserError: the GPU has no memory left for the detector.
     """
+    with enough_memory("frames", "choose another frames.detector than sfd and align: false"):
+        return _clip_faces(path, detector, min_face, margin, size, align, no_face)
+
+
+def _clip_faces(
+    path: Path, detector: str, min_face: float, margin: float, size: int, align: bool, no_face: str
+) -> Faces:
     device = pick_device()
     detect = make_detector(detector, min_face, device)
     frames = sample_frames(path, FRAMES)

@@ -1,9 +1,11 @@
 """Frames: three crops a clip, what becomes of frames without a face, and the array file."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 from stages import extraction, frames
@@ -99,6 +101,30 @@ def test_a_clip_without_any_face_is_skipped(
     with pytest.raises(ClipError) as raised:
         crops(clip, no_face)
     assert raised.value.code == "no_face"
+
+
+def test_a_full_gpu_is_told_in_one_line(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def detect(image: np.ndarray) -> np.ndarray:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(frames, "make_detector", lambda *_: detect)
+    with pytest.raises(UserError, match="^frames: the GPU has no memory left; choose another"):
+        crops(clip, "skip")
+
+
+def test_of_many_faces_the_largest_counts_in_whatever_order_they_are_found(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large, left = [40, 8, 60, 28, 9], [20, 10, 60, 50, 1], [10, 20, 50, 60, 1]
+    made = []
+    for order in itertools.permutations([small, large, left]):
+        monkeypatch.setattr(
+            frames, "make_detector", lambda *_: lambda image: np.array(order, np.float32)
+        )
+        found = crops(clip, "skip")
+        assert found.found.tolist() == [3, 3, 3]
+        made.append((found.boxes.tobytes(), found.faces.tobytes()))
+    assert np.array_equal(found.boxes[0], left) and len(set(made)) == 1
 
 
 @pytest.fixture

@@ -254,6 +254,22 @@ def test_training_that_diverges_is_told_with_its_fold_and_seed_and_leaves_no_mod
     assert not MODEL.exists()
 
 
+def test_a_full_gpu_is_told_with_fold_seed_and_what_needs_less_and_leaves_no_model(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+
+    prepare(seed=3)
+    monkeypatch.setattr(replicas, "train_replica", full)
+    expected = (
+        "train: fold 0, seed 3: the GPU has no memory left; lower batch_size (14), network.dim or "
+        "network.ffn_dim, "
+    )
+    assert complaint().startswith(expected)
+    assert not MODEL.exists()
+
+
 def test_the_seeds_count_up_from_the_seed_of_the_params_and_share_the_folds():
     prepare(seed=5)
     once = SPLIT.read_bytes()
