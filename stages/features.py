@@ -142,7 +142,9 @@ def main(corpus: str) -> None:
             heard = acoustic_features(mels, embed, db_min, db_max)
             for row in track(heard, voices, f"{label} voices", "clips"):
                 arrays.append("acoustic", require_finite(row, corpus, name)[None])
-    print(f"{label}: faces of {clips} clips and {voices} voices through {name}, {source}, on {device}")
+    print(
+        f"{label}: faces of {clips} clips and {voices} voices through {name}, {source}, on {device}"
+    )
 
 
 if __name__ == "__main__":
