@@ -1,6 +1,11 @@
 """Frames: three crops a clip, what becomes of frames without a face, and the array file."""
 
 import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,7 @@ from stages.manifest import COLUMNS
 from stages.params import PARAMS_FILE
 from stages.skips import table_path
 from tests.media_files import write_video
+from tests.test_guard import wait_for_the_end_of
 
 PROJECT = Path(__file__).parent.parent
 SIZE = 32
@@ -198,3 +204,30 @@ def test_the_same_clips_give_the_same_bytes_kept_or_made_anew(
     request.getfixturevalue("no_children")
     frames.main("sample")
     assert Path("data/frames/sample.h5").read_bytes() == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_leaves_neither_children_nor_half_an_output(
+    project: Path, number: signal.Signals, code: int
+) -> None:
+    """Stopped as soon as the children that decode have been started."""
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "stages.frames", "sample"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    of_stage = Path(f"/proc/{stage.pid}/task")
+    while not (children := " ".join(path.read_text() for path in of_stage.glob("*/children"))):
+        assert stage.poll() is None
+        time.sleep(0.01)
+    assert Path("data/frames/.sample.h5.tmp").exists()
+    stage.send_signal(number)
+    _, said = stage.communicate(timeout=20)
+    assert (stage.returncode, "Traceback" in said) == (code, False)
+    assert list(Path("data/frames").iterdir()) == [] and not Path("data/skipped").exists()
+    for child in children.split():
+        wait_for_the_end_of(int(child))

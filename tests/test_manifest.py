@@ -224,14 +224,16 @@ def test_a_wrong_cut_is_told_and_used(raw: Path, capsys: pytest.CaptureFixture[s
     make_wav(raw / f"ravdess/03-{names[0][3:]}.wav", 0.5)  # the voice comes from here
     main("ravdess")
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "manifest@ravdess: warning: face and voice differ in length by more than 20%, 2 utterances, "
-        f"which are used: ravdess/{names[2][3:]} (2.00 s seen, 1.50 s heard), "
+        "manifest@ravdess: warning: face and voice differ in length by more than 20%, "
+        f"2 utterances, which are used: ravdess/{names[2][3:]} (2.00 s seen, 1.50 s heard), "
         f"ravdess/{names[0][3:]} (2.00 s seen, 0.50 s heard)"
     )
     assert len(read_table(Path("data/manifest/ravdess.csv"))) == 3
 
 
-ODD = ["sp ace", "Žofie 日本", "a:b", "-x", "%03d", "new\nline", "re\rturn", 'q"uote', "com,ma", "?*"]
+ODD = [
+    "sp ace", "Žofie 日本", "a:b", "-x", "%03d", "new\nline", "re\rturn", 'q"uote', "com,ma", "?*",
+]
 
 
 @pytest.mark.usefixtures("no_children")

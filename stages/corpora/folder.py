@@ -15,9 +15,10 @@
 | `sentence` | optional: what is said, or a number for it; protocol `sentence` needs it |
 | `split` | optional: train, dev or test; protocol `official` needs it |
 
-Files that no row names are not used, and told. Other columns are passed over. UTF-8 and what spreadsheet programs save (Windows-1252, UTF-16,
-`;` or tabs instead of commas, CRLF) are read alike. Folders `folder_a` and `folder_b` are two
-variants of one corpus: the same id is the same recording there, the same speaker the same person.
+Other columns are passed over; clips that no row names are told and not used. UTF-8 and what
+spreadsheet programs save (Windows-1252, UTF-16, `;` or tabs instead of commas, CRLF) are read
+alike. Folders `folder_a` and `folder_b` are two variants of one corpus: the same id is the same
+recording there, the same speaker the same person.
 """
 
 import os
