@@ -35,7 +35,10 @@ def replacing(path: Path) -> Iterator[Path]:
         ours = {str(temporary), str(path), str(path.parent)}
         if str(error.filename) not in ours and error.errno not in NO_ROOM:
             raise  # of something that the caller read
-        raise UserError(f"{path}: cannot be written: {error}; free space or mend access") from error
+        reason = " ".join(str(error).split())  # HDF5 has more lines to say
+        raise UserError(
+            f"{path}: cannot be written: {reason}; free space or mend access"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -1,5 +1,6 @@
 """Tables and JSON files appear whole or not at all."""
 
+import errno
 import json
 import resource
 from pathlib import Path
@@ -83,6 +84,15 @@ def test_a_file_that_may_not_grow_is_named_and_leaves_no_torso(tmp_path: Path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_library_says_of_the_disk_in_several_lines_is_one_line(tmp_path: Path):
+    with pytest.raises(UserError) as caught, replacing(tmp_path / "a.h5"):
+        raise OSError(errno.ENOSPC, "cannot write (time = Sat\n, errno = 28)")
+    assert str(caught.value) == (
+        f"{tmp_path}/a.h5: cannot be written: [Errno 28] cannot write (time = Sat , errno = 28); "
+        "free space or mend access"
+    )
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
