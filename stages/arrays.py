@@ -8,6 +8,7 @@ memory of a stage independent of the number of clips.
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from stages.files import replacing
 SCHEMA = 1
 CHUNK_BYTES = 1 << 19
 SPARE_BYTES = 64 << 20
+PATIENCE = 10.0  # seconds that another process gets to close a file that it writes to
 
 
 class ArrayWriter:
@@ -88,11 +90,12 @@ def open_arrays(path: Path, kind: str) -> Iterator[h5py.File]:
     """Open an array file for reading; arrays are read by `file["name"][...]`.
 
     Raises:
-        UserError: the file is missing, damaged, of another kind or another schema version. A
-            checksum that fails while reading is reported the same way.
+        UserError: the file is missing, damaged, of another kind or another schema version, or
+            another process keeps it open for writing. A checksum that fails while reading is
+            reported the same way.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with _open_unlocked(path) as file:
             found = (file.attrs.get("kind"), file.attrs.get("schema"))
             if found != (kind, SCHEMA):
                 raise UserError(
@@ -103,6 +106,36 @@ def open_arrays(path: Path, kind: str) -> Iterator[h5py.File]:
     except (OSError, KeyError) as error:  # h5py's errors of a missing array name no file
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read: {reason}; delete it and run dvc repro") from error
+
+
+def _open_unlocked(path: Path) -> h5py.File:
+    """Open a file for reading; wait while another process holds HDF5's lock on it.
+
+    The lock is never gone around: what is read under a writer may be anything.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return h5py.File(path, "r")
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise UserError(
+                    f"{path}: is open for writing in another process{_lock_holder(path)}; close it "
+                    "there, or wait for it to end"
+                ) from error
+        time.sleep(0.2)
+
+
+def _lock_holder(path: Path) -> str:
+    """" (process 12)" for a file that process 12 has locked; "" where Linux does not tell."""
+    with contextlib.suppress(OSError):
+        inode = path.stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            # 1: FLOCK  ADVISORY  WRITE 12 fe:00:1234 0 EOF
+            fields = line.split()
+            if len(fields) > 5 and fields[5].split(":")[-1] == str(inode):
+                return f" (process {fields[4]})"
+    return ""
 
 
 def read_settings(file: h5py.File) -> dict[str, Any]:

@@ -67,20 +67,21 @@ def alone(name: str, patience: float = PATIENCE) -> Iterator[None]:
         UserError: another process still holds it after that, or it cannot be written.
     """
     path = LOCKS / name
-    try:
-        LOCKS.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}; mend access") from error
-    with file:
-        _take(file, path, patience)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    with contextlib.ExitStack() as held:
+        try:
+            LOCKS.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(open(path, "ab+", buffering=0))
+            _take(file, path, patience)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be written: {error.strerror}; free space or mend access"
+            ) from error
         yield
 
 
-def _take(file: IO[str], path: Path, patience: float) -> None:
+def _take(file: IO[bytes], path: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
     told = False
     while True:
@@ -88,7 +89,7 @@ def _take(file: IO[str], path: Path, patience: float) -> None:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            other = f"another run of {path.name} is under way (process {file.read().strip()})"
+            other = f"another run of {path.name} is under way (process {file.read().decode()})"
         if time.monotonic() >= deadline:
             raise UserError(f"{path}: {other}; wait for it to end, or end it")
         if not told:

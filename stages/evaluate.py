@@ -195,6 +195,7 @@ def main() -> None:
         "n_duplicates": sum(map(len, split["duplicates"].values())),
         "n_test_with_trained_face": split["n_test_with_trained_face"],
         "skipped": split["skipped"],
+        "skipped_unevenly": split["skipped_unevenly"],
         "model": description["sha256"][:MODEL_DIGITS],
         "protocol": split["protocol"],
         "inference": description["inference"],

@@ -14,7 +14,15 @@ import numpy as np
 from stages.clip_cache import clip_cache, code_and_libraries, read_entry
 from stages.failures import ClipError, UserError
 from stages.progress import track
-from stages.skips import refuse, skip_row, table_path, too_many, write_skips
+from stages.skips import (
+    refuse,
+    skip_row,
+    table_path,
+    too_many,
+    uneven_among,
+    warn_of_uneven,
+    write_skips,
+)
 from stages.workers import Job, outcomes
 
 MANIFESTS = Path("data/manifest")
@@ -42,7 +50,8 @@ def extract(
             be used.
         workers: as params.yaml has it; see `stages.workers.outcomes`.
 
-    Writes the stage's skip table at the end, or when too many clips have failed.
+    Writes the stage's skip table at the end, or when too many clips have failed. At the end it
+    prints which emotions were skipped far more often than others.
 
     Raises:
         UserError: more than `max_skip_fraction` of the clips failed.
@@ -69,3 +78,4 @@ def extract(
                 write_skips(table, skips)
                 raise refuse(skips, len(chosen), max_skip_fraction, table)
     write_skips(table, skips)
+    warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))

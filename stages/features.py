@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from stages.arrays import open_arrays, write_arrays
 from stages.backbone import make_backbone, normalise
 from stages.command import run_on_corpus
-from stages.device import pick_device
+from stages.device import enough_memory, pick_device
 from stages.failures import UserError
 from stages.params import section
 from stages.progress import track
@@ -52,13 +52,29 @@ def face_images(faces: np.ndarray) -> torch.Tensor:
 
 
 def make_embed(backbone: torch.nn.Module, device: str) -> Embed:
-    """A function from pictures [N, 3, 224, 224] in [0, 1] to features float32 [N, D]."""
-    backbone.to(device)
+    """A function from pictures [N, 3, 224, 224] in [0, 1] to features float32 [N, D].
+
+    Where a GPU has not the memory for all pictures at once it gets one half, then the other.
+
+    Raises:
+        UserError: by the function, where the memory does not do for half of them either.
+    """
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return backbone(normalise(images.to(device))).cpu()
 
     def embed(images: torch.Tensor) -> np.ndarray:
-        with torch.inference_mode():
-            return backbone(normalise(images.to(device))).cpu().numpy()
+        with enough_memory("features", "choose a smaller features.backbone"):
+            try:
+                return forward(images).numpy()
+            except torch.OutOfMemoryError:
+                pass  # outside of the handler, whose error holds on to what was computed
+            halves = images.split((len(images) + 1) // 2)
+            return torch.cat([forward(half) for half in halves]).numpy()
 
+    with enough_memory("features", "choose a smaller features.backbone"):
+        backbone.to(device)
     return embed
 
 
@@ -126,7 +142,9 @@ def main(corpus: str) -> None:
             heard = acoustic_features(mels, embed, db_min, db_max)
             for row in track(heard, voices, f"{label} voices", "clips"):
                 arrays.append("acoustic", require_finite(row, corpus, name)[None])
-    print(f"{label}: faces of {clips} clips and {voices} voices through {name}, {source}")
+    print(
+        f"{label}: faces of {clips} clips and {voices} voices through {name}, {source}, on {device}"
+    )
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from stages.failures import UserError
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -34,7 +35,10 @@ def replacing(path: Path) -> Iterator[Path]:
         ours = {str(temporary), str(path), str(path.parent)}
         if str(error.filename) not in ours and error.errno not in NO_ROOM:
             raise  # of something that the caller read
-        raise UserError(f"{path}: cannot be written: {error}; free space or mend access") from error
+        reason = " ".join(str(error).split())  # HDF5 has more lines to say
+        raise UserError(
+            f"{path}: cannot be written: {reason}; free space or mend access"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -49,7 +53,10 @@ def write_text(path: Path, text: str) -> None:
 def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as CSV (UTF-8, one header line, LF), atomically."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    # The csv module puts a cell in quotes for the characters of its own line end only, and a cell
+    # may hold either: file names do. So it is given CR LF, and each of its lines is ended in LF.
+    lines = SimpleNamespace(write=lambda line: text.write(line.removesuffix("\r\n") + "\n"))
+    writer = csv.DictWriter(lines, columns, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.arrays import encode_ids, write_arrays
 from stages.command import run_on_corpus
-from stages.device import pick_device, require_determinism
+from stages.device import enough_memory, pick_device, require_determinism
 from stages.extraction import MANIFESTS, extract
 from stages.failures import ClipError
 from stages.files import read_table
@@ -40,6 +40,7 @@ class Faces(NamedTuple):
     found: np.ndarray
 
 
+@enough_memory("frames", "choose another frames.detector than sfd and align: false")
 def clip_faces(
     path: Path,
     detector: str,
@@ -57,6 +58,7 @@ def clip_faces(
 
     Raises:
         ClipError: the clip cannot be decoded, or `no_face` leaves it without any frame.
+        UserError: the GPU has no memory left for the detector.
     """
     require_determinism()
     detect = make_detector(detector, min_face, device)

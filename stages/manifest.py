@@ -12,15 +12,25 @@ from pathlib import Path
 from stages.command import run_on_corpus
 from stages.corpora.registry import how_to_obtain, reader
 from stages.corpora.utterance import Listing, Utterance, differences, first_five
+from stages.corpora.walk import unwritable_names
 from stages.failures import UserError
 from stages.files import write_table
 from stages.media.audio import probe_duration
 from stages.params import load
 from stages.progress import track
-from stages.skips import refuse, skip_row, table_path, too_many, write_skips
+from stages.skips import (
+    refuse,
+    skip_row,
+    table_path,
+    too_many,
+    uneven_among,
+    warn_of_uneven,
+    write_skips,
+)
 
 COLUMNS = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "duration"]
 RAW = Path("data/raw")
+UNLIKE = 0.2  # of the longer: by how much face and voice may differ in length
 
 
 def list_corpus(root: Path, corpus: str) -> Listing:
@@ -39,6 +49,11 @@ def list_corpus(root: Path, corpus: str) -> Listing:
             names = first_five(f"{item.id} ({detail})" for item, detail in listing.missing)
             why = f"holds none of the clips that its table names: {names}"
         raise UserError(f"{root}: {why}; {how_to_obtain(corpus)}")
+    unwritable = unwritable_names(root)
+    if unwritable:
+        listing.notes.append(
+            f"not used, {len(unwritable)} files whose names are not UTF-8: {first_five(unwritable)}"
+        )
     return listing
 
 
@@ -76,6 +91,19 @@ def manifest_row(utterance: Utterance, root: Path) -> dict[str, str]:
     return asdict(utterance) | {"duration": "" if seconds is None else f"{seconds:.3f}"}
 
 
+def unlike_lengths(utterance: Utterance, root: Path) -> str:
+    """What to say of an utterance whose face and voice are not of one length, as after a wrong cut;
+    "" where they are, or a header does not tell.
+    """
+    if not utterance.video or not utterance.audio:
+        return ""
+    seen = probe_duration(root / utterance.video, "video")
+    heard = probe_duration(root / utterance.audio, "audio")
+    if not seen or not heard or abs(seen - heard) <= UNLIKE * max(seen, heard):
+        return ""
+    return f"{utterance.id} ({seen:.2f} s seen, {heard:.2f} s heard)"
+
+
 def main(corpus: str) -> None:
     root = RAW / corpus
     label = f"manifest@{corpus}"
@@ -85,15 +113,22 @@ def main(corpus: str) -> None:
     write_skips(table_path(corpus, "manifest"), skips)
     for line in summary(listing):
         print(f"{label}: {line}", flush=True)
+    warn_of_uneven(label, uneven_among(skips, map(asdict, listing.utterances)))
     total = len({item.id for item in listing.utterances} | {row[0].id for row in listing.missing})
     if too_many(skips, total, max_skip_fraction):
         failed = [row for row in skips if row["code"] == "missing_file"]
         raise refuse(failed, total, max_skip_fraction, table_path(corpus, "manifest"))
     utterances = sorted(listing.utterances, key=lambda item: item.id)
-    rows = [
-        manifest_row(item, root) for item in track(utterances, len(utterances), label, "clips")
-    ]
+    rows, unlike = [], []
+    for item in track(utterances, len(utterances), label, "clips"):
+        rows.append(manifest_row(item, root))
+        unlike += filter(None, [unlike_lengths(item, root)])
     write_table(Path(f"data/manifest/{corpus}.csv"), COLUMNS, rows)
+    if unlike:
+        print(
+            f"{label}: warning: face and voice differ in length by more than {UNLIKE:.0%}, "
+            f"{len(unlike)} utterances, which are used: {first_five(unlike)}"
+        )
 
 
 if __name__ == "__main__":

@@ -32,14 +32,23 @@ def replica_name(fold: int, seed: int) -> str:
 
 
 def write_model(states: Mapping[str, Mapping[str, Tensor]], description: dict[str, Any]) -> None:
-    """Write the states of all replicas by name, and their description."""
+    """Write the states of all replicas by name, and their description.
+
+    Raises:
+        UserError: there is no room, or a file cannot be written.
+    """
     tensors = {
         f"{replica}.{name}": value.contiguous()
         for replica, state in states.items()
         for name, value in state.items()
     }
     with replacing(MODEL) as temporary:
-        save_file(tensors, temporary)
+        try:
+            save_file(tensors, temporary)
+        except SafetensorError as error:  # of the disk; it has no errno
+            raise UserError(
+                f"{MODEL}: cannot be written: {error}; free space or mend access"
+            ) from error
     facts = {"sha256": file_sha256(MODEL), "split_sha256": file_sha256(SPLIT)}
     write_json(DESCRIPTION, description | {"emotions": list(EMOTIONS)} | facts, rounded=False)
 

@@ -11,7 +11,7 @@ import joblib
 import torch
 from torch import Tensor
 
-from stages.device import pick_device
+from stages.device import enough_memory, pick_device
 from stages.failures import UserError
 from stages.fdan.inference import (
     Bank,
@@ -69,9 +69,15 @@ def train_one(task: Task, fold: int, seed: int) -> Trained:
     """Train the replica of one fold and seed on its training samples alone.
 
     Raises:
-        UserError: the loss is no longer finite, no voice is left to choose the epoch, or the bank
-            would hold a face that it must not.
+        UserError: the loss is no longer finite, no voice is left to choose the epoch, the bank
+            would hold a face that it must not, or the GPU has no memory left.
     """
+    advice = f"lower batch_size ({task.settings.batch_size}), network.dim or network.ffn_dim"
+    with enough_memory(f"train: fold {fold}, seed {seed}", advice):
+        return _train_one(task, fold, seed)
+
+
+def _train_one(task: Task, fold: int, seed: int) -> Trained:
     torch.set_num_threads(1)  # the last bits of a sum depend on the number of threads
     device = pick_device()
     settings, faceless = task.settings, task.settings.network["acoustic_only"]

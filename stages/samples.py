@@ -18,7 +18,7 @@ class Features:
         """Read the feature files of the corpora named in data/split.json.
 
         Raises:
-            UserError: a file is not the one that was split.
+            UserError: a file is not the one that was split, or its features are not finite.
         """
         self.visual: dict[str, np.ndarray] = {}
         self.acoustic: dict[str, np.ndarray] = {}
@@ -35,6 +35,13 @@ class Features:
                 if "acoustic" in file:
                     names = decode_ids(file["acoustic_ids"][...])
                     self.acoustic.update(zip(names, file["acoustic"][...]))
+            for modality, features in [("face", self.visual), ("voice", self.acoustic)]:
+                bad = [name for name, values in features.items() if not np.isfinite(values).all()]
+                if bad:
+                    raise UserError(
+                        f"{path}: the features of the {modality} of {bad[0]} (and of "
+                        f"{len(bad) - 1} more) are not finite; delete it and run dvc repro"
+                    )
 
     def faces(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Every usable frame is a sample: features [n, D], labels [n] and utterance ids [n]."""

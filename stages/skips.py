@@ -3,8 +3,10 @@
 Each extraction stage writes data/skipped/<corpus>.<stage>.csv, empty when nothing was left out.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.failures import UserError
 from stages.files import write_table
@@ -14,6 +16,32 @@ COLUMNS = ["id", "emotion", "stage", "code", "detail"]
 
 # Left out because a rule says so, not because something failed: not counted as skipped.
 EXCLUDED_BY_RULE = frozenset({"emotion_excluded", "duplicate", "known_bad", "not_speech"})
+
+# When an emotion counts as skipped unevenly: fewer may be chance whatever the test says, and in a
+# large corpus the test finds differences that are too small to matter.
+LEAST_SKIPPED = 3
+LEAST_RATIO = 2.0  # of its share to that of the other emotions
+SIGNIFICANCE = 0.05  # of all comparisons of a stage together
+
+
+class Uneven(NamedTuple):
+    """An emotion that a stage skips far more often than the others.
+
+    Attributes:
+        skipped, total: its utterances.
+        others_skipped, others_total: those of all other emotions.
+    """
+
+    emotion: str
+    skipped: int
+    total: int
+    others_skipped: int
+    others_total: int
+
+    @property
+    def share(self) -> float:
+        """The share of its utterances that are skipped."""
+        return self.skipped / self.total
 
 
 def skip_row(utterance: Mapping[str, str], stage: str, code: str, detail: str) -> dict[str, str]:
@@ -50,3 +78,53 @@ def refuse(rows: list[Mapping[str, str]], total: int, max_fraction: float, path:
         f"{path}: more than max_skip_fraction={max_fraction:g} of {total} utterances cannot be "
         f"used, among them {named}; mend them or raise max_skip_fraction"
     )
+
+
+def skipped_unevenly(skipped: Mapping[str, int], totals: Mapping[str, int]) -> list[Uneven]:
+    """The emotions that are skipped far more often than the others, by name.
+
+    Each emotion is tested against all others by Fisher's exact test, one-sided, at `SIGNIFICANCE`
+    divided by the number of emotions (Bonferroni).
+
+    Args:
+        skipped: utterances that failed, by emotion.
+        totals: all utterances, failed or not, by emotion.
+    """
+    # Here, for it takes a second to load, and most runs skip next to nothing.
+    from scipy.stats import fisher_exact
+
+    found = []
+    for emotion, count in sorted(skipped.items()):
+        total = totals[emotion]
+        others, others_total = sum(skipped.values()) - count, sum(totals.values()) - total
+        if count < LEAST_SKIPPED or count * others_total < LEAST_RATIO * others * total:
+            continue
+        table = [[count, total - count], [others, others_total - others]]
+        if fisher_exact(table, "greater").pvalue < SIGNIFICANCE / len(totals):
+            found.append(Uneven(emotion, count, total, others, others_total))
+    return found
+
+
+def uneven_among(
+    skips: Iterable[Mapping[str, str]], utterances: Iterable[Mapping[str, str]]
+) -> list[Uneven]:
+    """`skipped_unevenly` of the failures in a skip table, those by rule left aside.
+
+    Args:
+        skips: rows of the table.
+        utterances: what the stage had to work on; those that failed may be missing in it.
+    """
+    failed = {row["id"]: row["emotion"] for row in skips if row["code"] not in EXCLUDED_BY_RULE}
+    everything = {row["id"]: row["emotion"] for row in utterances} | failed
+    return skipped_unevenly(Counter(failed.values()), Counter(everything.values()))
+
+
+def warn_of_uneven(label: str, found: Iterable[Uneven]) -> None:
+    """Print a line for each emotion that is skipped unevenly."""
+    for item in found:
+        print(
+            f"{label}: warning: {item.emotion} is skipped far more often than the other emotions: "
+            f"{item.skipped} of {item.total} against {item.others_skipped} of {item.others_total}; "
+            "see data/skipped",
+            flush=True,
+        )

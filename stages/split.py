@@ -33,7 +33,7 @@ from stages.protocols import (
     take,
     tested_with_trained_face,
 )
-from stages.skips import EXCLUDED_BY_RULE, table_path
+from stages.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_uneven
 
 
 def usable(corpus: str, modality: str) -> Rows:
@@ -44,10 +44,15 @@ def usable(corpus: str, modality: str) -> Rows:
     """
     with open_arrays(feature_path(corpus), "features") as features:
         ids = set(decode_ids(features[f"{modality}_ids"][...]))
-    rows = [row for row in read_table(Path(f"data/manifest/{corpus}.csv")) if row["id"] in ids]
+    rows = [row for row in read_table(manifest_path(corpus)) if row["id"] in ids]
     if not rows:
         raise UserError(f"{feature_path(corpus)}: no {modality} features; drop it from params.yaml")
     return [{"modality": modality, **row} for row in rows]
+
+
+def manifest_path(corpus: str) -> Path:
+    """Where the manifest of a corpus lies."""
+    return Path(f"data/manifest/{corpus}.csv")
 
 
 def feature_path(corpus: str) -> Path:
@@ -102,15 +107,28 @@ def without_duplicates(rows: Rows, modality: str, drop: bool) -> tuple[Rows, dic
 
 
 def left_out(visual: list[str], acoustic: str) -> dict[str, dict[str, Any]]:
-    """Counts of the skip tables by corpus, stage and code, failures and rules apart."""
-    counts: dict[str, dict[str, Any]] = {"skipped": {}, "excluded": {}}
-    stages = {(corpus, "frames") for corpus in visual} | {(acoustic, "mels")}
-    stages |= {(corpus, "manifest") for corpus in [*visual, acoustic]}
-    for corpus, stage in sorted(stages):
-        codes = Counter(row["code"] for row in read_table(table_path(corpus, stage)))
-        for code, count in sorted(codes.items()):
+    """Counts of the skip tables by corpus, stage, code and emotion, failures and rules apart.
+
+    Prints which emotions a stage skipped far more often than others, and returns the share of them
+    that it skipped as `skipped_unevenly`, by corpus, stage and emotion.
+    """
+    counts: dict[str, dict[str, Any]] = {"skipped": {}, "excluded": {}, "skipped_unevenly": {}}
+    # What each stage works on: the utterances with a path in a column, or all.
+    stages = {(corpus, "frames", "video") for corpus in visual} | {(acoustic, "mels", "audio")}
+    stages |= {(corpus, "manifest", "id") for corpus in [*visual, acoustic]}
+    for corpus, stage, column in sorted(stages):
+        skips = read_table(table_path(corpus, stage))
+        reasons = Counter((row["code"], row["emotion"]) for row in skips)
+        for (code, emotion), count in sorted(reasons.items()):
             kind = "excluded" if code in EXCLUDED_BY_RULE else "skipped"
-            counts[kind].setdefault(corpus, {}).setdefault(stage, {})[code] = count
+            of_stage = counts[kind].setdefault(corpus, {}).setdefault(stage, {})
+            of_stage.setdefault(code, {})[emotion] = count
+        utterances = [row for row in read_table(manifest_path(corpus)) if row[column]]
+        uneven = uneven_among(skips, utterances)
+        if uneven:
+            shares = {item.emotion: item.share for item in uneven}
+            counts["skipped_unevenly"].setdefault(corpus, {})[stage] = shares
+            warn_of_uneven(f"split: {stage}@{corpus}", uneven)
     return counts
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from stages.command import run
 from stages.emotions import EMOTIONS
@@ -95,7 +96,8 @@ def main() -> None:
         columns = ["epoch", "series", "mean", "sd"]
         write_table(CURVES / f"{name}.csv", columns, curves(replicas, series))
     longest = max(replica.seconds for replica in replicas)
-    print(f"train: {len(replicas)} replicas, at most {longest:.1f} s each")
+    where = "a GPU" if torch.cuda.is_available() else "CPUs"
+    print(f"train: {len(replicas)} replicas on {where}, at most {longest:.1f} s each")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
 """Array files: the same input gives the same bytes, and damage never passes for data."""
 
+import contextlib
 import shutil
+import subprocess
+import sys
+import time
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -128,6 +133,51 @@ def test_a_missing_file_and_a_text_file_are_refused(tmp_path: Path):
     assert "cannot be read" in complaint(tmp_path / "a.h5")
     (tmp_path / "a.h5").write_text("version https://git-lfs.github.com/spec/v1\n" * 100)
     assert "cannot be read" in complaint(tmp_path / "a.h5")
+
+
+HOLDER = """
+import sys, time, h5py
+with h5py.File(sys.argv[1], "r+"):
+    print("open", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@contextlib.contextmanager
+def held_open(path: Path, seconds: float) -> Iterator[subprocess.Popen]:
+    """Another process that has the file open for writing for so long."""
+    command = [sys.executable, "-c", HOLDER, str(path), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "open\n"
+        yield holder
+        holder.kill()
+
+
+def test_a_file_that_another_process_writes_to_is_waited_for(tmp_path: Path):
+    write(tmp_path / "a.h5")
+    with held_open(tmp_path / "a.h5", 1):
+        start = time.monotonic()
+        np.testing.assert_array_equal(read(tmp_path / "a.h5")[0], ROWS)
+        assert time.monotonic() - start > 0.3
+
+
+def test_a_file_that_another_process_keeps_open_is_refused_with_that_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(arrays, "PATIENCE", 0.5)
+    write(tmp_path / "a.h5")
+    with held_open(tmp_path / "a.h5", 60) as holder:
+        said = complaint(tmp_path / "a.h5")
+    holds = f"{tmp_path / 'a.h5'}: is open for writing in another process"
+    remedy = "; close it there, or wait for it to end"
+    # Not every kernel tells who it is.
+    assert said in (f"{holds} (process {holder.pid}){remedy}", f"{holds}{remedy}")
+
+
+def test_two_may_read_at_once(tmp_path: Path):
+    write(tmp_path / "a.h5")
+    with open_arrays(tmp_path / "a.h5", "mels"):
+        np.testing.assert_array_equal(read(tmp_path / "a.h5")[0], ROWS)
 
 
 def test_a_failure_leaves_what_was_there_before_and_no_torso(tmp_path: Path):

@@ -90,6 +90,18 @@ def test_the_table_is_written_when_nothing_was_left_out():
     assert read_table(TABLE) == []
 
 
+def test_an_emotion_that_is_skipped_far_more_often_is_told_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+):
+    rows = rows_of(*(f"bad{i}" for i in range(4)), *(f"good{i}" for i in range(30)))
+    rows = [row | {"emotion": "fear" if i < 5 else "anger"} for i, row in enumerate(rows)]
+    results(rows)
+    assert capsys.readouterr().out == (
+        "mels@sample: warning: fear is skipped far more often than the other emotions: "
+        "4 of 5 against 0 of 29; see data/skipped\n"
+    )
+
+
 def test_nothing_to_do_is_no_failure():
     assert results([]) == [] and read_table(TABLE) == []
 

@@ -99,6 +99,37 @@ def test_values_that_are_not_finite_are_refused():
         require_finite(np.array([[0, np.inf]]), "ravdess", "vgg11")
 
 
+class SmallGPU(torch.nn.Module):
+    """What stands for a backbone on a GPU that has memory for so many pictures at once."""
+
+    def __init__(self, room: int):
+        super().__init__()
+        self.room = room
+        self.sizes: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.mean((2, 3))
+
+
+@pytest.mark.parametrize("room, sizes", [(7, [7]), (6, [7, 4, 3]), (4, [7, 4, 3])])
+def test_pictures_that_do_not_fit_at_once_are_embedded_in_two_halves(room: int, sizes: list[int]):
+    images = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    small, large = SmallGPU(room), SmallGPU(7)
+    found = make_embed(small, "cpu")(images)
+    np.testing.assert_array_equal(found, make_embed(large, "cpu")(images))
+    assert small.sizes == sizes
+
+
+@pytest.mark.parametrize("pictures", [1, 7])
+def test_pictures_that_do_not_fit_by_halves_either_are_told_in_one_line(pictures: int):
+    room = 0 if pictures == 1 else 3
+    with pytest.raises(UserError, match="^features: the GPU has no memory left; choose a smaller"):
+        make_embed(SmallGPU(room), "cpu")(torch.zeros(pictures, 3, 8, 8))
+
+
 CLIPS = 5
 LENGTHS = [20, 7, 33, 20, 9]
 NAMES = [f"sample/{i}" for i in range(CLIPS)]

@@ -1,6 +1,8 @@
 """Tables and JSON files appear whole or not at all."""
 
+import errno
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,26 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_may_not_grow_is_named_and_leaves_no_torso(tmp_path: Path):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, usual[1]))
+    try:
+        with pytest.raises(UserError, match="table.csv: cannot be written: .*File too large"):
+            write_table(tmp_path / "table.csv", ["id"], [{"id": "x" * 5000}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_library_says_of_the_disk_in_several_lines_is_one_line(tmp_path: Path):
+    with pytest.raises(UserError) as caught, replacing(tmp_path / "a.h5"):
+        raise OSError(errno.ENOSPC, "cannot write (time = Sat\n, errno = 28)")
+    assert str(caught.value) == (
+        f"{tmp_path}/a.h5: cannot be written: [Errno 28] cannot write (time = Sat , errno = 28); "
+        "free space or mend access"
+    )
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "taken").write_text("a file where a folder should be")
     path = tmp_path / "taken" / "file"
@@ -80,7 +102,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
         write_text(path, "text")
 
 
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
 
 @given(st.lists(st.fixed_dictionaries({"id": cells, "b": cells}), max_size=5))

@@ -1,9 +1,16 @@
 """Frames: three crops a clip, what becomes of frames without a face, and the array file."""
 
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 from stages import frames, workers
@@ -15,6 +22,7 @@ from stages.manifest import COLUMNS
 from stages.params import PARAMS_FILE
 from stages.skips import table_path
 from tests.media_files import write_video
+from tests.test_guard import wait_for_the_end_of
 
 PROJECT = Path(__file__).parent.parent
 SIZE = 32
@@ -101,6 +109,30 @@ def test_a_clip_without_any_face_is_skipped(
     assert raised.value.code == "no_face"
 
 
+def test_a_full_gpu_is_told_in_one_line(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def detect(image: np.ndarray) -> np.ndarray:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(frames, "make_detector", lambda *_: detect)
+    with pytest.raises(UserError, match="^frames: the GPU has no memory left; choose another"):
+        crops(clip, "skip")
+
+
+def test_of_many_faces_the_largest_counts_in_whatever_order_they_are_found(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large, left = [40, 8, 60, 28, 9], [20, 10, 60, 50, 1], [10, 20, 50, 60, 1]
+    made = []
+    for order in itertools.permutations([small, large, left]):
+        monkeypatch.setattr(
+            frames, "make_detector", lambda *_: lambda image: np.array(order, np.float32)
+        )
+        found = crops(clip, "skip")
+        assert found.found.tolist() == [3, 3, 3]
+        made.append((found.boxes.tobytes(), found.faces.tobytes()))
+    assert np.array_equal(found.boxes[0], left) and len(set(made)) == 1
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A corpus of three clips, of which one is broken and one has no video in the manifest."""
@@ -172,3 +204,30 @@ def test_the_same_clips_give_the_same_bytes_kept_or_made_anew(
     request.getfixturevalue("no_children")
     frames.main("sample")
     assert Path("data/frames/sample.h5").read_bytes() == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_leaves_neither_children_nor_half_an_output(
+    project: Path, number: signal.Signals, code: int
+) -> None:
+    """Stopped as soon as the children that decode have been started."""
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "stages.frames", "sample"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    of_stage = Path(f"/proc/{stage.pid}/task")
+    while not (children := " ".join(path.read_text() for path in of_stage.glob("*/children"))):
+        assert stage.poll() is None
+        time.sleep(0.01)
+    assert Path("data/frames/.sample.h5.tmp").exists()
+    stage.send_signal(number)
+    _, said = stage.communicate(timeout=20)
+    assert (stage.returncode, "Traceback" in said) == (code, False)
+    assert list(Path("data/frames").iterdir()) == [] and not Path("data/skipped").exists()
+    for child in children.split():
+        wait_for_the_end_of(int(child))

@@ -1,14 +1,18 @@
 """The manifest: one row an utterance, and what was left out beside it."""
 
+import os
 import shutil
 import wave
 from pathlib import Path
 
 import pytest
 
+from stages import mels
+from stages.arrays import decode_ids, open_arrays
 from stages.failures import UserError
 from stages.files import read_table
 from stages.manifest import COLUMNS, list_corpus, main
+from tests.media_files import sine, write_sound, write_video
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 ANGRY, HAPPY, CALM = (f"01-{emotion}-01-01-01-02" for emotion in ("05", "03", "02"))
@@ -164,6 +168,19 @@ def test_too_many_missing_clips_stop_the_stage_and_are_all_named(
     assert not Path("data/manifest/folder.csv").exists()
 
 
+def test_an_emotion_that_is_missing_far_more_often_is_told(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_folder(raw, present=196, absent=4)
+    table = raw / "folder/utterances.csv"
+    table.write_text(table.read_text().replace("fear", "anger", 190))
+    main("folder")
+    assert (
+        "manifest@folder: warning: fear is skipped far more often than the other emotions: "
+        "4 of 10 against 0 of 190; see data/skipped\n"
+    ) in capsys.readouterr().out
+
+
 def test_what_a_rule_leaves_out_does_not_stop_the_stage(raw: Path):
     make_ravdess(raw)
     for repetition in range(2, 9):
@@ -197,3 +214,52 @@ def test_the_summary_tells_what_the_publisher_ships_and_is_not_here(
         "manifest@savee: not here, 479 of 480 takes: DC_a02, DC_a03, DC_a04, DC_a05, DC_a06, ..."
     )
     assert lines[3].startswith("manifest@savee: no faces: AudioVisualClip")
+
+
+def test_a_wrong_cut_is_told_and_used(raw: Path, capsys: pytest.CaptureFixture[str]):
+    (raw / "ravdess").mkdir()
+    names = [f"01-01-0{emotion}-01-01-01-02" for emotion in (5, 3, 4)]
+    for name, seconds in zip(names, (2.0, 1.7, 1.5)):
+        write_video(raw / f"ravdess/{name}.mp4", frames=50, voice=sine(200, seconds, 48000))
+    make_wav(raw / f"ravdess/03-{names[0][3:]}.wav", 0.5)  # the voice comes from here
+    main("ravdess")
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "manifest@ravdess: warning: face and voice differ in length by more than 20%, "
+        f"2 utterances, which are used: ravdess/{names[2][3:]} (2.00 s seen, 1.50 s heard), "
+        f"ravdess/{names[0][3:]} (2.00 s seen, 0.50 s heard)"
+    )
+    assert len(read_table(Path("data/manifest/ravdess.csv"))) == 3
+
+
+ODD = [
+    "sp ace", "Žofie 日本", "a:b", "-x", "%03d", "new\nline", "re\rturn", 'q"uote', "com,ma", "?*",
+]
+
+
+@pytest.mark.usefixtures("no_children")
+def test_odd_names_are_names_from_the_folder_to_the_spectrograms(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+):
+    takes = [f"01-05-0{1 + i % 2}-01-0{1 + i % 2}-{i + 1:02d}" for i in range(len(ODD))]
+    for take, odd in zip(takes, ODD):
+        path = raw / "ravdess" / odd / f"03-{take}.wav"
+        path.parent.mkdir(parents=True)
+        write_sound(path, sine(200, 0.5, 16000), 16000)
+    folder = Path(os.fsdecode(os.fsencode(raw) + b"/ravdess/caf\xe9"))
+    folder.mkdir()
+    plain = write_sound(raw / "a.wav", sine(200, 0.5, 16000), 16000)
+    plain.rename(folder / "03-01-03-01-01-01-11.wav")
+    main("ravdess")
+    rows = {row["id"]: row for row in read_table(Path("data/manifest/ravdess.csv"))}
+    assert [rows[f"ravdess/{take}"]["audio"] for take in takes] == [
+        f"{odd}/03-{take}.wav" for take, odd in zip(takes, ODD)
+    ]
+    assert all(row["duration"] == "0.500" for row in rows.values())
+    assert (
+        "manifest@ravdess: not used, 1 files whose names are not UTF-8: "
+        r"'caf\udce9/03-01-03-01-01-01-11.wav'"
+    ) in capsys.readouterr().out
+    mels.main("ravdess")
+    assert read_table(Path("data/skipped/ravdess.mels.csv")) == []
+    with open_arrays(Path("data/mels/ravdess.h5"), "mels") as file:
+        assert decode_ids(file["ids"][...]) == sorted(rows)

@@ -14,6 +14,7 @@ from stages.failures import ClipError
 from stages.files import write_table
 from stages.manifest import COLUMNS
 from stages.mels import clip_mel, log_mel
+from tests.media_files import write_sound
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SETTINGS = {
@@ -143,6 +144,69 @@ def test_a_clip_without_speech_is_refused(samples: np.ndarray, code: str, tmp_pa
     with pytest.raises(ClipError) as caught:
         clip_mel(make_wav(tmp_path / "a.wav", samples), **CLIP)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("samples", [0, 1, 511, 512, 513, 1344])
+def test_a_voice_of_any_length_is_refused_or_padded_to_a_window(samples: int, tmp_path: Path):
+    path = make_wav(tmp_path / "a.wav", noise(samples))
+    for min_seconds in (0.0, 0.05, 0.1):
+        settings = CLIP | {"min_seconds": min_seconds}
+        if samples and samples / 16000 >= min_seconds:
+            padded = np.pad(np.round(noise(samples) * 32768) / 32768, (0, max(0, 1024 - samples)))
+            expected = log_mel_by_definition(padded, **SETTINGS)
+            found = clip_mel(path, **settings).values
+            assert len(found) == max(samples, 1024) // 160 + 1
+            np.testing.assert_allclose(found, expected, atol=0.02)
+        else:
+            with pytest.raises(ClipError) as caught:
+                clip_mel(path, **settings)
+            assert caught.value.code == "too_short" if samples else "unreadable"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_voice_that_is_not_finite_is_refused(value: float, tmp_path: Path):
+    samples = noise(16000)[None].copy()
+    samples[0, 8000] = value
+    with pytest.raises(ClipError) as caught:
+        clip_mel(write_sound(tmp_path / "a.wav", samples, 16000, "pcm_f32le"), **CLIP)
+    assert caught.value.code == "nonfinite"
+
+
+@pytest.mark.parametrize("bits, codec", [(8, "pcm_u8"), (16, "pcm_s16le"), (16, "pcm_s24le"),
+                                         (16, "pcm_s32le"), (16, "pcm_f32le"), (16, "flac")])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("surround", ["mean", "centre"])
+def test_the_same_samples_give_the_same_spectrogram_in_every_format(
+    bits: int, codec: str, channels: int, surround: str, tmp_path: Path
+):
+    step = 2.0 ** (1 - bits)
+    samples = (np.round(noise(8000) / step) * step).astype(np.float32)
+    path = tmp_path / ("a.flac" if codec == "flac" else "a.wav")
+    write_sound(path, np.repeat(samples[None], channels, axis=0), 16000, codec)
+    found = clip_mel(path, **(CLIP | {"surround": surround})).values
+    np.testing.assert_allclose(found, log_mel(samples, **SETTINGS), atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
+def test_every_sample_rate_gives_the_same_spectrogram_of_what_it_can_hold(
+    rate: int, tmp_path: Path
+):
+    def sweep(rate: int) -> np.ndarray:
+        """From 100 Hz to 3.1 kHz in a second, with soft ends: [1, rate]."""
+        time = np.arange(rate) / rate
+        wave = 0.5 * np.sin(2 * np.pi * (100 * time + 1500 * time**2)) * np.hanning(rate)
+        return wave.astype(np.float32)[None]
+
+    path = write_sound(tmp_path / "a.wav", sweep(rate), rate, "pcm_f32le")
+    found, expected = clip_mel(path, **CLIP).values, log_mel(sweep(16000)[0], **SETTINGS)
+    assert found.shape == expected.shape
+    heard = expected > expected.max() - 40
+    np.testing.assert_allclose(found[heard], expected[heard], atol=0.05)
+
+
+def test_a_voice_of_five_minutes_is_capped(tmp_path: Path):
+    path = make_wav(tmp_path / "a.wav", np.tile(noise(16000), 305))
+    assert len(clip_mel(path, **CLIP).values) == 6001
 
 
 @pytest.fixture

@@ -59,14 +59,14 @@ def features_of_split() -> Features:
     return Features(read_json(Path("data/split.json"))["features_sha256"])
 
 
-def spoil(ids: set[str], modality: str = "acoustic") -> None:
-    """Replace the features of some voices or faces, and name the new file in the split."""
+def spoil(ids: set[str], modality: str = "acoustic", by: float = 9) -> None:
+    """Add to the features of some voices or faces, and name the new file in the split."""
     features = features_of_split()
     names = [row["id"] for row in utterances("sample")]
     assert ids and ids <= set(names)
     values = {"acoustic": features.acoustic, "visual": features.visual}
     spoiled = {
-        kind: [of[name] + 9 * (kind == modality and name in ids) for name in names]
+        kind: [of[name] + (by if kind == modality and name in ids else 0) for name in names]
         for kind, of in values.items()
     }
     path = Path("data/features/sample.h5")
@@ -251,6 +251,38 @@ def test_training_that_diverges_is_told_with_its_fold_and_seed_and_leaves_no_mod
     prepare(learning_rate=1e30, seed=3)
     expected = r"train: fold 0, seed 3: the loss is not finite in epoch \d; lower learning_rate or"
     assert re.match(expected, complaint())
+    assert not MODEL.exists()
+
+
+@pytest.mark.parametrize("modality, part", [("acoustic", "voice"), ("visual", "face")])
+def test_features_that_are_not_finite_are_refused_with_their_utterance(modality: str, part: str):
+    prepare()
+    spoil({"sample/S1_FE_s0"}, modality, by=np.nan)
+    said = f"features of the {part} of sample/S1_FE_s0 (and of 0 more) are not finite; delete it"
+    assert complaint().startswith(f"data/features/sample.h5: the {said}")
+
+
+def test_training_that_diverges_leaves_the_model_that_there_was():
+    trained(epochs=1)
+    before = MODEL.read_bytes()
+    write_params(Path(), learning_rate=1e30)
+    assert "the loss is not finite" in complaint()
+    assert MODEL.read_bytes() == before
+
+
+def test_a_full_gpu_is_told_with_fold_seed_and_what_needs_less_and_leaves_no_model(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+
+    prepare(seed=3)
+    monkeypatch.setattr(replicas, "train_replica", full)
+    expected = (
+        "train: fold 0, seed 3: the GPU has no memory left; lower batch_size (14), network.dim or "
+        "network.ffn_dim, "
+    )
+    assert complaint().startswith(expected)
     assert not MODEL.exists()
 
 

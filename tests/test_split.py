@@ -151,7 +151,7 @@ def test_the_description_says_what_was_split(project: Path):
     assert task == {
         "visual": ["sample"], "acoustic": "sample", "protocol": "paper", "folds": 2,
         "shuffle_labels": False, **SETTINGS, "n_visual": 56, "n_acoustic": 56,
-        "n_test_with_trained_face": 56, "skipped": {}, "excluded": {},
+        "n_test_with_trained_face": 56, "skipped": {}, "excluded": {}, "skipped_unevenly": {},
         "duplicates": {"visual": {}, "acoustic": {}},
         "features_sha256": {"sample": file_sha256(project / "data/features/sample.h5")},
     }
@@ -197,11 +197,43 @@ def test_an_utterance_without_features_has_no_row(project: Path):
     assert ("acoustic", rows[1]["id"]) not in found and ("acoustic", rows[2]["id"]) in found
 
 
-def test_what_was_left_out_is_counted_by_corpus_stage_and_code(project: Path):
+def test_what_was_left_out_is_counted_by_corpus_stage_code_and_emotion(project: Path):
     rows = utterances("sample")
     write_corpus(project, "sample", rows, failed={"frames": rows[:3], "mels": rows[:2]})
+    assert [row["emotion"] for row in rows[:3]] == ["anger", "anger", "disgust"]
     _, task = run_split()
-    assert task["skipped"] == {"sample": {"frames": {"unreadable": 3}, "mels": {"unreadable": 2}}}
+    assert task["skipped"] == {
+        "sample": {
+            "frames": {"unreadable": {"anger": 2, "disgust": 1}},
+            "mels": {"unreadable": {"anger": 2}},
+        }
+    }
+    assert task["skipped_unevenly"] == {}
+
+
+def test_an_emotion_that_a_stage_skips_far_more_often_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+):
+    rows = [row | {"video": "v.mp4", "audio": "a.wav"} for row in utterances("sample")]
+    angry = [row for row in rows if row["emotion"] == "anger"]
+    write_corpus(project, "sample", rows, failed={"mels": angry[:6], "frames": rows[:2]})
+    _, task = run_split()
+    assert task["skipped_unevenly"] == {"sample": {"mels": {"anger": 0.75}}}
+    expected = (
+        "split: mels@sample: warning: anger is skipped far more often than the other emotions: "
+        "6 of 8 against 0 of 48; see data/skipped\n"
+    )
+    said = capsys.readouterr().out
+    assert expected in said and said.count("warning") == 1
+
+
+def test_only_what_a_stage_works_on_is_compared(project: Path):
+    """Faces without a voice are no voices that were not skipped."""
+    rows = [row | {"audio": "a.wav" * (row["emotion"] == "anger")} for row in utterances("sample")]
+    angry = [row for row in rows if row["emotion"] == "anger"]
+    write_corpus(project, "sample", rows, failed={"mels": angry[:6]})
+    _, task = run_split()
+    assert task["skipped_unevenly"] == {}
 
 
 def test_labels_are_shuffled_on_request_and_it_is_told(project: Path):

@@ -315,14 +315,16 @@ def test_the_metrics_tell_the_protocol_and_its_leak():
 
 
 def test_the_metrics_count_what_was_left_out():
-    rows = utterances("sample")
+    rows = [row | {"video": "v.mp4", "audio": "a.wav"} for row in utterances("sample")]
+    angry = [row for row in rows if row["emotion"] == "anger"]
     write_params(Path(), epochs=1)
-    write_corpus(Path(), "sample", rows, failed={"frames": rows[:3], "mels": rows[:2]})
+    write_corpus(Path(), "sample", rows, failed={"frames": rows[:3], "mels": angry[:6]})
     for stage in (split, train, evaluate):
         stage.main()
     metrics = read_json(Path("metrics/test.json"))
-    assert (metrics["n_skipped"], metrics["n_duplicates"]) == (5, 0)
-    assert metrics["skipped"]["sample"]["frames"] == {"unreadable": 3}
+    assert (metrics["n_skipped"], metrics["n_duplicates"]) == (9, 0)
+    assert metrics["skipped"]["sample"]["frames"] == {"unreadable": {"anger": 2, "disgust": 1}}
+    assert metrics["skipped_unevenly"] == {"sample": {"mels": {"anger": 0.75}}}
 
 
 def test_the_curves_have_a_row_an_epoch_and_series():

@@ -15,9 +15,10 @@
 | `sentence` | optional: what is said, or a number for it; protocol `sentence` needs it |
 | `split` | optional: train, dev or test; protocol `official` needs it |
 
-Other columns are passed over. UTF-8 and what spreadsheet programs save (Windows-1252, UTF-16,
-`;` or tabs instead of commas, CRLF) are read alike. Folders `folder_a` and `folder_b` are two
-variants of one corpus: the same id is the same recording there, the same speaker the same person.
+Other columns are passed over; clips that no row names are told and not used. UTF-8 and what
+spreadsheet programs save (Windows-1252, UTF-16, `;` or tabs instead of commas, CRLF) are read
+alike. Folders `folder_a` and `folder_b` are two variants of one corpus: the same id is the same
+recording there, the same speaker the same person.
 """
 
 import os
@@ -26,13 +27,16 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from stages.corpora.tables import emotion_of, read_rows, refuse_repeat, shown
-from stages.corpora.utterance import Listing, Utterance
+from stages.corpora.utterance import Listing, Utterance, first_five
+from stages.corpora.walk import files_below
 from stages.failures import UserError
 
 TABLE = "utterances.csv"
 REQUIRED = ("id", "speaker", "emotion", "video", "audio")
 OPTIONAL = ("sentence", "split")
 SPLITS = ("train", "dev", "test")
+# Of the files that no row names those are told that end like a clip.
+MEDIA = (".avi", ".flac", ".flv", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".ogg", ".wav", ".webm")
 OBTAIN = f"make it, with your clips and a table {TABLE} (columns {', '.join(REQUIRED)})"
 
 
@@ -65,7 +69,19 @@ def read(root: Path, corpus: str) -> Listing:
             listing.missing.append((found, f"no file {', '.join(map(shown, absent))}"))
         if any(here.values()):
             listing.utterances.append(found)
+    named = {name for item in listing.utterances for name in (item.video, item.audio)}
+    others = [item.relative_to(root).as_posix() for item in files_below(root)]
+    unknown = [name for name in others if _is_media(name) and name not in named]
+    if unknown:
+        listing.notes.append(
+            f"in no row of {TABLE} and not used, {len(unknown)} files: {first_five(unknown)}"
+        )
     return listing
+
+
+def _is_media(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in MEDIA and not path.name.startswith(".")
 
 
 def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utterance:

@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.failures import UserError
-
 LFS_POINTER = b"version https://git-lfs"
 LFS_POINTER_MAX = 1024  # bytes; the format allows no more
 
@@ -13,24 +11,34 @@ LFS_POINTER_MAX = 1024  # bytes; the format allows no more
 def files_below(root: Path) -> Iterator[Path]:
     """All files below `root`, sorted by path; linked folders are followed, each place once.
 
-    Raises:
-        UserError: a name is not UTF-8, so that no table could hold it.
+    Files whose names no table could hold are left out (see `unwritable_names`).
     """
+    yield from sorted(path for path in _walk(root) if _is_utf8(path))
+
+
+def unwritable_names(root: Path) -> list[str]:
+    """What `files_below` leaves out for its name, which is not UTF-8: escaped, relative, sorted."""
+    return sorted(ascii(str(path.relative_to(root))) for path in _walk(root) if not _is_utf8(path))
+
+
+def _walk(root: Path) -> Iterator[Path]:
     seen = set()
-    found = []
     for folder, subfolders, names in os.walk(root, followlinks=True):
         place = os.path.realpath(folder)
         if place in seen:
             subfolders.clear()
             continue
         seen.add(place)
-        found += [Path(folder, name) for name in names]
-    for path in found:
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{ascii(str(path))}: its name is not UTF-8; rename it") from None
-    yield from sorted(found)
+        for name in names:
+            yield Path(folder, name)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_lfs_pointer(path: Path) -> bool:

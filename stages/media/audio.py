@@ -94,8 +94,12 @@ def check_speech(wave: np.ndarray, sample_rate: int, min_seconds: float) -> None
         raise ClipError("silent", f"no sample exceeds {peak:.1e} of full scale")
 
 
-def probe_duration(path: Path) -> float | None:
+def probe_duration(path: Path, kind: str = "") -> float | None:
     """Seconds that the header of a media file gives; None where it cannot be opened.
+
+    Args:
+        kind: "video" or "audio" for the first stream of that kind, where the header tells its
+            length; None is returned where there is no such stream.
 
     Raises:
         UserError: the file is a Git LFS pointer.
@@ -103,7 +107,14 @@ def probe_duration(path: Path) -> float | None:
     try:
         # FFmpeg would read 5 MB of a wav file to guess whether it is something else in disguise.
         with open_media(path, probesize="5000") as container:
-            return container.duration / av.time_base if container.duration else None
+            seconds = container.duration / av.time_base if container.duration else None
+            if kind:
+                streams = [item for item in container.streams if item.type == kind]
+                if not streams:
+                    return None
+                if streams[0].duration:
+                    return float(streams[0].duration * streams[0].time_base)
+            return seconds
     except ClipError:
         return None
 

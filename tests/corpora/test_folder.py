@@ -66,6 +66,22 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path):
     assert listing.missing == []
 
 
+def test_clips_that_no_row_names_are_told_and_never_used(mine: Path):
+    for name in ("clips/B.AVI", "clips/._a.mp4", "notes.txt", ".hidden.wav", "new\nline.wav"):
+        (mine / name).touch()
+    listing = listing_of(mine, "a,anna,fear,clips/a.mp4,sound/a.wav,,")
+    assert [(item.video, item.audio) for item in listing.utterances] == [FILES[:2]]
+    assert listing.notes == [
+        "in no row of utterances.csv and not used, 3 files: clips/B.AVI, clips/b.mp4, "
+        r"'new\nline.wav'"
+    ]
+
+
+def test_where_every_clip_has_a_row_there_is_nothing_to_tell(mine: Path):
+    rows = ["a,anna,fear,clips/a.mp4,sound/a.wav,,", "b,anna,fear,clips/b.mp4,,,"]
+    assert listing_of(mine, *rows).notes == []
+
+
 def test_sentence_and_split_may_be_left_out(mine: Path):
     utterance = only(listing_of(mine, "a,anna,fear,clips/a.mp4,", header=HEADER[:-15]))
     assert (utterance.sentence, utterance.split) == ("", "")

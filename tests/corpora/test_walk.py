@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.corpora.walk import files_below, is_lfs_pointer
-from stages.failures import UserError
+from stages.corpora.walk import files_below, is_lfs_pointer, unwritable_names
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
 
@@ -29,10 +28,14 @@ def test_a_folder_linked_into_itself_is_walked_once(tmp_path: Path):
     assert list(files_below(tmp_path)) == [tmp_path / "a/1"]
 
 
-def test_a_name_that_is_not_utf8_is_refused_on_one_line(tmp_path: Path):
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")).touch()
-    with pytest.raises(UserError, match=r"caf\\udce9.wav': its name is not UTF-8; rename it"):
-        list(files_below(tmp_path))
+def test_a_name_that_is_not_utf8_is_left_out_and_told(tmp_path: Path):
+    for name in (b"caf\xe9.wav", b"\xff/a.wav"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    make(tmp_path, "café.wav")
+    assert list(files_below(tmp_path)) == [tmp_path / "café.wav"]
+    assert unwritable_names(tmp_path) == [r"'\udcff/a.wav'", r"'caf\udce9.wav'"]
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,14 @@ def test_probe_duration(tmp_path: Path):
     assert probe_duration(tmp_path / "missing.mp4") is None
 
 
+def test_probe_duration_of_one_of_two_streams(tmp_path: Path):
+    clip = write_video(tmp_path / "a.mp4", frames=50, voice=voice(48000, 1.0))
+    assert probe_duration(clip, "video") == 2.0
+    assert probe_duration(clip, "audio") == pytest.approx(1.0, abs=0.05)
+    sound = write_sound(tmp_path / "a.wav", voice(RATE, 1.5), RATE)
+    assert (probe_duration(sound, "audio"), probe_duration(sound, "video")) == (1.5, None)
+
+
 def test_real_clips_last_what_they_say_and_only_the_silent_are_silent():
     ravdess = corpora() / "ravdess"
     for path in [

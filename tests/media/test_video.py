@@ -81,6 +81,7 @@ KINDS = {
     "open groups.mkv": {"b_frames": 3, "keyframe_every": 7, "open_groups": True},
     "variable rate.mp4": {"pts_ms": VFR, "b_frames": 2},
     "variable rate.mkv": {"pts_ms": VFR},
+    "60 a second.mp4": {"rate": 60, "b_frames": 2},
     "grey.mp4": {"pix_fmt": "gray"},
     "odd.mp4": {"size": (97, 65), "pix_fmt": "yuv444p"},
     "without times.avi": {"b_frames": 3},  # avi stores none, and H.264 reorders
@@ -124,6 +125,45 @@ def test_what_an_edit_list_cuts_off_is_no_part_of_the_clip(tmp_path: Path, first
     nearest = [np.abs(times - t).round(9).argmin() for t in sample_times(frames.duration)]
     np.testing.assert_allclose(frames.times, times[nearest], atol=1e-6)
     np.testing.assert_array_equal(frames.images, images[nearest])
+
+
+def test_a_clip_of_five_minutes_is_sampled_like_any_other(tmp_path: Path):
+    pts_ms = list(range(0, 305_000, 1000))
+    frames = sample_frames(write_video(tmp_path / "long.mp4", frames=305, pts_ms=pts_ms))
+    assert frames.frames_in_clip == 305 and len(frames.images) == 3
+    assert np.abs(frames.times - sample_times(305.0)).max() <= 0.5
+
+
+def with_frames_in_header(path: Path, header: str, frames: int) -> Path:
+    """Change dwTotalFrames of an avi file of 30 frames, or dwLength of its stream."""
+    content = bytearray(path.read_bytes())
+    place = content.index(header.encode()) + {"avih": 24, "strh": 40}[header]
+    assert content[place : place + 4] == (30).to_bytes(4, "little")
+    content[place : place + 4] = frames.to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "frames"),
+    [*(("avih", n) for n in (0, 1, 7, 5000, 2**32 - 1)), *(("strh", n) for n in (0, 1, 7))],
+)
+def test_the_number_of_frames_in_a_header_does_not_matter(
+    tmp_path: Path, header: str, frames: int
+):
+    path = write_video(tmp_path / "a.avi", codec="mpeg4")
+    expected = sample_frames(path)
+    found = sample_frames(with_frames_in_header(path, header, frames))
+    assert found.frames_in_clip == 30
+    np.testing.assert_array_equal(found.images, expected.images)
+
+
+@pytest.mark.parametrize(("frames", "code"), [(5000, "truncated"), (2**32 - 1, "too_large")])
+def test_a_header_that_promises_more_than_there_is_counts_as_that_of_a_cut_file(
+    tmp_path: Path, frames: int, code: str
+):
+    path = write_video(tmp_path / "a.avi", codec="mpeg4")
+    assert code_of(with_frames_in_header(path, "strh", frames)) == code
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])

@@ -1,0 +1,45 @@
+"""Where networks run follows from the machine, and a full GPU is told in one line."""
+
+import os
+
+import pytest
+import torch
+
+from stages.device import enough_memory, pick_device
+from stages.failures import UserError
+
+
+@pytest.fixture(autouse=True)
+def chosen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What is said to torch about deterministic algorithms."""
+    said: list[bool] = []
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", said.append)
+    return said
+
+
+@pytest.mark.parametrize("there, device", [(True, "cuda"), (False, "cpu")])
+def test_a_gpu_is_used_where_there_is_one(
+    there: bool, device: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert pick_device() == device
+
+
+def test_what_runs_there_is_deterministic(chosen: list[bool]):
+    pick_device()
+    assert chosen == [True] and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_a_full_gpu_is_one_line_with_advice():
+    with pytest.raises(UserError) as caught, enough_memory("train: fold 0", "lower batch_size"):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+    assert str(caught.value) == (
+        "train: fold 0: the GPU has no memory left; lower batch_size, free it of other work, or "
+        "set CUDA_VISIBLE_DEVICES= (empty) to run on the CPU"
+    )
+
+
+def test_other_errors_pass():
+    with pytest.raises(ZeroDivisionError), enough_memory("train", "wait"):
+        1 / 0
