@@ -8,14 +8,14 @@ that a stage's output does not depend on how many cores there are. What was made
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import joblib
 import numpy as np
 
 from stages.clip_cache import ClipCache, clip_cache, read_entry, write_entry
-from stages.failures import ClipError
+from stages.failures import ClipError, UserError
 from stages.guard import LOST, guards
 from stages.progress import track
 from stages.skips import refuse, skip_row, table_path, too_many, write_skips
@@ -49,10 +49,15 @@ def extract(
     Writes the stage's skip table at the end, or when too many clips have failed.
 
     Raises:
-        UserError: more than `max_skip_fraction` of the clips failed.
+        UserError: more than `max_skip_fraction` of the clips failed, or a path leaves the corpus.
     """
     chosen = [row for row in utterances if row[column]]
     root = Path("data/raw").resolve() / corpus
+    for name in (PurePosixPath(row[column]) for row in chosen):
+        if name.is_absolute() or ".." in name.parts:
+            raise UserError(
+                f"{MANIFESTS / corpus}.csv: {str(name)!r} leaves {root}; make it again by dvc repro"
+            )
     cache = clip_cache(stage, process, settings)
     cores = joblib.cpu_count()
     skips: list[dict[str, str]] = []
