@@ -6,6 +6,7 @@ packets tell all times without decoding; then one sequential pass decodes up to 
 wanted and converts only the frames wanted.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,16 @@ def sample_frames(
             before the last frame wanted, or where fewer than 90 % of the frames come out.
         UserError: the file is a Git LFS pointer.
     """
+    with _open(path, max_pixels, max_seconds) as (stream, packets):
+        frames = _by_packet_times(stream, packets, count, max_pixels)
+    return frames or _by_decoded_times(path, count, max_pixels, max_seconds)
+
+
+@contextlib.contextmanager
+def _open(
+    path: Path, max_pixels: int, max_seconds: float
+) -> Iterator[tuple[av.VideoStream, list[av.Packet]]]:
+    """The video stream of a file, with a decoder that has seen nothing yet, and its packets."""
     with open_media(path) as container:
         stream = _video_stream(container)
         context = stream.codec_context
@@ -88,10 +99,7 @@ def sample_frames(
         # One thread: clips are read side by side, each in its own process.
         context.thread_count = 1
         context.thread_type = "NONE"
-        packets = read_packets(container, stream, max_seconds)
-        return _by_packet_times(stream, packets, count, max_pixels) or _by_decoded_times(
-            stream, packets, count, max_pixels
-        )
+        yield stream, read_packets(container, stream, max_seconds)
 
 
 def _by_packet_times(
@@ -111,23 +119,27 @@ def _by_packet_times(
     return None if images is None else _frames(stream, images, ticks, duration, chosen)
 
 
-def _by_decoded_times(
-    stream: av.VideoStream, packets: list[av.Packet], count: int, max_pixels: int
-) -> Frames:
-    """Decode everything for the times that come out, then once more for the frames."""
-    pts = [frame.pts for frame in _decode(stream, packets, max_pixels)]
-    promised = sum(not packet.is_discard for packet in packets)
-    if not pts or len(pts) < COMPLETE * promised:
-        raise ClipError("truncated", f"only {len(pts)} of {promised} frames can be decoded")
-    if None in pts or any(later <= earlier for earlier, later in zip(pts, pts[1:])):
-        # No times that can be used at all: an even frame rate is the best guess.
-        gap = _usual_gap(stream, np.zeros(1))
-        pts = [index * gap for index in range(len(pts))]
-    ticks = np.array(pts, np.int64) - pts[0]
-    duration = int(ticks[-1]) + _usual_gap(stream, ticks)
-    chosen = nearest_frames(ticks, duration, count)
-    images = _convert(_decode(stream, packets, max_pixels), chosen, pts=None)
-    return _frames(stream, images, ticks, duration, chosen)
+def _by_decoded_times(path: Path, count: int, max_pixels: int, max_seconds: float) -> Frames:
+    """Decode everything for the times that come out, then once more for the frames.
+
+    The file is opened for each: decoders remember some things when their buffers are flushed, and
+    of a damaged VP8 clip other images came out the second time.
+    """
+    with _open(path, max_pixels, max_seconds) as (stream, packets):
+        pts = [frame.pts for frame in _decode(stream, packets, max_pixels)]
+        promised = sum(not packet.is_discard for packet in packets)
+        if not pts or len(pts) < COMPLETE * promised:
+            raise ClipError("truncated", f"only {len(pts)} of {promised} frames can be decoded")
+        if None in pts or any(later <= earlier for earlier, later in zip(pts, pts[1:])):
+            # No times that can be used at all: an even frame rate is the best guess.
+            gap = _usual_gap(stream, np.zeros(1))
+            pts = [index * gap for index in range(len(pts))]
+        ticks = np.array(pts, np.int64) - pts[0]
+        duration = int(ticks[-1]) + _usual_gap(stream, ticks)
+        chosen = nearest_frames(ticks, duration, count)
+    with _open(path, max_pixels, max_seconds) as (stream, packets):
+        images = _convert(_decode(stream, packets, max_pixels), chosen, pts=None)
+        return _frames(stream, images, ticks, duration, chosen)
 
 
 def _frames(
@@ -149,8 +161,7 @@ def _frames(
 def _decode(
     stream: av.VideoStream, packets: list[av.Packet], max_pixels: int
 ) -> Iterator[av.VideoFrame]:
-    """All frames in the order of presentation, from a fresh decoder."""
-    stream.codec_context.flush_buffers()
+    """All frames in the order of presentation."""
     for packet in [*packets, None]:  # None asks for the frames that the decoder still holds
         try:
             frames = stream.codec_context.decode(packet)
@@ -171,19 +182,29 @@ def _convert(
     Returns None where the frames do not come out with the times `pts`, if given, or end early.
     """
     images: dict[int, np.ndarray] = {}
-    size: dict[str, int] = {}
+    upright: tuple[int, int] | None = None  # width, height
     for index, frame in enumerate(decoded):
         if pts is not None and frame.pts != pts[index]:
             return None
         if index in chosen:
-            # Should the size change within the clip, that of the first sample holds.
-            size = size or {"width": frame.width, "height": frame.height}
-            image = frame.to_ndarray(format="rgb24", **size)
-            quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90
-            images[index] = np.rot90(image, quarter_turns)
+            turns = _quarter_turns(frame)
+            on_its_side = turns % 2 == 1
+            # Should size or turn change within the clip, the size of the first sample holds.
+            if upright is None:
+                sides = (frame.width, frame.height)
+                upright = sides[::-1] if on_its_side else sides
+            width, height = upright[::-1] if on_its_side else upright
+            image = frame.to_ndarray(format="rgb24", width=width, height=height)
+            images[index] = np.rot90(image, turns)
         if index == chosen[-1]:
             return images
     return None
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """How often to turn a frame upright, counter-clockwise as np.rot90 does."""
+    # Beyond a half turn: what PyAV makes of a matrix of zeros, whose angle is not a number.
+    return round(frame.rotation / 90) if abs(frame.rotation) <= 180 else 0
 
 
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -202,7 +223,7 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
 def _usual_gap(stream: av.VideoStream, ticks: np.ndarray) -> int:
     """How long a frame lasts, in ticks, where its packet does not say."""
     if stream.average_rate:
-        return round(1 / (stream.average_rate * stream.time_base))
+        return max(1, round(1 / (stream.average_rate * stream.time_base)))
     return int(np.median(np.diff(ticks))) if len(ticks) > 1 else 1
 
 
