@@ -6,7 +6,7 @@ that a stage's output does not depend on how many workers there are. What was ma
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,15 @@ def extract(
     prints which emotions were skipped far more often than others.
 
     Raises:
-        UserError: more than `max_skip_fraction` of the clips failed.
+        UserError: more than `max_skip_fraction` of the clips failed, or a path leaves the corpus.
     """
     chosen = [row for row in utterances if row[column]]
     root = Path("data/raw", corpus).resolve()
+    for name in (PurePosixPath(row[column]) for row in chosen):
+        if name.is_absolute() or ".." in name.parts:
+            raise UserError(
+                f"{MANIFESTS / corpus}.csv: {str(name)!r} leaves {root}; make it again by dvc repro"
+            )
     cache = clip_cache(stage, process, settings)
     job = Job(root, cache, process, settings, code_and_libraries())
     skips: list[dict[str, str]] = []

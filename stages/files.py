@@ -66,13 +66,23 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Read a CSV written by `write_table`.
 
     Raises:
-        UserError: the file is missing or is not a table.
+        UserError: the file is missing or is not a table, or a row has other cells than columns.
     """
+    rows = []
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file, strict=True))
+            reader = csv.reader(file, strict=True)
+            columns = next(reader, [])
+            if not columns or len(set(columns)) < len(columns):
+                raise csv.Error("its first line does not name columns, each by its own name")
+            for cells in filter(None, reader):
+                if len(cells) != len(columns):
+                    count = f"{len(cells)} cells, not {len(columns)}"
+                    raise csv.Error(f"line {reader.line_num}: has {count}")
+                rows.append(dict(zip(columns, cells)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read: {error}; make it again by dvc repro") from error
+    return rows
 
 
 def write_json(path: Path, values: Mapping[str, Any], rounded: bool = True) -> None:

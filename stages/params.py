@@ -9,18 +9,20 @@ those of WITHOUT_EFFECT.
 import difflib
 import math
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.failures import UserError
 
 PARAMS_FILE = Path("params.yaml")
 MAX_SEED = 2**32 - 1
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxother, SHORT.maxlong = 2, 80, 80, 500
 
 
 @dataclass(frozen=True)
@@ -209,8 +211,8 @@ def check(tree: Any, source: str = "params.yaml") -> dict[str, Any]:
     given = _flatten(tree, source)
     for key in given:
         if key not in RULES:
-            shown = key if key.isprintable() else repr(key)  # errors are one line
-            close = difflib.get_close_matches(key, RULES, n=1)
+            shown = key if key.isprintable() and len(key) <= 80 else _shown(key)
+            close = difflib.get_close_matches(key[:80], RULES, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(RULES)}"
             raise UserError(f"{source}: {shown}: no such param; {hint}")
     values = {}
@@ -220,7 +222,8 @@ def check(tree: Any, source: str = "params.yaml") -> dict[str, Any]:
         try:
             values[key] = rule.parse(given[key])
         except (ValueError, TypeError, OverflowError):
-            raise UserError(f"{source}: {key}: {given[key]!r} is not {rule.allowed}") from None
+            shown = _shown(given[key])
+            raise UserError(f"{source}: {key}: {shown} is not {rule.allowed}") from None
     _check_together(values, source)
     return values
 
@@ -230,8 +233,10 @@ def _read(path: Path) -> Any:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run from the root of the project") from None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:
+        # Beside its own errors ruamel lets through what a date 2001-13-45, an int of thousands of
+        # digits or a list in 5000 brackets raises: ValueError, RecursionError and others.
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
         raise UserError(f"{path}: cannot be read as YAML: {reason}; mend it") from None
 
 
@@ -239,17 +244,30 @@ def _flatten(tree: Any, source: str, prefix: str = "") -> dict[str, Any]:
     """{"mels": {"n_mels": 64}} becomes {"mels.n_mels": 64}; lists stay whole."""
     if not isinstance(tree, dict):
         where = prefix.rstrip(".") or "the file"
-        raise UserError(f"{source}: {where}: {tree!r} is not a mapping of params; mend it")
+        raise UserError(f"{source}: {where}: {_shown(tree)} is not a mapping of params; mend it")
     flat: dict[str, Any] = {}
     sections = {key.split(".")[0] for key in RULES if "." in key}
-    for name, value in tree.items():
+    for key, value in tree.items():
+        name = key if isinstance(key, str) else _shown(key)
         if not prefix and name in sections:
             flat.update(_flatten(value, source, f"{name}."))
-        elif not prefix and "." in str(name):
-            raise UserError(f"{source}: {name!r}: write it inside its section, not with a dot")
+        elif not prefix and "." in name:
+            raise UserError(f"{source}: {_shown(name)}: write it inside its section, without a dot")
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def _shown(value: Any) -> str:
+    """A value as a message quotes it: on one line, and short whatever it is.
+
+    A few lines of YAML can hold a list, by `&` and `*`, whose whole text fills the memory.
+    """
+    try:
+        text = SHORT.repr(value)
+    except ValueError:  # 0xfff...: Python writes no int of more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 500 else f"{text[:500]}..."
 
 
 def _check_together(values: dict[str, Any], source: str) -> None:

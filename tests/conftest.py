@@ -24,6 +24,12 @@ settings.load_profile("repeatable")
 NUMBERS = count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutants", type=int, default=500, help="how many each for test_fuzz.py")
+    parser.addoption("--mutant-seed", type=int, default=0, help="what they all follow from")
+    parser.addoption("--mutant", type=int, help="only the one of this number")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     """For what fixtures of a whole module run; see stages/clip_cache.py."""

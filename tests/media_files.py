@@ -40,7 +40,9 @@ def write_video(
         voice: float [channels, samples] at 48 kHz, written as AAC where given.
         voice_from: the first of those samples that is written; those before leave a gap.
     """
-    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    options = {"fflags": "bitexact"}  # the same bytes every time
+    if path.suffix == ".mp4":
+        options["movflags"] = "faststart"
     with av.open(str(path.absolute()), "w", options=options) as container:
         stream = container.add_stream(codec, rate=1000 if pts_ms else rate)
         stream.width, stream.height = size

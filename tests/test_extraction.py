@@ -283,3 +283,11 @@ def test_a_stopped_stage_ends_at_once_with_its_children(
     assert said == ("interrupted\n" if number == signal.SIGINT else "")
     if number != signal.SIGKILL:
         assert not TABLE.exists() and list(Path("data").glob("*out*")) == []
+
+
+@pytest.mark.parametrize("name", ["../other/a.wav", "clips/../../a.wav", "/etc/passwd"])
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(name: str) -> None:
+    rows = [{"id": "sample/0", "emotion": "fear", "audio": name}]
+    with pytest.raises(UserError, match=f"^data/manifest/sample.csv: '{name}' leaves "):
+        results(rows)
+    assert worked_on() == []

@@ -123,6 +123,26 @@ def test_an_empty_table_keeps_its_header(tmp_path: Path):
     assert read_table(tmp_path / "t.csv") == []
 
 
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("id,n\na,1\nb\n", "line 3: has 1 cells, not 2"),
+        ("id,n\na,1,2\n", "line 2: has 3 cells, not 2"),
+        ("id,id\na,1\n", "its first line does not name columns, each by its own name"),
+        ("", "its first line does not name columns, each by its own name"),
+    ],
+)
+def test_a_table_whose_rows_do_not_fit_its_columns_is_refused(
+    text: str, message: str, tmp_path: Path
+):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_table(tmp_path / "t.csv")
+    assert str(caught.value) == (
+        f"{tmp_path}/t.csv: cannot be read: {message}; make it again by dvc repro"
+    )
+
+
 @pytest.mark.parametrize("row", [{"id": 1, "n": 2, "x": 3}])
 def test_a_column_that_was_not_declared_is_refused(row: dict, tmp_path: Path):
     with pytest.raises(ValueError):

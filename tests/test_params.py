@@ -377,3 +377,34 @@ def test_a_file_that_is_not_good_yaml_is_told_in_one_line(text: str | bytes, tmp
     path = tmp_path / "params.yaml"
     message = complaint_about_file(path, text)
     assert message.startswith(f"{path}: ") and len(message.splitlines()) == 1
+
+
+DOUBLINGS = ", ".join(f"&a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2001-13-45", "!!bool maybe", "!!int ''", "!!timestamp x", "9" * 5000, "0x" + "f" * 5000,
+     "[" * 5000, "[" * 5000 + "]" * 5000, f"[&a0 [x], {DOUBLINGS}]", "&a [*a]", "x" * 100_000,
+     '"a\\nb"', '"\\ud800"', "{0xf" + "f" * 5000 + ": 1}"],
+    ids=lambda value: value[:20],
+)
+@pytest.mark.parametrize("key", ["alpha", "dim", "visual", "mels"])
+def test_odd_yaml_is_told_in_one_short_line(key: str, value: str, tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    text = with_line(key, "odd").replace(f"{key}: odd", f"{key}: {value}")
+    if key in ("visual", "mels"):  # whose own lines follow
+        text = re.sub(rf"(?ms)^({key}:[^\n]*\n)(?:[ -] [^\n]*\n)*", r"\1", text)
+    message = complaint_about_file(path, text)
+    assert message.startswith(f"{path}: ") and len(message.splitlines()) == 1
+    assert len(message) < len(str(path)) + 800
+
+
+@pytest.mark.parametrize("key", ["1", "null", "[a, b]", "true", "0x" + "f" * 5000, '"\\0"'])
+def test_a_key_that_is_no_word_is_no_param(key: str, tmp_path: Path):
+    message = complaint_about_file(tmp_path / "params.yaml", f"{TEXT}\n? {key}\n: 1\n")
+    assert "no such param" in message and len(message.splitlines()) == 1
+
+
+def test_a_long_key_is_shortened():
+    assert len(complaint(changed(**{"x" * 100_000: 1}))) < 1500

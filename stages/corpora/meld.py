@@ -132,8 +132,8 @@ def read_table(path: Path, split: str, corpus: str) -> dict[Key, Utterance]:
         dialogue, number = int(row["Dialogue_ID"]), int(row["Utterance_ID"])
         refuse_repeat(lines, (dialogue, number), f"dia{dialogue}_utt{number}", path, line)
         speaker = speaker_name(row["Speaker"])
-        if not speaker:
-            raise UserError(f"{path}: line {line}: no Speaker; mend it")
+        if not speaker or not speaker.isprintable():
+            raise UserError(f"{path}: line {line}: Speaker {shown(row['Speaker'])}: give it a name")
         take = f"{split}_dia{dialogue}_utt{number}"
         utterances[split, dialogue, number] = Utterance(
             id=f"{corpus}/{take}",

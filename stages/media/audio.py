@@ -21,6 +21,7 @@ from stages.media.container import (
     start_seconds,
 )
 
+RATES = (1_000, 768_000)  # Hz; beyond, resampling fails or fills the memory
 SILENCE = 1e-4  # of full scale, -80 dB: below it there is nothing but dither
 
 
@@ -46,9 +47,9 @@ def read_audio(
         float32 [samples], full scale is 1.
 
     Raises:
-        ClipError: `unreadable`; `no_audio`; `too_large` for more than `max_seconds`; `truncated`
-            where the file ends before 90 % of the duration in its header, or less than 90 % of
-            what is there decodes.
+        ClipError: `unreadable`, also for a sample rate beyond `RATES`; `no_audio`; `too_large` for
+            more than `max_seconds`; `truncated` where the file ends before 90 % of the duration in
+            its header, or less than 90 % of what is there decodes.
         UserError: the file is a Git LFS pointer.
     """
     with open_media(path, **_told_by_header(path)) as container:
@@ -70,6 +71,8 @@ def read_audio(
         begins = frames[0].time - start_seconds(container) if frames[0].time is not None else 0.0
     wave = _resample(wave, rate, sample_rate)
     offset = round(begins * sample_rate)
+    if offset + len(wave) > max_seconds * sample_rate:
+        raise ClipError("too_large", f"begins at {begins:.0f} s; the limit is {max_seconds:g} s")
     return np.pad(wave, (offset, 0)) if offset >= 0 else wave[-offset:]
 
 
@@ -131,6 +134,8 @@ def _decode(
         except FFmpegError:
             continue  # how much is missing is judged at the end
         for frame in decoded:
+            if not RATES[0] <= frame.sample_rate <= RATES[1]:
+                raise ClipError("unreadable", f"its sample rate is {frame.sample_rate} Hz")
             seconds += frame.samples / frame.sample_rate
             if seconds > max_seconds:
                 raise ClipError("too_large", f"decodes to more than {max_seconds:g} s")
@@ -180,6 +185,7 @@ def _resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     frame.sample_rate = rate_in
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate_out)
     parts = resampler.resample(frame) + resampler.resample(None)
-    resampled = np.concatenate([part.to_ndarray()[0] for part in parts])
+    # Of a few samples at a high rate there may be nothing left.
+    resampled = np.concatenate([np.empty(0, np.float32), *(part.to_ndarray()[0] for part in parts)])
     length = round(len(wave) * rate_out / rate_in)
     return np.pad(resampled, (0, max(0, length - len(resampled))))[:length]

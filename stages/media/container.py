@@ -67,9 +67,9 @@ def read_packets(
 
     Raises:
         ClipError: `too_large` where the file is larger than `MAX_BYTES` or lasts longer than
-            `max_seconds`; `truncated` where the packets of all streams end before `COMPLETE` of
-            the duration, or the file before `COMPLETE` of the size, in the header; `unreadable`
-            where the stream has none.
+            `max_seconds`, by its header or by the times of its packets; `truncated` where the
+            packets of all streams end before `COMPLETE` of the duration, or the file before
+            `COMPLETE` of the size, in the header; `unreadable` where the stream has none.
     """
     if container.size > MAX_BYTES:
         raise ClipError("too_large", f"{container.size} bytes; the limit is {MAX_BYTES}")
@@ -77,7 +77,7 @@ def read_packets(
     if container.size < COMPLETE * riff:
         raise ClipError("truncated", f"has {container.size} bytes of {riff}")
     promised = (container.duration or 0) / av.time_base
-    start, end = start_seconds(container), 0.0
+    start, first, end = start_seconds(container), 0.0, 0.0
     tick: dict[int, float] = {}  # seconds, by stream
     packets = []
     try:
@@ -86,12 +86,12 @@ def read_packets(
                 tick[packet.stream_index] = float(packet.time_base)
             time = packet.pts if packet.pts is not None else packet.dts
             if time is not None:
-                last = time + (packet.duration or 0)
-                end = max(end, last * tick[packet.stream_index] - start)
-            if max(promised, end) > max_seconds:
-                raise ClipError(
-                    "too_large", f"{max(promised, end):.0f} s; the limit is {max_seconds:g} s"
-                )
+                begins = time * tick[packet.stream_index] - start
+                first = min(first, begins)
+                end = max(end, begins + (packet.duration or 0) * tick[packet.stream_index])
+            longest = max(promised, end - first)
+            if longest > max_seconds:
+                raise ClipError("too_large", f"{longest:.0f} s; the limit is {max_seconds:g} s")
             if packet.stream_index == stream.index and packet.size:
                 packets.append(packet)
     except (FFmpegError, IndexError):

@@ -7,6 +7,7 @@ on: from the last keyframe before each, and without the frames that no other fra
 the times wanted not come out, all frames are decoded, one after the other.
 """
 
+import contextlib
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,15 @@ def sample_frames(
             decoding fails before the last frame wanted.
         UserError: the file is a Git LFS pointer.
     """
+    limits = (max_pixels, max_seconds)
+    return _by_packet_times(path, count, *limits) or _by_decoded_times(path, count, *limits)
+
+
+@contextlib.contextmanager
+def _open(
+    path: Path, max_pixels: int, max_seconds: float
+) -> Iterator[tuple[av.VideoStream, list[av.Packet]]]:
+    """The video stream of a file, with a decoder that has seen nothing yet, and its packets."""
     with open_media(path) as container:
         stream = _video_stream(container)
         context = stream.codec_context
@@ -90,33 +100,33 @@ def sample_frames(
         # One thread: clips are read side by side, each in its own process.
         context.thread_count = 1
         context.thread_type = "NONE"
-        packets = read_packets(container, stream, max_seconds)
-        return _by_packet_times(stream, packets, count, max_pixels) or _by_decoded_times(
-            stream, packets, count, max_pixels
-        )
+        yield stream, read_packets(container, stream, max_seconds)
 
 
 def _by_packet_times(
-    stream: av.VideoStream, packets: list[av.Packet], count: int, max_pixels: int
+    path: Path, count: int, max_pixels: int, max_seconds: float
 ) -> Frames | None:
     """Sample by the packets' times; None where those are not the times of the frames decoded."""
-    shown = [packet for packet in packets if not packet.is_discard]
-    pts = [packet.pts for packet in shown]
-    if not pts or None in pts or len(set(pts)) < len(pts):
-        return None
-    last_frame = max(shown, key=lambda packet: packet.pts)
-    in_order, pts = pts, sorted(pts)
-    ticks = np.array(pts, np.int64) - pts[0]
-    duration = int(ticks[-1]) + (last_frame.duration or _usual_gap(stream, ticks))
-    chosen = nearest_frames(ticks, duration, count)
-    wanted = {pts[index]: index for index in chosen}
-    # A codec that reorders frames, in a container that stores no times (H.264 in avi): the times
-    # are made up by the order of the packets, and only a full pass shows that they are wrong.
-    made_up = stream.codec_context.has_b_frames and in_order == pts
-    images = None if made_up else _decode_wanted(stream, packets, wanted, max_pixels)
-    if images is None:
+    with _open(path, max_pixels, max_seconds) as (stream, packets):
+        shown = [packet for packet in packets if not packet.is_discard]
+        in_order = [packet.pts for packet in shown]
+        if not in_order or None in in_order or len(set(in_order)) < len(in_order):
+            return None
+        pts = sorted(in_order)
+        ticks = np.array(pts, np.int64) - pts[0]
+        last_frame = max(shown, key=lambda packet: packet.pts)
+        duration = int(ticks[-1]) + (last_frame.duration or _usual_gap(stream, ticks))
+        chosen = nearest_frames(ticks, duration, count)
+        # A codec that reorders frames, in a container that stores no times (H.264 in avi): the
+        # times follow the order of the packets, and only a full pass shows that they are wrong.
+        if not (stream.codec_context.has_b_frames and in_order == pts):
+            wanted = {pts[index]: index for index in chosen}
+            images = _decode_wanted(stream, packets, wanted, max_pixels)
+            if images is not None:
+                return _frames(stream, images, ticks, duration, chosen)
+    with _open(path, max_pixels, max_seconds) as (stream, packets):
         images = _convert(_decode(stream, packets, max_pixels), chosen, pts)
-    return None if images is None else _frames(stream, images, ticks, duration, chosen)
+        return None if images is None else _frames(stream, images, ticks, duration, chosen)
 
 
 def _decode_wanted(
@@ -130,12 +140,15 @@ def _decode_wanted(
         wanted: index by time, in ticks of the stream.
     """
     images: dict[int, np.ndarray] = {}
-    size: dict[str, int] = {}
+    # What is only half readable must not pass here: what comes of it hangs on the frames before.
+    stream.codec_context.options = {"err_detect": "explode"}
     try:
         for run in _runs(packets, wanted):
+            stream.codec_context.flush_buffers()
             for frame in _decode(stream, run, max_pixels, wanted):
                 if frame.pts in wanted:
-                    images[wanted[frame.pts]] = _image(frame, size)
+                    first = next(iter(images.values()), None)
+                    images[wanted[frame.pts]] = _image(frame, first)
     except ClipError:
         return None
     return images if len(images) == len(wanted) else None
@@ -159,23 +172,27 @@ def _runs(packets: list[av.Packet], wanted: Container[int]) -> Iterator[list[av.
     yield packets[start:end]
 
 
-def _by_decoded_times(
-    stream: av.VideoStream, packets: list[av.Packet], count: int, max_pixels: int
-) -> Frames:
-    """Decode everything for the times that come out, then once more for the frames."""
-    pts = [frame.pts for frame in _decode(stream, packets, max_pixels)]
-    promised = sum(not packet.is_discard for packet in packets)
-    if not pts or len(pts) < COMPLETE * promised:
-        raise ClipError("truncated", f"only {len(pts)} of {promised} frames can be decoded")
-    if None in pts or any(later <= earlier for earlier, later in zip(pts, pts[1:])):
-        # No times that can be used at all: an even frame rate is the best guess.
-        gap = _usual_gap(stream, np.zeros(1))
-        pts = [index * gap for index in range(len(pts))]
-    ticks = np.array(pts, np.int64) - pts[0]
-    duration = int(ticks[-1]) + _usual_gap(stream, ticks)
-    chosen = nearest_frames(ticks, duration, count)
-    images = _convert(_decode(stream, packets, max_pixels), chosen, pts=None)
-    return _frames(stream, images, ticks, duration, chosen)
+def _by_decoded_times(path: Path, count: int, max_pixels: int, max_seconds: float) -> Frames:
+    """Decode everything for the times that come out, then once more for the frames.
+
+    The file is opened for each: decoders remember some things when their buffers are flushed, and
+    of a damaged VP8 clip other images came out the second time.
+    """
+    with _open(path, max_pixels, max_seconds) as (stream, packets):
+        pts = [frame.pts for frame in _decode(stream, packets, max_pixels)]
+        promised = sum(not packet.is_discard for packet in packets)
+        if not pts or len(pts) < COMPLETE * promised:
+            raise ClipError("truncated", f"only {len(pts)} of {promised} frames can be decoded")
+        if None in pts or any(later <= earlier for earlier, later in zip(pts, pts[1:])):
+            # No times that can be used at all: an even frame rate is the best guess.
+            gap = _usual_gap(stream, np.zeros(1))
+            pts = [index * gap for index in range(len(pts))]
+        ticks = np.array(pts, np.int64) - pts[0]
+        duration = int(ticks[-1]) + _usual_gap(stream, ticks)
+        chosen = nearest_frames(ticks, duration, count)
+    with _open(path, max_pixels, max_seconds) as (stream, packets):
+        images = _convert(_decode(stream, packets, max_pixels), chosen, pts=None)
+        return _frames(stream, images, ticks, duration, chosen)
 
 
 def _frames(
@@ -200,13 +217,12 @@ def _decode(
     max_pixels: int,
     wanted: Container[int] | None = None,
 ) -> Iterator[av.VideoFrame]:
-    """Frames in the order of presentation, from a fresh decoder.
+    """Frames in the order of presentation.
 
     Args:
         wanted: times; frames that are not wanted, and on which none rests, may be left out.
     """
     context = stream.codec_context
-    context.flush_buffers()
     for packet in [*packets, None]:  # None asks for the frames that the decoder still holds
         whole = wanted is None or packet is None or packet.pts in wanted
         context.skip_frame = "DEFAULT" if whole else "NONREF"
@@ -229,27 +245,33 @@ def _convert(
     Returns None where the frames do not come out with the times `pts`, if given, or end early.
     """
     images: dict[int, np.ndarray] = {}
-    size: dict[str, int] = {}
     for index, frame in enumerate(decoded):
         if pts is not None and frame.pts != pts[index]:
             return None
         if index in chosen:
-            images[index] = _image(frame, size)
+            images[index] = _image(frame, next(iter(images.values()), None))
         if index == chosen[-1]:
             return images
     return None
 
 
-def _image(frame: av.VideoFrame, size: dict[str, int]) -> np.ndarray:
-    """RGB uint8 [H, W, 3], upright; of the size in `size`, which the first image sets.
+def _image(frame: av.VideoFrame, first: np.ndarray | None) -> np.ndarray:
+    """RGB uint8 [H, W, 3], upright.
 
-    Should the size change within the clip, that of the first sample holds.
+    Should size or turn change within the clip, the size of its first image holds.
     """
-    if not size:
-        size.update(width=frame.width, height=frame.height)
-    image = frame.to_ndarray(format="rgb24", **size)
-    quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90
-    return np.rot90(image, quarter_turns)
+    turns = _quarter_turns(frame)
+    size = {}
+    if first is not None:
+        height, width = first.shape[:2] if turns % 2 == 0 else first.shape[1::-1]
+        size = {"width": width, "height": height}
+    return np.rot90(frame.to_ndarray(format="rgb24", **size), turns)
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """How often to turn a frame upright, counter-clockwise as np.rot90 does."""
+    # Beyond a half turn: what PyAV makes of a matrix of zeros, whose angle is not a number.
+    return round(frame.rotation / 90) if abs(frame.rotation) <= 180 else 0
 
 
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -268,7 +290,7 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
 def _usual_gap(stream: av.VideoStream, ticks: np.ndarray) -> int:
     """How long a frame lasts, in ticks, where its packet does not say."""
     if stream.average_rate:
-        return round(1 / (stream.average_rate * stream.time_base))
+        return max(1, round(1 / (stream.average_rate * stream.time_base)))
     return int(np.median(np.diff(ticks))) if len(ticks) > 1 else 1
 
 

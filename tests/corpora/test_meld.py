@@ -273,10 +273,10 @@ def test_a_dialogue_that_is_no_number_is_refused(number: str, tmp_path: Path):
     assert len(message) < 200
 
 
-@pytest.mark.parametrize("name", ["", "..."])
+@pytest.mark.parametrize("name", ["", "...", "Jo\x07ey"])
 def test_a_row_without_a_speaker_is_refused(name: str, tmp_path: Path):
     assert refusal(tmp_path, [row(Speaker=name)]) == (
-        "meld/dev_sent_emo.csv: line 2: no Speaker; mend it"
+        f"meld/dev_sent_emo.csv: line 2: Speaker {name!r}: give it a name"
     )
 
 

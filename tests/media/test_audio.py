@@ -1,5 +1,6 @@
 """The sound of a clip: level, pitch, length and place in time, whatever the file's format."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,47 @@ def test_too_long_is_too_large(tmp_path: Path):
     path = write_sound(tmp_path / "a.wav", voice(RATE, 2.0), RATE)
     assert code_of(read_audio, path, RATE, max_seconds=1.9) == "too_large"
     assert len(read_audio(path, RATE, max_seconds=2.1)) == 2 * RATE
+
+
+def write_wav(path: Path, rate: int, channels: int, samples: int) -> Path:
+    """A wav file of any rate and number of channels: the same sine in each of them."""
+    wave = np.repeat(sine(440, samples / RATE, RATE)[0, :, None], channels, axis=1)
+    data = np.round(32767 * wave).astype("<i2").tobytes()
+    form = struct.pack(
+        "<HHIIHH", 1, channels, rate, rate * channels * 2 % 2**32, channels * 2 % 2**16, 16
+    )
+    head = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", 16)
+    path.write_bytes(head + form + b"data" + struct.pack("<I", len(data)) + data)
+    return path
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 2**31 - 1])
+def test_a_sample_rate_that_no_recorder_has_is_unreadable(tmp_path: Path, rate: int):
+    path = write_wav(tmp_path / "a.wav", rate, 1, 500)
+    with pytest.raises(ClipError) as caught:
+        read_audio(path, RATE)
+    assert (caught.value.code, caught.value.detail) == (
+        "unreadable", f"its sample rate is {rate} Hz"
+    )
+
+
+@pytest.mark.parametrize("samples", [1, 40])
+def test_a_few_samples_at_the_highest_rate_are_too_short(tmp_path: Path, samples: int):
+    wave = read_audio(write_wav(tmp_path / "a.wav", 768_000, 1, samples), RATE)
+    assert code_of(check_speech, wave, RATE, 0.05) == "too_short"
+
+
+@pytest.mark.parametrize("surround", ["mean", "centre"])
+def test_64_channels_become_one(tmp_path: Path, surround: str):
+    path = write_wav(tmp_path / "a.wav", RATE, 64, RATE)
+    np.testing.assert_allclose(read_audio(path, RATE, surround), sine(440, 1, RATE)[0], atol=1e-4)
+
+
+def test_sound_that_would_end_beyond_the_limit_is_too_large(tmp_path: Path):
+    late = np.concatenate([np.zeros((1, 48000)), sine(440, 1.0, 48000)], axis=1)
+    path = write_video(tmp_path / "a.mkv", frames=50, voice=late, voice_from=48000)
+    assert len(read_audio(path, RATE, max_seconds=2.1)) > 1.9 * RATE
+    assert code_of(read_audio, path, RATE, max_seconds=1.9) == "too_large"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

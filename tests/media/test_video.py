@@ -1,5 +1,7 @@
 """Frames of a clip: which, when, and what becomes of files that are not what they seem."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -10,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.failures import ClipError, UserError
+from stages.guard import Guard
 from stages.media import video
+from stages.media.container import MAX_BYTES
 from stages.media.video import nearest_frames, sample_frames, sample_times
 from tests.media_files import corpora, cut_by_edit_list, sine, write_sound, write_video
 
@@ -28,6 +32,19 @@ def all_frames(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if (np.diff(times) <= 0).any():
         times = np.arange(len(times)) / 25
     return np.stack([image for image, _ in frames]), times - times[0]
+
+
+@pytest.fixture(scope="module")
+def guard() -> Iterator[Guard]:
+    """A child that has 5 s and 1 GiB, once it has loaded what it needs."""
+    made = Guard(seconds=60, memory=1 << 30)
+    with pytest.raises(ClipError):
+        made.call("stages.media.video:sample_frames", Path("missing.mp4"), {})
+    with pytest.raises(ClipError):
+        made.call("stages.media.audio:read_audio", Path("missing.wav"), {"sample_rate": 16000})
+    made.seconds = 5
+    yield made
+    made.stop()
 
 
 def code_of(path: Path, **limits: float) -> str:
@@ -166,6 +183,16 @@ def test_a_header_that_promises_more_than_there_is_counts_as_that_of_a_cut_file(
     assert code_of(with_frames_in_header(path, "strh", frames)) == code
 
 
+def test_a_turn_that_is_not_a_number_is_none(tmp_path: Path):
+    path = write_video(tmp_path / "r.mov", frames=4, rotation=90)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    assert content[matrix + 32 : matrix + 36] == b"\x40\0\0\0"  # its last element, 1
+    content[matrix : matrix + 36] = bytes(36)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(sample_frames(path).images, all_frames(path)[0][[1, 2, 3]])
+
+
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_rotated_clips_come_out_upright(tmp_path: Path, rotation: int):
     path = write_video(tmp_path / "r.mp4", frames=1, rotation=rotation)
@@ -209,6 +236,19 @@ def test_frames_are_decoded_from_the_keyframe_before(tmp_path: Path, monkeypatch
     assert len(decoded_by(path, monkeypatch)) < 25
 
 
+def test_every_pass_has_a_decoder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    decoders = []
+    plain = video._decode
+
+    def noting(stream, *arguments):
+        decoders.append(stream.codec_context)
+        return plain(stream, *arguments)
+
+    monkeypatch.setattr(video, "_decode", noting)
+    sample_frames(write_video(tmp_path / "a.avi", b_frames=3))
+    assert len(decoders) == len({id(decoder) for decoder in decoders}) == 3
+
+
 @pytest.mark.parametrize("name", ["a:b.mp4", "-x.mp4", "%03d.mp4", "ü ?*.mp4", "new\nline.mp4"])
 def test_names_that_mean_something_elsewhere(tmp_path: Path, name: str, monkeypatch):
     write_video(tmp_path / "plain.mp4", frames=2).rename(tmp_path / name)
@@ -226,11 +266,44 @@ def test_not_media_is_unreadable(tmp_path: Path, content: bytes):
     assert code_of(path) == "unreadable"
 
 
-def test_a_script_that_names_other_files_is_unreadable(tmp_path: Path):
-    write_video(tmp_path / "secret.mp4")
+SCRIPTS = {
+    "ffconcat": "ffconcat version 1.0\nfile {secret}\n",
+    "ffconcat with a protocol": "ffconcat version 1.0\nfile 'file:{secret}'\n",
+    "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{secret}\n#EXT-X-ENDLIST\n",
+    "DASH": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static">'
+    "<Period><AdaptationSet><Representation><BaseURL>file://{secret}</BaseURL></Representation>"
+    "</AdaptationSet></Period></MPD>",
+    "SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\na=control:file://{secret}\n",
+    "ASX": '<asx version="3.0"><entry><ref href="file://{secret}"/></entry></asx>',
+    "subtitles": "{{1}}{{25}}file:{secret}\n{{26}}{{50}}file:{secret}\n",
+    "VobSub": "# VobSub index file, v7 (do not modify this line!)\nid: en, index: 0\n"
+    "timestamp: 00:00:00:000, filepos: 000000000\n",
+    "metadata": ";FFMETADATA1\ntitle=file:{secret}\n",
+}
+
+
+@pytest.mark.parametrize("read", ["video:sample_frames", "audio:read_audio"])
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_a_script_that_names_other_files_opens_none_of_them(
+    kind: str, read: str, guard: Guard, tmp_path: Path
+):
+    # Whoever opens a named pipe waits for somebody to write to it: the child would be late.
+    for name in ("secret.mp4", "clip.sub"):
+        os.mkfifo(tmp_path / name)
     path = tmp_path / "clip.mp4"
-    path.write_text("ffconcat version 1.0\nfile secret.mp4\n")
-    assert code_of(path) == "unreadable"
+    path.write_text(SCRIPTS[kind].format(secret=tmp_path / "secret.mp4"))
+    settings = {"sample_rate": 16000} if "audio" in read else {}
+    with pytest.raises(ClipError) as caught:
+        guard.call(f"stages.media.{read}", path, settings)
+    assert caught.value.code == "unreadable"
+
+
+def test_a_pipe_that_is_opened_is_noticed(guard: Guard, tmp_path: Path):
+    os.mkfifo(tmp_path / "secret.mp4")
+    with pytest.raises(ClipError) as caught:
+        guard.call("stages.media.video:sample_frames", tmp_path / "secret.mp4", {})
+    assert caught.value.code == "decoder_timeout"
 
 
 def test_missing_files_folders_and_files_without_an_index_are_unreadable(tmp_path: Path):
@@ -298,6 +371,54 @@ def test_limits(tmp_path: Path):
     assert code_of(path, max_pixels=96 * 64 - 1) == "too_large"
     assert code_of(path, max_seconds=1.1) == "too_large"
     assert sample_frames(path, max_pixels=96 * 64, max_seconds=1.3).frames_in_clip == 30
+
+
+@pytest.fixture
+def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_decode", lambda *_: pytest.fail("it was decoded"))
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("a.mp4", {}), ("a.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+])
+def test_a_picture_of_8192_by_8192_is_not_decoded(
+    tmp_path: Path, name: str, settings: dict[str, str], undecoded: None
+):
+    path = write_video(tmp_path / name, frames=1, size=(8192, 8192), **settings)
+    assert path.stat().st_size < 2_000_000
+    assert code_of(path) == "too_large"
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_clip_of_half_an_hour_is_not_decoded(tmp_path: Path, name: str, undecoded: None):
+    path = write_video(tmp_path / name, frames=3, pts_ms=[0, 40, 1_800_000])
+    assert path.stat().st_size < 20_000
+    assert code_of(path) == "too_large"
+
+
+def test_a_file_of_more_than_a_gibibyte_is_not_decoded(tmp_path: Path, undecoded: None):
+    path = write_video(tmp_path / "a.mp4")
+    os.truncate(path, MAX_BYTES + 1)
+    assert code_of(path) == "too_large"
+
+
+def test_a_clip_that_grows_to_something_huge_is_refused(guard: Guard, tmp_path: Path):
+    # A transport stream is made to be joined in the middle; the head says 96x64.
+    parts = [write_video(tmp_path / "a.ts", frames=12),
+             write_video(tmp_path / "b.ts", frames=3, size=(8192, 8192))]
+    path = tmp_path / "clip.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(ClipError) as caught:
+        guard.call("stages.media.video:sample_frames", path, {})
+    assert caught.value.code == "too_large"
+
+
+def test_a_clip_whose_size_changes_keeps_that_of_its_first_sample(tmp_path: Path):
+    parts = [write_video(tmp_path / f"{width}.ts", frames=12, size=(width, 64))
+             for width in (96, 160)]
+    path = tmp_path / "clip.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert sample_frames(path).images.shape == (3, 64, 96, 3)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.flv"])
