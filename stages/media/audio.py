@@ -50,11 +50,7 @@ def read_audio(
         UserError: the file is a Git LFS pointer.
     """
     with open_media(path) as container:
-        if not container.streams.audio:
-            raise ClipError("no_audio", "no audio stream")
-        stream = container.streams.audio[0]
-        if stream.codec_context is None:
-            raise ClipError("unreadable", "no decoder for its audio stream")
+        stream = audio_stream(container)
         stream.codec_context.thread_count = 1
         packets = read_packets(container, stream, max_seconds)
         frames = _decode(stream, packets, max_seconds)
@@ -67,6 +63,20 @@ def read_audio(
     wave = _resample(wave, rate, sample_rate)
     offset = round(begins * sample_rate)
     return np.pad(wave, (offset, 0)) if offset >= 0 else wave[-offset:]
+
+
+def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
+    """The stream that holds the voice: the first.
+
+    Raises:
+        ClipError: `no_audio`; `unreadable`.
+    """
+    if not container.streams.audio:
+        raise ClipError("no_audio", "no audio stream")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise ClipError("unreadable", "no decoder for its audio stream")
+    return stream
 
 
 def check_speech(wave: np.ndarray, sample_rate: int, min_seconds: float) -> None:

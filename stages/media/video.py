@@ -82,9 +82,8 @@ def sample_frames(
         UserError: the file is a Git LFS pointer.
     """
     with open_media(path) as container:
-        stream = _video_stream(container)
+        stream = video_stream(container, max_pixels)
         context = stream.codec_context
-        _check_size(context.width, context.height, max_pixels)
         # One thread: clips are read side by side, each in its own process.
         context.thread_count = 1
         context.thread_type = "NONE"
@@ -92,6 +91,27 @@ def sample_frames(
         return _by_packet_times(stream, packets, count, max_pixels) or _by_decoded_times(
             stream, packets, count, max_pixels
         )
+
+
+def video_stream(
+    container: av.container.InputContainer, max_pixels: int = MAX_PIXELS
+) -> av.VideoStream:
+    """The stream that holds the face: the first that is no cover picture.
+
+    Raises:
+        ClipError: `no_video`; `unreadable`; `too_large` for more than `max_pixels`.
+    """
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & av.stream.Disposition.attached_pic  # a cover picture
+    ]
+    if not streams:
+        raise ClipError("no_video", "no video stream")
+    if streams[0].codec_context is None:
+        raise ClipError("unreadable", "no decoder for its video stream")
+    _check_size(streams[0].codec_context.width, streams[0].codec_context.height, max_pixels)
+    return streams[0]
 
 
 def _by_packet_times(
@@ -184,19 +204,6 @@ def _convert(
         if index == chosen[-1]:
             return images
     return None
-
-
-def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
-    streams = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & av.stream.Disposition.attached_pic  # a cover picture
-    ]
-    if not streams:
-        raise ClipError("no_video", "no video stream")
-    if streams[0].codec_context is None:
-        raise ClipError("unreadable", "no decoder for its video stream")
-    return streams[0]
 
 
 def _usual_gap(stream: av.VideoStream, ticks: np.ndarray) -> int:
