@@ -21,7 +21,7 @@ from stages.backbone import make_backbone, normalise
 from stages.command import run_on_corpus
 from stages.device import pick_device
 from stages.failures import UserError
-from stages.params import section
+from stages.params import refuse_random_weights, section
 from stages.progress import track
 from stages.sizes import features_bytes
 
@@ -94,15 +94,6 @@ def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarr
             "choose other features.weights or features.backbone"
         )
     return features
-
-
-def refuse_random_weights(corpus: str, weights: str, insist: bool) -> None:
-    """Raise UserError for a real corpus with random `weights`, unless one insists."""
-    if weights == "random" and corpus.split("_")[0] != "sample" and not insist:
-        raise UserError(
-            f"params.yaml: features.weights: random weights say nothing about {corpus}; set "
-            "imagenet, or features.allow_random_weights: true to insist"
-        )
 
 
 def main(corpus: str) -> None:
