@@ -43,11 +43,7 @@ def make_backbone(name: str, weights: str, seed: int) -> tuple[nn.Module, str]:
     Raises:
         UserError: there is no such model, or its weights cannot be fetched.
     """
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        raise UserError(
-            f"params.yaml: features.backbone: {name!r} is not a torchvision classification model; "
-            "see torchvision.models.list_models()"
-        )
+    _require_model(name)
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -61,14 +57,32 @@ def make_backbone(name: str, weights: str, seed: int) -> tuple[nn.Module, str]:
     return model, source
 
 
-def _imagenet_model(name: str) -> tuple[nn.Module, str]:
-    """A model with torchvision's IMAGENET1K_V1 weights, and their file's name and SHA-256."""
+def imagenet_weights(name: str) -> torchvision.models.WeightsEnum:
+    """torchvision's IMAGENET1K_V1 weights of a model, with their `url`.
+
+    Raises:
+        UserError: there is no such model, or no such weights of it.
+    """
+    _require_model(name)
     published = torchvision.models.get_model_weights(name).__members__
     if "IMAGENET1K_V1" not in published:
         raise UserError(
             f"params.yaml: features.backbone: torchvision has no IMAGENET1K_V1 weights of {name}"
         )
-    entry = published["IMAGENET1K_V1"]
+    return published["IMAGENET1K_V1"]
+
+
+def _require_model(name: str) -> None:
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise UserError(
+            f"params.yaml: features.backbone: {name!r} is not a torchvision classification model; "
+            "see torchvision.models.list_models()"
+        )
+
+
+def _imagenet_model(name: str) -> tuple[nn.Module, str]:
+    """A model with its ImageNet weights, and their file's name and SHA-256."""
+    entry = imagenet_weights(name)
     file_name = entry.url.rsplit("/", 1)[1]
     with fetching(entry.url, file_name):  # the hash is checked at download
         model = torchvision.models.get_model(name, weights=entry, progress=False)

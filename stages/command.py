@@ -36,13 +36,26 @@ def run(main: Callable[[], None], lock: str = "") -> None:
     try:
         with alone(lock) if lock else contextlib.nullcontext():
             main()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(128 + signal.SIGPIPE)  # as programs end that `head` has read enough of
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         # Worker processes may still be busy; nothing of theirs is under a final name.
         os._exit(128 + signal.SIGINT)
+    finally:
+        _drop_what_nobody_reads()
+
+
+def _drop_what_nobody_reads() -> None:
+    """Python would complain at its end that it cannot write what is left for a closed pipe."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(*_: object) -> None:

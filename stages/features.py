@@ -21,8 +21,9 @@ from stages.backbone import make_backbone, normalise
 from stages.command import run_on_corpus
 from stages.device import enough_memory, pick_device
 from stages.failures import UserError
-from stages.params import section
+from stages.params import refuse_random_weights, section
 from stages.progress import track
+from stages.sizes import features_bytes
 
 IMAGE_SIZE = 224
 CLIPS = 16  # in one pass through the backbone
@@ -113,12 +114,7 @@ def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarr
 
 def main(corpus: str) -> None:
     params = section("features")
-    insist = params.pop("allow_random_weights")
-    if params["weights"] == "random" and corpus.split("_")[0] != "sample" and not insist:
-        raise UserError(
-            f"params.yaml: features.weights: random weights say nothing about {corpus}; set "
-            "imagenet, or features.allow_random_weights: true to insist"
-        )
+    refuse_random_weights(corpus, params["weights"], params.pop("allow_random_weights"))
     device = pick_device()
     name, db_min, db_max = params["backbone"], params["db_min"], params["db_max"]
     backbone, source = make_backbone(name, params["weights"], params["seed"])
@@ -131,7 +127,8 @@ def main(corpus: str) -> None:
         clips, voices = len(frames["ids"]), len(mels["ids"])
         settings = params | {"weights_source": source}
         out = Path(f"data/features/{corpus}.h5")
-        with write_arrays(out, "features", settings, (clips * 3 + voices) * 2048) as arrays:
+        expected_bytes = features_bytes(clips, voices)
+        with write_arrays(out, "features", settings, expected_bytes) as arrays:
             arrays.append("visual_ids", frames["ids"][...])
             arrays.append("acoustic_ids", mels["ids"][...])
             if clips:

@@ -24,6 +24,7 @@ from stages.files import read_table
 from stages.media.faces import centre_crop, choose_face, crop_face, make_aligner, make_detector
 from stages.media.video import sample_frames
 from stages.params import load, section
+from stages.sizes import frames_bytes
 
 FRAMES = 3
 STATUS = ("face", "centre_crop", "nearest", "missing")
@@ -104,7 +105,7 @@ def main(corpus: str) -> None:
     results = extract(utterances, "video", process, work, corpus, "frames", **params)
     ids: list[str] = []
     tally = np.zeros(len(STATUS), int)
-    expected_bytes = len(utterances) * FRAMES * settings["size"] ** 2 * 3
+    expected_bytes = frames_bytes(len(utterances), settings["size"])
     out = Path(f"data/frames/{corpus}.h5")
     with closing(results) as clips, write_arrays(out, "frames", settings, expected_bytes) as arrays:
         for row, clip in clips:

@@ -63,6 +63,11 @@ def skipped_rows(listing: Listing) -> list[dict[str, str]]:
     return [skip_row(asdict(item), "manifest", code, detail) for item, code, detail in left_out]
 
 
+def named(listing: Listing) -> int:
+    """How many utterances there are or should be: those here and those missing."""
+    return len({item.id for item in listing.utterances} | {row[0].id for row in listing.missing})
+
+
 def summary(listing: Listing) -> list[str]:
     """What there is of a corpus, what its publisher ships and what to know of it, a line each."""
     faces = sum(bool(item.video) for item in listing.utterances)
@@ -114,7 +119,7 @@ def main(corpus: str) -> None:
     for line in summary(listing):
         print(f"{label}: {line}", flush=True)
     warn_of_uneven(label, uneven_among(skips, map(asdict, listing.utterances)))
-    total = len({item.id for item in listing.utterances} | {row[0].id for row in listing.missing})
+    total = named(listing)
     if too_many(skips, total, max_skip_fraction):
         failed = [row for row in skips if row["code"] == "missing_file"]
         raise refuse(failed, total, max_skip_fraction, table_path(corpus, "manifest"))

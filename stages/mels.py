@@ -22,6 +22,7 @@ from stages.extraction import MANIFESTS, extract
 from stages.files import read_table
 from stages.media.audio import check_speech, read_audio
 from stages.params import load, section
+from stages.sizes import mels_bytes
 
 
 def log_mel(
@@ -93,11 +94,10 @@ def main(corpus: str) -> None:
     process = "stages.mels:clip_mel"
     results = extract(utterances, "audio", process, settings, corpus, "mels", **params)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
-    steps = seconds * settings["sample_rate"] / settings["hop_length"] + len(utterances)
     ids: list[str] = []
     offsets = [0]
     out = Path(f"data/mels/{corpus}.h5")
-    expected_bytes = int(steps * settings["n_mels"] * 4)
+    expected_bytes = mels_bytes(len(utterances), seconds, settings)
     with closing(results) as clips, write_arrays(out, "mels", settings, expected_bytes) as arrays:
         for row, mel in clips:
             ids.append(row["id"])

@@ -206,6 +206,15 @@ def section(name: str, path: Path = PARAMS_FILE) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in load(*keys, path=path).items()}
 
 
+def refuse_random_weights(corpus: str, weights: str, insist: bool) -> None:
+    """Raise UserError for a real corpus with random `weights`, unless one insists."""
+    if weights == "random" and corpus.split("_")[0] != "sample" and not insist:
+        raise UserError(
+            f"params.yaml: features.weights: random weights say nothing about {corpus}; set "
+            "imagenet, or features.allow_random_weights: true to insist"
+        )
+
+
 def check(tree: Any, source: str = "params.yaml") -> dict[str, Any]:
     """Parse a nested mapping of params into dotted keys and typed values (see `load`)."""
     given = _flatten(tree, source)

@@ -22,6 +22,7 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 NUMBERS = count()
+WEIGHTS = ("face_detection_yunet_2023mar.onnx", "squeezenet1_1-b8a52dc0.pth")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,3 +52,14 @@ def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
         return pkgutil.resolve_name(process)(clip, **settings)
 
     monkeypatch.setattr(workers, "guards", lambda count: contextlib.nullcontext(call))
+
+
+@pytest.fixture
+def torch_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.hub's cache with the weights; skips the test where they are not."""
+    beside = Path(__file__).parents[2] / "shared/torch-home"
+    folder = Path(os.environ.get("TORCH_HOME", beside)).resolve()
+    missing = [name for name in WEIGHTS if not (folder / "hub/checkpoints" / name).exists()]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)} in {folder}; set TORCH_HOME")
+    monkeypatch.setenv("TORCH_HOME", str(folder))

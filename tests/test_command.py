@@ -197,6 +197,35 @@ def test_without_dvc_a_stage_may_outlive_its_parent() -> None:
     assert outputs() == ["out.txt"]
 
 
+@pytest.mark.parametrize("lines, mishap, code, said", [
+    (1, "", 141, ""),  # what fits into a buffer is written at the end only
+    (100_000, "", 141, ""),
+    (1, "raise UserError('mend it')", 2, "error: mend it\n"),
+    (1, "sys.exit(1)", 1, ""),
+])  # fmt: skip
+def test_a_reader_who_leaves_early_gets_no_traceback(
+    lines: int, mishap: str, code: int, said: str
+) -> None:
+    """As `head` does."""
+    script = (
+        "import sys\nfrom stages.command import run\nfrom stages.failures import UserError\n"
+        f"def main():\n  sys.stdin.read()\n  print('a line\\n' * {lines})\n  {mishap or 'pass'}\n"
+        "run(main)"
+    )
+    command = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    command.stdout.close()
+    command.stdin.close()
+    assert (command.stderr.read(), command.wait(20)) == (said, code)
+    command.stderr.close()
+
+
 def test_a_stage_whose_dvc_was_killed_before_it_was_ready_does_nothing() -> None:
     """A stage loads its libraries for seconds before it can ask to be told of dvc's end."""
     wait = "while os.getppid() == int(sys.argv[2]): time.sleep(0.01)"

@@ -1,6 +1,5 @@
 """The pipeline on real clips and real weights, where they are at hand."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -24,18 +23,6 @@ from stages.frames import STATUS
 from tests.media_files import corpora
 
 PROJECT = Path(__file__).parent.parent
-WEIGHTS = ("face_detection_yunet_2023mar.onnx", "squeezenet1_1-b8a52dc0.pth")
-
-
-@pytest.fixture
-def torch_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.hub's cache with the weights; skips the test where they are not."""
-    beside = PROJECT.parent / "shared/torch-home"
-    folder = Path(os.environ.get("TORCH_HOME", beside)).resolve()
-    missing = [name for name in WEIGHTS if not (folder / "hub/checkpoints" / name).exists()]
-    if missing:
-        pytest.skip(f"no {', '.join(missing)} in {folder}; set TORCH_HOME")
-    monkeypatch.setenv("TORCH_HOME", str(folder))
 
 
 @pytest.mark.slow

@@ -53,11 +53,7 @@ def read_audio(
         UserError: the file is a Git LFS pointer.
     """
     with open_media(path, **_told_by_header(path)) as container:
-        if not container.streams.audio:
-            raise ClipError("no_audio", "no audio stream")
-        stream = container.streams.audio[0]
-        if stream.codec_context is None:
-            raise ClipError("unreadable", "no decoder for its audio stream")
+        stream = audio_stream(container)
         stream.codec_context.thread_count = 1
         stream.codec_context.skip_frame = "DEFAULT"
         packets = read_packets(container, stream, max_seconds)
@@ -74,6 +70,20 @@ def read_audio(
     if offset + len(wave) > max_seconds * sample_rate:
         raise ClipError("too_large", f"begins at {begins:.0f} s; the limit is {max_seconds:g} s")
     return np.pad(wave, (offset, 0)) if offset >= 0 else wave[-offset:]
+
+
+def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
+    """The stream that holds the voice: the first.
+
+    Raises:
+        ClipError: `no_audio`; `unreadable`.
+    """
+    if not container.streams.audio:
+        raise ClipError("no_audio", "no audio stream")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise ClipError("unreadable", "no decoder for its audio stream")
+    return stream
 
 
 def check_speech(wave: np.ndarray, sample_rate: int, min_seconds: float) -> None:

@@ -6,6 +6,7 @@ that are really there are compared with the duration that the header promises.
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -66,10 +67,30 @@ def read_packets(
     """All packets of one stream, in the order of decoding; nothing is decoded.
 
     Raises:
+        ClipError: see `read_streams`; `unreadable` where the stream has none.
+    """
+    return require_data(read_streams(container, [stream], max_seconds)[stream.index], stream)
+
+
+def require_data(packets: list[av.Packet], stream: av.stream.Stream) -> list[av.Packet]:
+    """Return the packets of a stream, or raise ClipError `unreadable` where there are none."""
+    if not packets:
+        raise ClipError("unreadable", f"no data in its {stream.type} stream")
+    return packets
+
+
+def read_streams(
+    container: av.container.InputContainer,
+    streams: Sequence[av.stream.Stream],
+    max_seconds: float,
+) -> dict[int, list[av.Packet]]:
+    """The packets of some streams by the index of the stream, in one pass; nothing is decoded.
+
+    Raises:
         ClipError: `too_large` where the file is larger than `MAX_BYTES` or lasts longer than
             `max_seconds`, by its header or by the times of its packets; `truncated` where the
             packets of all streams end before `COMPLETE` of the duration, or the file before
-            `COMPLETE` of the size, in the header; `unreadable` where the stream has none.
+            `COMPLETE` of the size, in the header.
     """
     if container.size > MAX_BYTES:
         raise ClipError("too_large", f"{container.size} bytes; the limit is {MAX_BYTES}")
@@ -79,7 +100,7 @@ def read_packets(
     promised = (container.duration or 0) / av.time_base
     start, first, end = start_seconds(container), 0.0, 0.0
     tick: dict[int, float] = {}  # seconds, by stream
-    packets = []
+    packets: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams}
     try:
         for packet in container.demux():
             if packet.stream_index not in tick:
@@ -92,16 +113,14 @@ def read_packets(
             longest = max(promised, end - first)
             if longest > max_seconds:
                 raise ClipError("too_large", f"{longest:.0f} s; the limit is {max_seconds:g} s")
-            if packet.stream_index == stream.index and packet.size:
-                packets.append(packet)
+            if packet.stream_index in packets and packet.size:
+                packets[packet.stream_index].append(packet)
     except (FFmpegError, IndexError):
         # A damaged file ends here; whether too early is judged below. The IndexError is PyAV's,
         # for a stream that turns up only in the middle of an flv file.
         pass
     if end < COMPLETE * promised:
         raise ClipError("truncated", f"ends after {end:.2f} s of {promised:.2f} s")
-    if not packets:
-        raise ClipError("unreadable", f"no data in its {stream.type} stream")
     return packets
 
 

@@ -24,6 +24,9 @@ Aligner = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # The least score of a face. Haar's cascade has none of its own: so many windows must agree.
 SCORE_THRESHOLD = {"sfd": 0.5, "blazeface": 0.5, "yunet": 0.7}
 HAAR_NEIGHBOURS = 5
+THRESHOLD_KEY = {
+    "sfd": "filter_threshold", "blazeface": "min_score_thresh", "yunet": "score_threshold"
+}  # fmt: skip
 # Frames are shrunk to this longer side before detection: detectors cost what the pixels cost, and
 # YuNet was trained on faces of up to 300 pixels and overlooks larger ones.
 DETECTION_SIDE = {"haar": 320, "sfd": 640, "blazeface": 640, "yunet": 640}
@@ -70,6 +73,29 @@ def make_detector(name: str, min_face: float, device: str) -> Detector:
         return boxes[sides >= min_face * min(height, width)]
 
     return detect
+
+
+def detector_urls(name: str) -> list[str]:
+    """Where the weights of a detector are published; none for "haar"."""
+    if name == "haar":
+        return []
+    module = import_module(f"face_alignment.detection.{name}.{name}_detector")
+    if name == "yunet":
+        return [module.model_url]
+    parts = ("s3fd",) if name == "sfd" else ("blazeface_weights", "blazeface_anchors")
+    return [module.models_urls[part] for part in parts]
+
+
+def aligner_url() -> str:
+    """Where the weights of 2DFAN-4 are published."""
+    from face_alignment.api import models_urls
+
+    return models_urls["2DFAN-4"]
+
+
+def file_name(url: str) -> str:
+    """The name under which torch.hub keeps what is at an address."""
+    return PurePosixPath(urlparse(url).path).name
 
 
 def choose_face(boxes: np.ndarray) -> np.ndarray | None:
@@ -126,12 +152,11 @@ def make_aligner(device: str) -> Aligner:
         UserError: weights cannot be fetched.
     """
     import face_alignment
-    from face_alignment.api import models_urls
 
-    url = models_urls["2DFAN-4"]
+    url = aligner_url()
     _fetch(url)
     # On a GPU it switches on cudnn's benchmark, by which results differ from run to run.
-    with fetching(url, _file_name(url)), torch.backends.cudnn.flags(benchmark=False):
+    with fetching(url, file_name(url)), torch.backends.cudnn.flags(benchmark=False):
         network = face_alignment.FaceAlignment(
             face_alignment.LandmarksType.TWO_D,
             device=device,
@@ -195,18 +220,13 @@ def _make_published(name: str, device: str) -> Detector:
     """One of face-alignment's detectors; all of them take RGB."""
     # Imported here: it compiles functions when imported, which Haar's users need not wait for.
     package = import_module(f"face_alignment.detection.{name}")
-    module = import_module(f"face_alignment.detection.{name}.{name}_detector")
-    if name == "sfd":
-        urls, threshold = [module.models_urls["s3fd"]], "filter_threshold"
-    elif name == "blazeface":
-        parts = ("blazeface_weights", "blazeface_anchors")
-        urls, threshold = [module.models_urls[part] for part in parts], "min_score_thresh"
-    else:
-        urls, threshold = [module.model_url], "score_threshold"
+    urls = detector_urls(name)
     for url in urls:
         _fetch(url)
-    with fetching(urls[0], _file_name(urls[0])):
-        detector = package.FaceDetector(device=device, **{threshold: SCORE_THRESHOLD[name]})
+    with fetching(urls[0], file_name(urls[0])):
+        detector = package.FaceDetector(
+            device=device, **{THRESHOLD_KEY[name]: SCORE_THRESHOLD[name]}
+        )
     return detector.detect_from_image
 
 
@@ -237,14 +257,10 @@ def _fetch(url: str) -> None:
     """Bring published weights into torch.hub's cache, where they are not there yet."""
     from face_alignment.utils import load_file_from_url
 
-    with fetching(url, _file_name(url)):
-        load_file_from_url(url, file_name=_file_name(url), check_hash=True)
-    warn_if_renamed(checkpoint_path(_file_name(url)))
-
-
-def _file_name(url: str) -> str:
-    """The name under which torch.hub keeps what is at an address."""
-    return PurePosixPath(urlparse(url).path).name
+    name = file_name(url)
+    with fetching(url, name):
+        load_file_from_url(url, file_name=name, check_hash=True)
+    warn_if_renamed(checkpoint_path(name))
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:

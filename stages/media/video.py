@@ -94,13 +94,33 @@ def _open(
 ) -> Iterator[tuple[av.VideoStream, list[av.Packet]]]:
     """The video stream of a file, with a decoder that has seen nothing yet, and its packets."""
     with open_media(path) as container:
-        stream = _video_stream(container)
+        stream = video_stream(container, max_pixels)
         context = stream.codec_context
-        _check_size(context.width, context.height, max_pixels)
         # One thread: clips are read side by side, each in its own process.
         context.thread_count = 1
         context.thread_type = "NONE"
         yield stream, read_packets(container, stream, max_seconds)
+
+
+def video_stream(
+    container: av.container.InputContainer, max_pixels: int = MAX_PIXELS
+) -> av.VideoStream:
+    """The stream that holds the face: the first that is no cover picture.
+
+    Raises:
+        ClipError: `no_video`; `unreadable`; `too_large` for more than `max_pixels`.
+    """
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & av.stream.Disposition.attached_pic  # a cover picture
+    ]
+    if not streams:
+        raise ClipError("no_video", "no video stream")
+    if streams[0].codec_context is None:
+        raise ClipError("unreadable", "no decoder for its video stream")
+    _check_size(streams[0].codec_context.width, streams[0].codec_context.height, max_pixels)
+    return streams[0]
 
 
 def _by_packet_times(
@@ -272,19 +292,6 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
     """How often to turn a frame upright, counter-clockwise as np.rot90 does."""
     # Beyond a half turn: what PyAV makes of a matrix of zeros, whose angle is not a number.
     return round(frame.rotation / 90) if abs(frame.rotation) <= 180 else 0
-
-
-def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
-    streams = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & av.stream.Disposition.attached_pic  # a cover picture
-    ]
-    if not streams:
-        raise ClipError("no_video", "no video stream")
-    if streams[0].codec_context is None:
-        raise ClipError("unreadable", "no decoder for its video stream")
-    return streams[0]
 
 
 def _usual_gap(stream: av.VideoStream, ticks: np.ndarray) -> int:
