@@ -15,6 +15,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ HEAD_BYTES = 512  # the least that HDF5 leaves to others
 MAGIC = f"FDAN arrays, schema {SCHEMA}, SHA-256 ".encode()
 CHUNK_BYTES = 1 << 19
 SPARE_BYTES = 64 << 20
+RESERVE_BYTES = 16 << 20  # beyond what is appended: chunks not yet written, and metadata
 PATIENCE = 10.0  # seconds that another process gets to close a file that it writes to
 
 
@@ -41,6 +43,7 @@ class ArrayWriter:
     def __init__(self, file: h5py.File, path: Path):
         self._file = file
         self._path = path
+        self._reserved = 0  # bytes of the file
 
     def append(self, name: str, rows: np.ndarray) -> None:
         """Append `rows` [n, ...] to the array `name`, which the first call creates."""
@@ -55,8 +58,15 @@ class ArrayWriter:
                 fletcher32=True,
                 track_times=False,
             )
-        # HDF5 can crash the interpreter on a full disk, so never let it meet one.
+        # HDF5 can crash the interpreter on a full disk, so never let it meet one. The reservation
+        # meets what free space does not show, as a quota or a limit on the size of files.
         require_space(self._path, rows.nbytes)
+        needed = self._file.id.get_filesize() + rows.nbytes + RESERVE_BYTES
+        if needed > self._reserved:
+            # Ahead, as file systems that cannot reserve have the reservation written out.
+            more = needed - self._reserved + RESERVE_BYTES
+            os.posix_fallocate(self._file.id.get_vfd_handle(), self._reserved, more)
+            self._reserved += more
         data = self._file[name]
         start = len(data)
         data.resize(start + len(rows), axis=0)
@@ -82,6 +92,8 @@ def write_arrays(
             file.attrs["kind"] = kind
             file.attrs["settings"] = json.dumps(settings, sort_keys=True)
             yield ArrayWriter(file, path)
+            file.flush()  # into what is reserved; the rest of that goes
+            os.ftruncate(file.id.get_vfd_handle(), file.id.get_filesize())
         head = _head(temporary)
         with open(temporary, "r+b") as written:
             written.write(head)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from stages import arrays
 from stages.arrays import (
+    CHUNK_BYTES,
     decode_ids,
     encode_ids,
     open_arrays,
@@ -248,6 +249,43 @@ def test_a_disk_that_fills_up_is_told_and_leaves_no_torso(
         with_free_space(monkeypatch, 0)
         file.append("values", ROWS)
     assert list(tmp_path.iterdir()) == []
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from stages.arrays import write_arrays
+from stages.command import run
+
+def main():
+    with write_arrays(Path("a.h5"), "mels", {}, 0) as file:
+        for _ in range(100):
+            file.append("values", np.zeros((1, 1 << 20), np.uint8))
+
+limit = int(sys.argv[1]) << 20
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+run(main)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 1, 17, 40, 110])
+def test_a_file_that_may_not_grow_is_one_line_and_no_crash_of_hdf5(limit: int, tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(limit)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: a.h5: cannot be written: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_what_was_reserved_stays_in_the_file(tmp_path: Path):
+    write(tmp_path / "a.h5")
+    assert (tmp_path / "a.h5").stat().st_size < 3 * CHUNK_BYTES
 
 
 def test_space_is_asked_of_the_disk_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
