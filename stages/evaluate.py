@@ -203,6 +203,7 @@ def main() -> None:
         "backbone": split["backbone"],
         "weights": split["weights"],
         "weights_source": split["weights_source"],
+        "precision": split["precision"],
     }
     write_json(Path("metrics/test.json"), metrics)
     low, high = found["ci95"]["uar_by_utterance"].values()

@@ -8,7 +8,9 @@ Paper: Section 2, X_v and X_a, "visual and acoustic features extracted by the pr
 ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -17,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from stages.arrays import open_arrays, write_arrays
-from stages.backbone import make_backbone, normalise
+from stages.backbone import PRECISION, for_inference, make_backbone, normalise
 from stages.command import run_on_corpus
 from stages.device import enough_memory, pick_device
 from stages.failures import UserError
@@ -52,18 +54,24 @@ def face_images(faces: np.ndarray) -> torch.Tensor:
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def make_embed(backbone: torch.nn.Module, device: str) -> Embed:
+def make_embed(
+    backbone: torch.nn.Module, device: str, dtype: torch.dtype = torch.float32
+) -> Embed:
     """A function from pictures [N, 3, 224, 224] in [0, 1] to features float32 [N, D].
 
     Where a GPU has not the memory for all pictures at once it gets one half, then the other.
+
+    Args:
+        dtype: what the backbone computes with.
 
     Raises:
         UserError: by the function, where the memory does not do for half of them either.
     """
 
     def forward(images: torch.Tensor) -> torch.Tensor:
+        images = normalise(images.to(device)).to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            return backbone(normalise(images.to(device))).cpu()
+            return backbone(images.to(dtype)).float().cpu()
 
     def embed(images: torch.Tensor) -> np.ndarray:
         with enough_memory("features", "choose a smaller features.backbone"):
@@ -81,16 +89,28 @@ def make_embed(backbone: torch.nn.Module, device: str) -> Embed:
 
 def visual_features(frames: h5py.File, embed: Embed) -> Iterator[np.ndarray]:
     """Features [3, D] of one clip after another."""
-    for start in range(0, len(frames["ids"]), CLIPS):
-        faces = frames["faces"][start : start + CLIPS]
-        features = embed(face_images(faces.reshape(-1, *faces.shape[2:])))
-        yield from features.reshape(*faces.shape[:2], -1)
+    for images in ahead(face_batches(frames)):
+        features = embed(images)
+        yield from features.reshape(-1, frames["faces"].shape[1], features.shape[1])
 
 
 def acoustic_features(
     mels: h5py.File, embed: Embed, db_min: float, db_max: float
 ) -> Iterator[np.ndarray]:
     """Features [D] of one spectrogram after another."""
+    for images in ahead(voice_batches(mels, db_min, db_max)):
+        yield from embed(images)
+
+
+def face_batches(frames: h5py.File) -> Iterator[torch.Tensor]:
+    """Pictures of the three faces of some clips after another, for one pass each."""
+    for start in range(0, len(frames["ids"]), CLIPS):
+        faces = frames["faces"][start : start + CLIPS]
+        yield face_images(faces.reshape(-1, *faces.shape[2:]))
+
+
+def voice_batches(mels: h5py.File, db_min: float, db_max: float) -> Iterator[torch.Tensor]:
+    """Pictures of some spectrograms after another, for one pass each."""
     offsets = mels["offsets"][...]
     for start in range(0, len(offsets) - 1, CLIPS):
         part = offsets[start : start + CLIPS + 1]
@@ -99,7 +119,16 @@ def acoustic_features(
             spectrogram_image(values[a - part[0] : b - part[0]], db_min, db_max)
             for a, b in zip(part[:-1], part[1:])
         ]
-        yield from embed(torch.stack(images))
+        yield torch.stack(images)
+
+
+def ahead(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The same batches; a thread prepares the next two while the network works on one."""
+    with ThreadPoolExecutor(1) as thread:
+        prepared = deque(thread.submit(next, batches, None) for _ in range(2))
+        while (batch := prepared.popleft().result()) is not None:
+            prepared.append(thread.submit(next, batches, None))
+            yield batch
 
 
 def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarray:
@@ -118,7 +147,8 @@ def main(corpus: str) -> None:
     device = pick_device()
     name, db_min, db_max = params["backbone"], params["db_min"], params["db_max"]
     backbone, source = make_backbone(name, params["weights"], params["seed"])
-    embed = make_embed(backbone, device)
+    dtype = PRECISION[params["precision"]]
+    embed = make_embed(for_inference(backbone, dtype), device, dtype)
     label = f"features@{corpus}"
     with (
         open_arrays(Path(f"data/frames/{corpus}.h5"), "frames") as frames,

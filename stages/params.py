@@ -153,6 +153,7 @@ RULES: dict[str, Rule] = {
     "mels.max_seconds": real(0, above=True),
     "features.backbone": word(r"[a-z0-9_]+", "the name of a torchvision classification model"),
     "features.weights": choice("random", "imagenet"),
+    "features.precision": choice("fp32", "bf16"),
     "features.seed": whole(0, MAX_SEED),
     "features.allow_random_weights": flag(),
     "features.db_min": real(-300, 300),

@@ -197,6 +197,7 @@ def main() -> None:
             "backbone": backbone["backbone"],
             "weights": backbone["weights"],
             "weights_source": backbone["weights_source"],
+            "precision": backbone["precision"],
             "n_visual": len(faces),
             "n_acoustic": len(voices),
             "n_test_with_trained_face": seen_in_training,

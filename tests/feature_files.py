@@ -24,7 +24,9 @@ from stages.skips import skip_row, table_path, write_skips
 PARAMS = YAML(typ="safe").load(
     (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
 )
-SETTINGS = {"backbone": "resnet34", "weights": "random", "weights_source": "seed 0"}
+SETTINGS = {
+    "backbone": "resnet34", "weights": "random", "weights_source": "seed 0", "precision": "fp32"
+}  # fmt: skip
 FRAMES, DIM = 3, 12
 Rows = list[dict[str, str]]
 

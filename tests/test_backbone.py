@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from stages.backbone import make_backbone, normalise
+from stages.backbone import for_inference, make_backbone, normalise
 from stages.failures import UserError
 from stages.files import file_sha256
 
@@ -166,3 +166,46 @@ def test_normalised_pictures_have_the_mean_and_deviation_of_imagenet():
     images = torch.tensor([mean, [a + b for a, b in zip(mean, std)]]).view(2, 3, 1, 1)
     expected = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
     torch.testing.assert_close(normalise(images.expand(2, 3, 4, 4)), expected)
+
+
+def picture(seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(5, 3, 224, 224, generator=generator).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["resnet34", "squeezenet1_1", "densenet121", "vit_b_16"])
+def test_a_network_for_inference_gives_the_same_features(name: str):
+    model = make_backbone(name, "random", 0)[0]
+    with torch.inference_mode():
+        expected = model(picture())
+        found = for_inference(model, torch.float32)(picture())
+    assert torch.nn.functional.cosine_similarity(expected, found).min() >= 0.999999
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_no_batch_norm_of_resnet_is_left_and_the_model_stays_as_it_is():
+    model = make_backbone("resnet34", "random", 0)[0]
+    norms = [type(part) for part in model.modules()].count(torch.nn.BatchNorm2d)
+    network = for_inference(model, torch.float32)
+    assert norms == 36
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
+    assert [type(part) for part in model.modules()].count(torch.nn.BatchNorm2d) == norms
+    assert model.conv1.weight.is_contiguous()
+
+
+def test_bfloat16_keeps_what_matters():
+    model = make_backbone("resnet34", "random", 0)[0]
+    with torch.inference_mode():
+        expected = model(picture())
+        found = for_inference(model, torch.bfloat16)(picture().bfloat16()).float()
+    assert torch.nn.functional.cosine_similarity(expected, found).min() >= 0.999
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_features_do_not_depend_on_the_rest_of_the_batch(dtype: torch.dtype):
+    network = for_inference(make_backbone("resnet34", "random", 0)[0], dtype)
+    pictures = picture().to(dtype)
+    with torch.inference_mode():
+        whole = network(pictures)
+        parts = [network(pictures[:1]), network(pictures[1:3]), network(pictures[3:])]
+    assert torch.equal(torch.cat(parts), whole)

@@ -1,5 +1,6 @@
 """Features: what the backbone is shown, and what is kept of it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stages.backbone import IMAGENET_MEAN
 from stages.failures import UserError
 from stages.features import (
     acoustic_features,
+    ahead,
     face_images,
     main,
     make_embed,
@@ -130,6 +132,33 @@ def test_pictures_that_do_not_fit_by_halves_either_are_told_in_one_line(pictures
         make_embed(SmallGPU(room), "cpu")(torch.zeros(pictures, 3, 8, 8))
 
 
+def test_batches_are_prepared_ahead_and_no_further_than_two():
+    made = []
+
+    def batches():
+        for i in range(6):
+            made.append(i)
+            yield torch.tensor(i)
+
+    taken = []
+    for batch in ahead(batches()):
+        taken.append(int(batch))
+        time.sleep(0.05)
+        assert taken[-1] < made[-1] <= taken[-1] + 2 or made[-1] == 5
+    assert taken == made == list(range(6))
+
+
+def test_what_goes_wrong_ahead_is_raised():
+    def batches():
+        yield torch.tensor(0)
+        raise UserError("a damaged file")
+
+    found = ahead(batches())
+    assert int(next(found)) == 0
+    with pytest.raises(UserError, match="a damaged file"):
+        next(found)
+
+
 CLIPS = 5
 LENGTHS = [20, 7, 33, 20, 9]
 NAMES = [f"sample/{i}" for i in range(CLIPS)]
@@ -208,8 +237,8 @@ def test_the_file_says_what_it_was_made_with(project: Path):
     main("sample")
     with open_arrays(Path("data/features/sample.h5"), "features") as file:
         assert read_settings(file) == {
-            "backbone": "squeezenet1_1", "weights": "random", "seed": 4, "db_min": LOW,
-            "db_max": HIGH, "weights_source": "seed 4",
+            "backbone": "squeezenet1_1", "precision": "fp32", "weights": "random", "seed": 4,
+            "db_min": LOW, "db_max": HIGH, "weights_source": "seed 4",
         }
 
 
