@@ -1,6 +1,7 @@
 """Media files made when a test runs: clips, sounds, and files that only look like them."""
 
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def write_video(
     rotation: int = 0,
     voice: np.ndarray | None = None,
     voice_from: int = 0,
+    picture: Callable[[int, int, int], np.ndarray] = moving_picture,
 ) -> Path:
-    """Write a clip of `moving_picture`s; `pts_ms` gives it a variable frame rate.
+    """Write a clip of pictures; `pts_ms` gives it a variable frame rate.
 
     Args:
         voice: float [channels, samples] at 48 kHz, written as AAC where given.
@@ -58,7 +60,7 @@ def write_video(
         sound = None if voice is None else _add_sound(container, voice, 48000, "aac")
         time_base = Fraction(1, 1000 if pts_ms else rate)
         for index in range(frames):
-            frame = av.VideoFrame.from_ndarray(moving_picture(index, *size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24")
             frame.pts = pts_ms[index] if pts_ms else index
             frame.time_base = time_base
             container.mux(stream.encode(frame))

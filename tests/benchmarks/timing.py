@@ -24,8 +24,34 @@ class Comparison(NamedTuple):
     high: float
 
 
+class Row(NamedTuple):
+    """A row of the table that the benchmarks print.
+
+    Attributes:
+        what: is done, and `usual` how it is usually done.
+        aim: the ratio that was aimed at.
+        found: None where it cannot be measured here; `usual` says why.
+    """
+
+    group: str
+    what: str
+    usual: str
+    aim: float
+    found: Comparison | None
+
+
+def wall(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 def compare(
-    usual: Callable[[], object], ours: Callable[[], object], repeats: int = REPEATS
+    usual: Callable[[], object],
+    ours: Callable[[], object],
+    repeats: int = REPEATS,
+    seconds_of: Callable[[Callable], float] = wall,
 ) -> Comparison:
     """Run both in turn, so that what else the machine does meets both, after a first try of each.
 
@@ -36,19 +62,13 @@ def compare(
     seconds: list[tuple[float, float]] = []
     for repeat in range(repeats):
         if repeat % 2:
-            of_ours, of_usual = _seconds(ours), _seconds(usual)
+            of_ours, of_usual = seconds_of(ours), seconds_of(usual)
         else:
-            of_usual, of_ours = _seconds(usual), _seconds(ours)
+            of_usual, of_ours = seconds_of(usual), seconds_of(ours)
         seconds.append((of_usual, of_ours))
     ratios = [of_usual / of_ours for of_usual, of_ours in seconds]
     medians = (statistics.median(column) for column in zip(*seconds))
     return Comparison(*medians, statistics.median(ratios), min(ratios), max(ratios))
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def cores() -> int:

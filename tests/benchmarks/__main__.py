@@ -1,0 +1,55 @@
+"""How quick the pipeline is, against how it is usually done.
+
+    python -m tests.benchmarks                    # all of it, some 15 minutes on two cores
+    python -m tests.benchmarks media training     # some of media, faces, features, training, whole
+
+Prints tables in Markdown. A ratio is the median, over interleaved repeats in one run, of the usual
+way's seconds by ours, with its range; run it on a machine that does nothing else.
+"""
+
+import argparse
+from importlib import import_module
+
+from tests.benchmarks.timing import REPEATS, cores
+
+GROUPS = ("media", "faces", "features", "training")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("groups", nargs="*", help="which; all without")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    given = parser.parse_args()
+    unknown = set(given.groups) - {*GROUPS, "whole"}
+    if unknown:
+        parser.error(f"no group {', '.join(sorted(unknown))}")
+    chosen = given.groups or [*GROUPS, "whole"]
+    ratios = [group for group in GROUPS if group in chosen]
+    if ratios:
+        print(f"Medians of {given.repeats} interleaved repeats, {cores()} cores.\n")
+        print("| | ours | usual | times as quick | aim | ms ours | ms usual |")
+        print("|---|---|---|---|---|---|---|")
+    for group in ratios:
+        for row in import_module(f"tests.benchmarks.{group}").rows(given.repeats):
+            cells = "not measured | | |"
+            if row.found:
+                ratio = f"{row.found.ratio:.2f} [{row.found.low:.2f}, {row.found.high:.2f}]"
+                times = f"{1000 * row.found.ours:.1f} | {1000 * row.found.usual:.1f}"
+                cells = f"{ratio} | {row.aim:g} | {times}"
+            else:
+                cells = f"not measured | {row.aim:g} | |"
+            print(f"| {row.group} | {row.what} | {row.usual} | {cells} |", flush=True)
+    if "whole" in chosen:
+        from tests.benchmarks import whole
+
+        print()
+        for line in whole.tables():
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

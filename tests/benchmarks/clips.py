@@ -1,0 +1,48 @@
+"""Clips to measure with, made as they are needed."""
+
+import tempfile
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from stages.media.audio import read_audio
+from stages.sample import sentence, speaker
+from stages.synthesis.clip import make_clip
+from tests.media_files import write_video
+
+RATE = 25
+
+
+def talking_clip(path: Path, size: tuple[int, int], seconds: int = 3) -> Path:
+    """A speaker of the sample corpus, enlarged, as H.264 with B-frames and AAC."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder) / "clip.mp4"
+        make_clip(small, *speaker(0, 0), "happiness", sentence(0, 0), np.random.SeedSequence(0))
+        with av.open(str(small)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        wave = read_audio(small, 48000)
+
+    def picture(index: int, width: int, height: int) -> np.ndarray:
+        there_and_back = (frames + frames[::-1])[index % (2 * len(frames))]
+        return cv2.resize(there_and_back, (width, height), interpolation=cv2.INTER_CUBIC)
+
+    voice = np.resize(wave, seconds * 48000)[None]
+    return write_video(
+        path, seconds * RATE, size=size, rate=RATE, b_frames=3, picture=picture, voice=voice
+    )
+
+
+def copies(clip: Path, folder: Path, count: int) -> list[str]:
+    """Write `count` clips that are the same but for their bytes; returns their names.
+
+    An empty box of the container tells them apart, so that what is kept of one is of no use for
+    another.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = clip.read_bytes()
+    names = [f"{number:05}.mp4" for number in range(count)]
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(content + b"\0\0\0\x18free" + f"{number:016}".encode())
+    return names

@@ -1,0 +1,96 @@
+"""Reading clips: three frames, a sound, and two workers against one."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import librosa
+import numpy as np
+from ruamel.yaml import YAML
+
+from stages.clip_cache import ClipCache, code_and_libraries
+from stages.media.audio import read_audio
+from stages.media.video import sample_frames
+from stages.workers import Job, outcomes
+from tests.benchmarks.clips import copies, talking_clip
+from tests.benchmarks.timing import Row, compare, cores
+from tests.media_files import write_video
+
+ROOT = Path(__file__).parents[2]
+PROCESS = {"frames": "stages.frames:clip_faces", "mels": "stages.mels:clip_mel"}
+CLIPS = 200  # for the workers
+STARTED = 20  # of them are done when all workers have started
+
+
+def all_frames_by_opencv(path: Path) -> list[np.ndarray]:
+    """V1 V2 V3 out of all frames, as pipelines usually read them, on one thread."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    frames = []
+    while True:
+        there, frame = capture.read()
+        if not there:
+            break
+        frames.append(frame)
+    return [
+        cv2.cvtColor(frames[len(frames) * part // 6], cv2.COLOR_BGR2RGB) for part in (1, 3, 5)
+    ]
+
+
+def rows(repeats: int) -> Iterator[Row]:
+    """Frames >= 2.5 and >= 15 times as quick, sound >= 7, two workers >= 1.8."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        h264 = talking_clip(folder / "h264.mp4", size=(1280, 720))
+        mjpg = write_video(
+            folder / "mjpg.avi", 90, codec="mjpeg", size=(640, 480), pix_fmt="yuvj420p", rate=30
+        )
+        usual = "all frames by OpenCV"
+        for what, clip, aim in [
+            ("3 frames of 3 s H.264 with B-frames, 720p", h264, 2.5),
+            ("3 frames of 3 s MJPG avi, 480p", mjpg, 15),
+        ]:
+            found = compare(lambda: all_frames_by_opencv(clip), lambda: sample_frames(clip), repeats)
+            yield Row("media", what, usual, aim, found)
+        if shutil.which("ffmpeg"):
+            found = compare(
+                lambda: librosa.load(h264, sr=16000), lambda: read_audio(h264, 16000), repeats
+            )
+            yield Row("media", "sound of that mp4 at 16 kHz", "librosa.load", 7, found)
+        else:
+            yield Row("media", "sound of that mp4 at 16 kHz", "librosa.load: needs ffmpeg", 7, None)
+        if cores() >= 2:
+            copies(h264, folder / "clips", CLIPS)
+            for stage, process in PROCESS.items():
+                work = partial(work_on, folder, stage, process)
+                found = compare(partial(work, 1), partial(work, 2), repeats, lambda work: work())
+                told = f"stage {stage}, {CLIPS} clips, two workers (once they have started)"
+                yield Row("media", told, "one", 1.8, found)
+
+
+def work_on(folder: Path, stage: str, process: str, workers: int) -> float:
+    """Seconds for the clips after the first few, on so many cores and with nothing kept."""
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    settings = params[stage] | ({"device": "cpu"} if stage == "frames" else {})
+    cache = ClipCache(folder / "cache", "nothing else is kept there")
+    job = Job(folder / "clips", cache, process, settings, code_and_libraries())
+    clips = sorted(path.name for path in job.root.iterdir())
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(every)[:workers])
+    try:
+        with outcomes(job, clips, "local") as found:
+            for _ in range(STARTED):
+                next(found)
+            start = time.perf_counter()
+            made = [outcome for outcome in found if isinstance(outcome, Path)]
+            seconds = time.perf_counter() - start
+    finally:
+        os.sched_setaffinity(0, every)
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+    if len(made) < CLIPS - STARTED:
+        raise RuntimeError(f"only {len(made)} of {CLIPS - STARTED} clips could be used")
+    return seconds
