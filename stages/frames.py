@@ -67,8 +67,7 @@ def clip_faces(
     crops = np.zeros((FRAMES, size, size, 3), np.uint8)
     boxes = np.zeros((FRAMES, 5), np.float32)
     found = np.zeros(FRAMES, np.int16)
-    for i, image in enumerate(frames.images):
-        candidates = detect(image)
+    for i, (image, candidates) in enumerate(zip(frames.images, detect(frames.images))):
         found[i] = len(candidates)
         box = choose_face(candidates)
         if box is None:

@@ -47,7 +47,8 @@ def faces_in(monkeypatch: pytest.MonkeyPatch, *found: bool) -> None:
         calls.append(image)
         return BOX if found[(len(calls) - 1) % len(found)] else NO_BOX
 
-    monkeypatch.setattr(frames, "make_detector", lambda *_: detect)
+    of_all = lambda images: list(map(detect, images))  # noqa: E731
+    monkeypatch.setattr(frames, "make_detector", lambda *_: of_all)
 
 
 def names(status: np.ndarray) -> list[str]:
@@ -125,7 +126,7 @@ def test_of_many_faces_the_largest_counts_in_whatever_order_they_are_found(
     made = []
     for order in itertools.permutations([small, large, left]):
         monkeypatch.setattr(
-            frames, "make_detector", lambda *_: lambda image: np.array(order, np.float32)
+            frames, "make_detector", lambda *_: lambda images: [np.array(order, np.float32)] * 3
         )
         found = crops(clip, "skip")
         assert found.found.tolist() == [3, 3, 3]
@@ -221,10 +222,11 @@ def test_a_stopped_run_leaves_neither_children_nor_half_an_output(
         text=True,
     )
     of_stage = Path(f"/proc/{stage.pid}/task")
-    while not (children := " ".join(path.read_text() for path in of_stage.glob("*/children"))):
+    begun, children = Path("data/frames/.sample.h5.tmp"), ""
+    while not (begun.exists() and children):
         assert stage.poll() is None
         time.sleep(0.01)
-    assert Path("data/frames/.sample.h5.tmp").exists()
+        children = " ".join(path.read_text() for path in of_stage.glob("*/children"))
     stage.send_signal(number)
     _, said = stage.communicate(timeout=20)
     assert (stage.returncode, "Traceback" in said) == (code, False)

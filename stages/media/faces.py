@@ -6,7 +6,7 @@ from hairline to chin; Haar's score is the cascade's last stage weight, the othe
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ import torch
 
 from stages.weights import checkpoint_path, fetching, warn_if_renamed
 
-Detector = Callable[[np.ndarray], np.ndarray]
+Detector = Callable[[np.ndarray], list[np.ndarray]]
 Aligner = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 # The least score of a face. Haar's cascade has none of its own: so many windows must agree.
@@ -40,7 +40,9 @@ RIGHT_EYE = slice(42, 48)
 
 @lru_cache
 def make_detector(name: str, min_face: float, device: str) -> Detector:
-    """A face detector: a function of an image uint8 [H, W, 3] to boxes float32 [k, 5].
+    """A face detector: a function of images uint8 [n, H, W, 3] to n arrays of boxes float32 [k, 5].
+
+    Networks see all images of a call at once.
 
     Args:
         name: "haar" (OpenCV's bundled frontal cascade), or the name of one of face-alignment's
@@ -58,19 +60,21 @@ def make_detector(name: str, min_face: float, device: str) -> Detector:
         find = _in_squares(_make_published(name, "cpu"))
     else:
         find = _make_published(name, "cpu" if name == "yunet" else device)
-
     side = DETECTION_SIDE[name]
 
-    def detect(image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
+    def detect(images: np.ndarray) -> list[np.ndarray]:
+        height, width = images.shape[1:3]
         scale = min(1.0, max(side / max(height, width), least / min(height, width)))
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        boxes = np.array(find(image), np.float32).reshape(-1, 5)
+            images = np.stack([cv2.resize(i, size, interpolation=cv2.INTER_AREA) for i in images])
+        return [large_enough(boxes, scale, min_face * min(height, width)) for boxes in find(images)]
+
+    def large_enough(found: Sequence, scale: float, least_side: float) -> np.ndarray:
+        boxes = np.array(found, np.float32).reshape(-1, 5)
         boxes[:, :4] /= scale
         sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        return boxes[sides >= min_face * min(height, width)]
+        return boxes[sides >= least_side]
 
     return detect
 
@@ -213,7 +217,7 @@ def _make_haar(min_face: float) -> Detector:
             for (x, y, width, height), weight in zip(windows, weights)
         ]
 
-    return find
+    return lambda images: list(map(find, images))
 
 
 def _make_published(name: str, device: str) -> Detector:
@@ -227,7 +231,11 @@ def _make_published(name: str, device: str) -> Detector:
         detector = package.FaceDetector(
             device=device, **{THRESHOLD_KEY[name]: SCORE_THRESHOLD[name]}
         )
-    return detector.detect_from_image
+
+    def find(images: np.ndarray) -> list[np.ndarray]:
+        return detector.detect_from_batch(torch.from_numpy(images).permute(0, 3, 1, 2))
+
+    return find
 
 
 def _in_squares(find: Detector) -> Detector:
@@ -237,15 +245,20 @@ def _in_squares(find: Detector) -> Detector:
     that lies whole in one of them; a face found in several counts once.
     """
 
-    def find_all(image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
+    def find_all(images: np.ndarray) -> list[np.ndarray]:
+        height, width = images.shape[1:3]
         side, spare = min(height, width), abs(height - width)
-        found = []
-        for offset in np.linspace(0, spare, 1 + math.ceil(2 * spare / side)).astype(int):
-            left, top = (offset, 0) if width > height else (0, offset)
-            boxes = np.reshape(find(image[top : top + side, left : left + side]), (-1, 5))
-            found.append(boxes + (left, top, left, top, 0))
-        boxes = np.concatenate(found)
+        offsets = np.linspace(0, spare, 1 + math.ceil(2 * spare / side)).astype(int)
+        corners = [(offset, 0) if width > height else (0, offset) for offset in offsets]
+        squares = [images[:, top : top + side, left : left + side] for left, top in corners]
+        found = iter(find(np.concatenate(squares)))
+        of_image: list[list[np.ndarray]] = [[] for _ in images]
+        for left, top in corners:
+            for boxes in of_image:
+                boxes.append(np.reshape(next(found), (-1, 5)) + (left, top, left, top, 0))
+        return [once(np.concatenate(boxes)) for boxes in of_image]
+
+    def once(boxes: np.ndarray) -> np.ndarray:
         corners_and_sizes = np.hstack([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]])
         kept = cv2.dnn.NMSBoxes(corners_and_sizes.tolist(), boxes[:, 4].tolist(), 0.0, SAME_FACE)
         return boxes[list(kept)]

@@ -33,7 +33,11 @@ def usual_haar() -> Callable[[np.ndarray], np.ndarray]:
 def rows(repeats: int) -> Iterator[Row]:
     """>= 4 times as quick, at no fewer faces."""
     cv2.setNumThreads(1)
-    usual, ours = usual_haar(), make_detector("haar", 0.15, "cpu")
+    usual, detect = usual_haar(), make_detector("haar", 0.15, "cpu")
+
+    def ours(image: np.ndarray) -> np.ndarray:
+        return detect(image[None])[0]
+
     with tempfile.TemporaryDirectory() as name:
         for what, clips in clips_by_kind(Path(name)):
             images = [image for clip in clips for image in sample_frames(clip).images]

@@ -54,7 +54,9 @@ def rows(repeats: int) -> Iterator[Row]:
             ("3 frames of 3 s H.264 with B-frames, 720p", h264, 2.5),
             ("3 frames of 3 s MJPG avi, 480p", mjpg, 15),
         ]:
-            found = compare(lambda: all_frames_by_opencv(clip), lambda: sample_frames(clip), repeats)
+            found = compare(
+                lambda: all_frames_by_opencv(clip), lambda: sample_frames(clip), repeats
+            )
             yield Row("media", what, usual, aim, found)
         if shutil.which("ffmpeg"):
             found = compare(

@@ -37,8 +37,8 @@ def rows(repeats: int) -> Iterator[Row]:
     visual, acoustic = samples(FACES, 0), samples(VOICES, 1)
     for ffn_dim, aim in [(256, 2.4), (1024, 1.7)]:
         wanted = settings(ffn_dim)
-        usual = PublishedTraining(FDAN(DIM, DIM, CLASSES, **wanted.network), visual, acoustic, wanted)
-        network = FDAN(DIM, DIM, CLASSES, **wanted.network)
+        network, other = (FDAN(DIM, DIM, CLASSES, **wanted.network) for _ in range(2))
+        usual = PublishedTraining(other, visual, acoustic, wanted)
         optimiser = torch.optim.SGD(
             network.parameters(), wanted.learning_rate, wanted.momentum,
             weight_decay=wanted.weight_decay, fused=True,

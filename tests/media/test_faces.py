@@ -1,17 +1,20 @@
 """Which face, which square of the frame, which way up; and that real faces are found."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.failures import UserError
 from stages.media import faces
 from stages.media.faces import (
+    Detector,
     centre_crop,
     choose_face,
     crop_face,
@@ -203,18 +206,23 @@ def require_weights(name: str, monkeypatch) -> None:
         pytest.skip(f"{files[name]} is not in torch.hub's cache; set TORCH_HOME")
 
 
+def single(detect: Detector) -> Callable[[np.ndarray], np.ndarray]:
+    """The boxes of one image."""
+    return lambda image: detect(image[None])[0]
+
+
 @pytest.mark.parametrize("name", ["haar", "yunet", "blazeface"])
 def test_a_face_at_the_side_of_a_wide_picture_is_found(name: str, monkeypatch):
     require_weights(name, monkeypatch)
     image, (x, y) = wide_picture()
-    detect = make_detector(name, 0.1, "cpu")
+    detect = single(make_detector(name, 0.1, "cpu"))
     boxes = detect(image)
     assert boxes.dtype == np.float32 and boxes.shape[1] == 5
     inside = [b for b in boxes if b[0] < x < b[2] and b[1] < y < b[3]]
     assert len(inside) == 1
     assert 70 < inside[0][2] - inside[0][0] < 180
     np.testing.assert_array_equal(detect(image), boxes)
-    assert make_detector(name, 0.5, "cpu")(image).shape == (0, 5)  # too small a face
+    assert single(make_detector(name, 0.5, "cpu"))(image).shape == (0, 5)  # too small a face
     assert detect(np.full((90, 160, 3), 127, np.uint8)).shape == (0, 5)
     mirrored = detect(np.ascontiguousarray(image[:, ::-1]))
     assert any(b[0] < 1300 - x < b[2] and b[1] < y < b[3] for b in mirrored)
@@ -226,8 +234,31 @@ def test_faces_of_real_clips_are_found(name: str, folder: str, monkeypatch):
     require_weights(name, monkeypatch)
     detect = make_detector(name, 0.15, "cpu")
     for path in sorted((corpora() / folder).rglob("01-*.mp4"))[:2]:
-        for image in sample_frames(path).images:
-            boxes = detect(image)
+        images = sample_frames(path).images
+        for image, boxes in zip(images, detect(images), strict=True):
             assert len(boxes) == 1
+            np.testing.assert_allclose(single(detect)(image), boxes, rtol=1e-5)
             width = boxes[0, 2] - boxes[0, 0]
             assert 0.2 < width / image.shape[1] < 1.0
+
+
+def test_sfd_sees_all_images_at_once_and_finds_in_each_what_it_finds_in_it_alone(monkeypatch):
+    """With weights of chance, so that the boxes mean nothing."""
+    from face_alignment.detection.sfd import sfd_detector
+
+    torch.manual_seed(0)
+    weights = sfd_detector.s3fd().state_dict()
+    monkeypatch.setattr(sfd_detector, "load_state_dict_from_url", lambda url: weights)
+    monkeypatch.setattr(faces, "_fetch", lambda url: None)
+    passes = []
+    plain = sfd_detector.s3fd.forward
+    monkeypatch.setattr(
+        sfd_detector.s3fd, "forward", lambda net, x: passes.append(len(x)) or plain(net, x)
+    )
+    detect = make_detector("sfd", 0.01, "cpu")
+    images = np.random.default_rng(0).integers(0, 256, (3, 96, 128, 3), np.uint8)
+    together = detect(images)
+    assert passes == [3]
+    assert len(together) == 3 and sum(map(len, together)) > 0
+    for image, boxes in zip(images, together):
+        np.testing.assert_allclose(single(detect)(image), boxes, rtol=1e-3, atol=1e-2)
