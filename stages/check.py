@@ -41,7 +41,7 @@ from stages.failures import ClipError, UserError
 from stages.guard import guards
 from stages.manifest import RAW, list_corpus, named, skipped_rows, summary
 from stages.media.audio import check_speech, read_audio
-from stages.media.probe import Probed
+from stages.media.probe import APART, Probed, far_apart
 from stages.params import load, refuse_random_weights, section
 from stages.progress import track
 from stages.protocols import Rows, assign_roles, require_classes
@@ -56,7 +56,6 @@ POINTER = "lfs_pointer"  # for the stages no code but an error
 SAMPLE = 12  # clips that are decoded
 SHOWN = 6  # files that are named of many
 WIDTH = 100  # of a line, where the terminal is not narrower
-APART = 0.2  # share by which face and voice of one utterance may differ in length
 UNLIKELY = 0.01  # chance of as many bad clips in the sample as there are
 OFTEN_BROKEN = 3  # files of an emotion; and so many times the share of the other emotions
 REPLY_SECONDS = 5.0
@@ -387,12 +386,12 @@ def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
     apart = [
         f"{item.id}  face {seen[item]:.2f} s, voice {heard[item]:.2f} s"
         for item in both
-        if abs(seen[item] - heard[item]) > APART * max(seen[item], heard[item])
+        if far_apart(seen[item], heard[item])
     ]
     if apart:
         yield Finding(
             KNOW,
-            f"face and voice differ in length by more than {100 * APART:.0f} % in {len(apart)} of "
+            f"face and voice differ in length by more than {APART:.0%} in {len(apart)} of "
             f"{len(both)} utterances: perhaps they are cut wrongly, or are not of one take",
             some(apart),
         )

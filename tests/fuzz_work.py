@@ -116,8 +116,9 @@ def check_faces(path: Path) -> None:
 
 
 def check_sound(path: Path) -> None:
-    from stages.media.audio import check_speech, probe_duration, read_audio
+    from stages.media.audio import check_speech, read_audio
     from stages.media.container import MAX_SECONDS
+    from stages.media.probe import probe_duration
 
     seconds = probe_duration(path)
     assert seconds is None or np.isfinite(seconds)

@@ -309,7 +309,7 @@ def test_lengths_that_are_outside_or_do_not_match_are_named(checked):
     assert "short.wav too_short: 0.050 s of sound; the least is 0.1 s" in report.text
     assert report.says(
         KNOW,
-        "face and voice differ in length by more than 20 % in 1 of 13 utterances: perhaps they are "
+        "face and voice differ in length by more than 20% in 1 of 13 utterances: perhaps they are "
         "cut wrongly, or are not of one take folder/anna_anger face 1.20 s, voice 3.00 s",
     )
 
