@@ -47,7 +47,7 @@ from stages.progress import track
 from stages.protocols import Rows, assign_roles, require_classes
 from stages.remote import AGENT
 from stages.sizes import CROPS, features_bytes, frames_bytes, mels_bytes
-from stages.skips import skip_row, too_many
+from stages.skips import skip_row, skipped_unevenly, too_many
 
 FINE, KNOW, MEND = "fine", "worth knowing", "must be mended"
 KINDS = ("video", "audio")
@@ -57,7 +57,6 @@ SAMPLE = 12  # clips that are decoded
 SHOWN = 6  # files that are named of many
 WIDTH = 100  # of a line, where the terminal is not narrower
 UNLIKELY = 0.01  # chance of as many bad clips in the sample as there are
-OFTEN_BROKEN = 3  # files of an emotion; and so many times the share of the other emotions
 REPLY_SECONDS = 5.0
 PROTOCOLS = ("paper", "speaker", "sentence", "speaker_sentence", "official")
 MOST_FOLDS = 10  # that are tried out to say what can be done
@@ -287,15 +286,12 @@ def emotion_findings(
         else:
             text += ": the stage split would stop; set allow_missing_classes: true, or add a corpus"
             yield Finding(MEND, f"{text} that has them")
-    for emotion, count in bad.items():
-        rest = len(clips.utterances) - all_of[emotion]
-        share, others = count / all_of[emotion], (len(broken) - count) / max(1, rest)
-        if count >= OFTEN_BROKEN and share > OFTEN_BROKEN * others:
-            yield Finding(
-                KNOW,
-                f"{emotion} is hit more than the others: {100 * share:.0f} % of its utterances "
-                f"are broken, of the others {100 * others:.0f} %",
-            )
+    for item in skipped_unevenly(bad, all_of):
+        yield Finding(
+            KNOW,
+            f"{item.emotion} is broken far more often than the other emotions: {item.skipped} of "
+            f"{item.total} against {item.others_skipped} of {item.others_total}",
+        )
 
 
 def speaker_findings(clips: Clips, task: Task, params: Mapping[str, Any]) -> Iterator[Finding]:
