@@ -94,7 +94,7 @@ def clip_faces(
 def main(corpus: str) -> None:
     params = load("max_skip_fraction", "workers")
     settings = section("frames")
-    utterances = read_table(MANIFESTS / f"{corpus}.csv")
+    utterances = read_table(MANIFESTS / f"{corpus}.csv", ["id", "emotion", "video"])
     process = "stages.frames:clip_faces"
     # What is kept of a clip is kept by device, too: a GPU's sums differ in their last bits.
     work = settings | {"device": pick_device()}
