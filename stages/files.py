@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         ours = {str(temporary), str(path), str(path.parent)}
         if str(error.filename) not in ours and error.errno not in NO_ROOM:
             raise  # of something that the caller read
-        reason = " ".join(str(error).split())  # HDF5 has more lines to say
+        reason = one_line(error)  # HDF5 has more lines to say
         raise UserError(
             f"{path}: cannot be written: {reason}; free space or mend access"
         ) from error

@@ -127,7 +127,8 @@ def main(corpus: str) -> None:
     rows, unlike = [], []
     for item in track(utterances, len(utterances), label, "clips"):
         rows.append(manifest_row(item, root))
-        unlike += filter(None, [unlike_lengths(item, root)])
+        if said := unlike_lengths(item, root):
+            unlike.append(said)
     write_table(Path(f"data/manifest/{corpus}.csv"), COLUMNS, rows)
     if unlike:
         print(

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from stages.checks.findings import FINE, KNOW, MEND, Finding, amount
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 from stages.params import refuse_random_weights
 from stages.remote import AGENT
 
@@ -32,10 +32,9 @@ def at_hand(wanted: list[tuple[str, str]]) -> bool:
     """Whether the files of all these weights are in the cache."""
     if not wanted:
         return True
-    from stages.media.faces import file_name
     from stages.weights import checkpoint_path
 
-    return all(checkpoint_path(file_name(url)).exists() for _, url in wanted)
+    return all(checkpoint_path(url).exists() for _, url in wanted)
 
 
 def weight_findings(
@@ -62,10 +61,9 @@ def weight_findings(
 
 def weight_finding(what: str, url: str) -> Finding:
     """Whether one file of weights is there or can be fetched."""
-    from stages.media.faces import file_name
     from stages.weights import checkpoint_path, sha256_prefix_ok
 
-    path = checkpoint_path(file_name(url))
+    path = checkpoint_path(url)
     if path.exists():
         if sha256_prefix_ok(path):
             return Finding(FINE, f"{what}: {path}")
@@ -82,7 +80,7 @@ def weight_finding(what: str, url: str) -> Finding:
         return Finding(
             MEND,
             f"{what}: not in the cache, and {url} cannot be reached "
-            f"({' '.join(str(error).split()) or type(error).__name__}); fetch it where there is a "
+            f"({one_line(error)}); fetch it where there is a "
             f"network and put it at {path}",
         )
     text = f"{what}: not in the cache; will be fetched from {url} ({amount(size)}) to {path}"
