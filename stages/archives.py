@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 
 CHUNK = 1 << 20
 LARGEST_READ = 16 << 20  # bytes; nothing but a header that lies asks for more at once
@@ -110,7 +110,7 @@ def unpack(
         name = Path(error.filename).relative_to(folder)
         raise UserError(f"{archive}: is not unpacked: holds {name} twice; delete it") from error
     except _DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise UserError(
             f"{archive}: is damaged: {reason}; delete it and run the same command again"
         ) from error

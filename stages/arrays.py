@@ -25,7 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 from stages.files import replacing
 
 SCHEMA = 2
@@ -140,7 +140,7 @@ def open_arrays(path: Path, kind: str) -> Iterator[h5py.File]:
                 )
             yield file
     except (OSError, KeyError) as error:  # h5py's errors of a missing array name no file
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(f"{path}: cannot be read: {reason}; delete it and run dvc repro") from error
 
 

@@ -53,14 +53,19 @@ def make_backbone(name: str, weights: str, seed: int) -> tuple[nn.Module, str]:
     Raises:
         UserError: there is no such model, or its weights cannot be fetched.
     """
-    _require_model(name)
     if weights == "random":
+        _require_model(name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = torchvision.models.get_model(name, weights=None)
         source = f"seed {seed}"
     else:
-        model, source = _imagenet_model(name)
+        entry = imagenet_weights(name)
+        with fetching(entry.url):  # the hash is checked at download
+            model = torchvision.models.get_model(name, weights=entry, progress=False)
+        path = checkpoint_path(entry.url)
+        warn_if_renamed(path)
+        source = f"{path.name} sha256 {file_sha256(path)}"
     head = next(attribute for attribute in HEADS if hasattr(model, attribute))
     setattr(model, head, GlobalPool())
     model.eval().requires_grad_(False)
@@ -100,17 +105,6 @@ def for_inference(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """
     traced = torch.fx.GraphModule(model, _Tracer().trace(model))
     return fuse(traced, no_trace=True).to(dtype, memory_format=torch.channels_last)
-
-
-def _imagenet_model(name: str) -> tuple[nn.Module, str]:
-    """A model with its ImageNet weights, and their file's name and SHA-256."""
-    entry = imagenet_weights(name)
-    file_name = entry.url.rsplit("/", 1)[1]
-    with fetching(entry.url, file_name):  # the hash is checked at download
-        model = torchvision.models.get_model(name, weights=entry, progress=False)
-    path = checkpoint_path(file_name)
-    warn_if_renamed(path)
-    return model, f"{file_name} sha256 {file_sha256(path)}"
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

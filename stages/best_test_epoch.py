@@ -19,19 +19,19 @@ import torch
 from stages.command import run
 from stages.evaluate import judged, test_fold
 from stages.fdan.training import Settings
-from stages.files import read_json, read_table, write_json
+from stages.files import write_json
 from stages.leaks import refuse_leaks
-from stages.model_file import MODEL_DIGITS, SPLIT, read_description, restore
+from stages.model_file import MODEL_DIGITS, read_description, restore
 from stages.protocols import TEST
 from stages.replicas import Task, train_all
-from stages.samples import Features, having
+from stages.samples import Features, having, read_split
 from stages.statistics import MEASURES, confusion_matrix
 
 LABEL = "optimistic: best epoch on the test voices, as the published code reports; not a result"
 
 
 def main() -> None:
-    split, rows = read_json(Path("data/split.json")), read_table(SPLIT)
+    split, rows = read_split()
     refuse_leaks(rows, split["protocol"], split["folds"])
     description = read_description()
     features = Features(split["features_sha256"])

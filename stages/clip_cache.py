@@ -18,7 +18,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -129,11 +129,6 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    """Only what is named as an entry: FDAN_CACHE may name a folder that holds other things."""
-    return folder.glob("[0-9a-f]" * 2 * DIGEST)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stages.clip_cache",
@@ -145,7 +140,8 @@ def main() -> None:
     folder = cache_folder()
     print(f"{folder}:")
     for stage in sorted(path for path in folder.glob("*") if path.is_dir()):
-        entries = list(_entries(stage))
+        # Only what is named as an entry: FDAN_CACHE may name a folder that holds other things.
+        entries = list(stage.glob("[0-9a-f]" * 2 * DIGEST))
         size = sum(entry.stat().st_size for entry in entries)
         if entries:
             print(f"  {stage.name}: {len(entries)} clips, {size / 1e6:.1f} MB")

@@ -26,7 +26,7 @@ from dvc.scm import RevError
 
 from stages.command import run
 from stages.emotions import CODES
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 from stages.statistics import (
     MEASURES,
     MIN_SPEAKERS,
@@ -308,7 +308,7 @@ def _revision_text(revision: str) -> str:
             "evaluate"
         ) from error
     except (DvcException, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(
             f"{source}: cannot be read: {reason}; see whether git checkout {revision} and dvc "
             "status work"

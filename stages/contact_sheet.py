@@ -95,7 +95,9 @@ def draw_sheet(
 
 def main(corpus: str) -> None:
     shown = load("features.db_min", "features.db_max")
-    utterances = read_table(Path(f"data/manifest/{corpus}.csv"))
+    utterances = read_table(
+        Path(f"data/manifest/{corpus}.csv"), ["id", "speaker", "emotion"]
+    )
     with (
         open_arrays(Path(f"data/frames/{corpus}.h5"), "frames") as frames,
         open_arrays(Path(f"data/mels/{corpus}.h5"), "mels") as mels,

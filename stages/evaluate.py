@@ -24,17 +24,11 @@ import torch
 from stages.command import run
 from stages.emotions import CODES, EMOTIONS
 from stages.fdan.inference import SpeechClassifier
-from stages.files import read_json, read_table, write_json, write_table
+from stages.files import write_json, write_table
 from stages.leaks import refuse_bank, refuse_leaks
-from stages.model_file import (
-    MODEL_DIGITS,
-    SPLIT,
-    read_description,
-    read_replicas,
-    replica_name,
-)
+from stages.model_file import MODEL_DIGITS, read_description, read_replicas, replica_name
 from stages.protocols import TEST, Rows
-from stages.samples import Features, having
+from stages.samples import Features, having, read_split
 from stages.statistics import (
     MEASURES,
     MIN_SPEAKERS,
@@ -160,7 +154,7 @@ def total(counts: dict[str, Any] | int) -> int:
 
 def main() -> None:
     torch.set_num_threads(1)
-    split, rows = read_json(Path("data/split.json")), read_table(SPLIT)
+    split, rows = read_split()
     refuse_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
     description = read_description()

@@ -23,3 +23,8 @@ class ClipError(Exception):
         super().__init__(code, detail)  # both, so that it survives pickling between processes
         self.code = code
         self.detail = " ".join(detail.split())
+
+
+def one_line(error: Exception) -> str:
+    """What a library says of an error, on one line; the name of its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

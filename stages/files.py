@@ -8,12 +8,12 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         ours = {str(temporary), str(path), str(path.parent)}
         if str(error.filename) not in ours and error.errno not in NO_ROOM:
             raise  # of something that the caller read
-        reason = " ".join(str(error).split())  # HDF5 has more lines to say
+        reason = one_line(error)  # HDF5 has more lines to say
         raise UserError(
             f"{path}: cannot be written: {reason}; free space or mend access"
         ) from error
@@ -62,11 +62,15 @@ def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]
     write_text(path, text.getvalue())
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path, needed: Collection[str] = ()) -> list[dict[str, str]]:
     """Read a CSV written by `write_table`.
 
+    Args:
+        needed: columns that it must have; it may have others.
+
     Raises:
-        UserError: the file is missing or is not a table, or a row has other cells than columns.
+        UserError: the file is missing or is not a table, lacks a column, or a row has other cells
+            than columns.
     """
     rows = []
     try:
@@ -75,6 +79,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
             columns = next(reader, [])
             if not columns or len(set(columns)) < len(columns):
                 raise csv.Error("its first line does not name columns, each by its own name")
+            absent = [name for name in needed if name not in columns]
+            if absent:
+                raise csv.Error(f"has no column {', '.join(absent)}")
             for cells in filter(None, reader):
                 if len(cells) != len(columns):
                     count = f"{len(cells)} cells, not {len(columns)}"

@@ -24,9 +24,8 @@ from stages.files import read_table
 from stages.media.faces import centre_crop, choose_face, crop_face, make_aligner, make_detector
 from stages.media.video import sample_frames
 from stages.params import load, section
-from stages.sizes import frames_bytes
+from stages.sizes import CROPS, frames_bytes
 
-FRAMES = 3
 STATUS = ("face", "centre_crop", "nearest", "missing")
 
 
@@ -63,10 +62,10 @@ def clip_faces(
     """
     require_determinism()
     detect = make_detector(detector, min_face, device)
-    frames = sample_frames(path, FRAMES)
-    crops = np.zeros((FRAMES, size, size, 3), np.uint8)
-    boxes = np.zeros((FRAMES, 5), np.float32)
-    found = np.zeros(FRAMES, np.int16)
+    frames = sample_frames(path, CROPS)
+    crops = np.zeros((CROPS, size, size, 3), np.uint8)
+    boxes = np.zeros((CROPS, 5), np.float32)
+    found = np.zeros(CROPS, np.int16)
     for i, (image, candidates) in enumerate(zip(frames.images, detect(frames.images))):
         found[i] = len(candidates)
         box = choose_face(candidates)
@@ -93,7 +92,7 @@ def clip_faces(
 def main(corpus: str) -> None:
     params = load("max_skip_fraction", "workers")
     settings = section("frames")
-    utterances = read_table(MANIFESTS / f"{corpus}.csv")
+    utterances = read_table(MANIFESTS / f"{corpus}.csv", ["id", "emotion", "video"])
     process = "stages.frames:clip_faces"
     # What is kept of a clip is kept by device, too: a GPU's sums differ in their last bits.
     work = settings | {"device": pick_device()}

@@ -28,8 +28,8 @@ SECONDS = 300.0  # a clip takes seconds, and the slowest detector a minute
 MEMORY = 8 << 30  # bytes of the child's own data
 LOST = ("decoder_crash", "decoder_timeout", "decoder_memory")  # may go better another time
 # There is a child for every core. One thread each is quicker, and gives the same sums everywhere.
-_OF_THREAD = threading.local()
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+_OF_THREAD = threading.local()
 
 
 class Guard:

@@ -13,9 +13,9 @@ from stages.command import run_on_corpus
 from stages.corpora.registry import how_to_obtain, reader
 from stages.corpora.utterance import Listing, Utterance, differences, first_five
 from stages.corpora.walk import unwritable_names
-from stages.failures import UserError
+from stages.failures import ClipError, UserError
 from stages.files import write_table
-from stages.media.audio import probe_duration
+from stages.media.probe import APART, far_apart, probe, probe_duration
 from stages.params import load
 from stages.progress import track
 from stages.skips import (
@@ -30,7 +30,6 @@ from stages.skips import (
 
 COLUMNS = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "duration"]
 RAW = Path("data/raw")
-UNLIKE = 0.2  # of the longer: by how much face and voice may differ in length
 
 
 def list_corpus(root: Path, corpus: str) -> Listing:
@@ -97,14 +96,15 @@ def manifest_row(utterance: Utterance, root: Path) -> dict[str, str]:
 
 
 def unlike_lengths(utterance: Utterance, root: Path) -> str:
-    """What to say of an utterance whose face and voice are not of one length, as after a wrong cut;
-    "" where they are, or a header does not tell.
-    """
+    """What to say of an utterance whose face and voice are not of one length; "" of any other."""
     if not utterance.video or not utterance.audio:
         return ""
-    seen = probe_duration(root / utterance.video, "video")
-    heard = probe_duration(root / utterance.audio, "audio")
-    if not seen or not heard or abs(seen - heard) <= UNLIKE * max(seen, heard):
+    if utterance.video == utterance.audio:
+        found = probe(root / utterance.video, ["video", "audio"])
+    else:
+        found = probe(root / utterance.video, ["video"]) | probe(root / utterance.audio, ["audio"])
+    seen, heard = found["video"], found["audio"]
+    if isinstance(seen, ClipError) or isinstance(heard, ClipError) or not far_apart(seen, heard):
         return ""
     return f"{utterance.id} ({seen:.2f} s seen, {heard:.2f} s heard)"
 
@@ -127,11 +127,12 @@ def main(corpus: str) -> None:
     rows, unlike = [], []
     for item in track(utterances, len(utterances), label, "clips"):
         rows.append(manifest_row(item, root))
-        unlike += filter(None, [unlike_lengths(item, root)])
+        if said := unlike_lengths(item, root):
+            unlike.append(said)
     write_table(Path(f"data/manifest/{corpus}.csv"), COLUMNS, rows)
     if unlike:
         print(
-            f"{label}: warning: face and voice differ in length by more than {UNLIKE:.0%}, "
+            f"{label}: warning: face and voice differ in length by more than {APART:.0%}, "
             f"{len(unlike)} utterances, which are used: {first_five(unlike)}"
         )
 

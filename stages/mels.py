@@ -87,7 +87,7 @@ def clip_mel(
 def main(corpus: str) -> None:
     params = load("max_skip_fraction", "workers")
     settings = section("mels")
-    utterances = read_table(MANIFESTS / f"{corpus}.csv")
+    utterances = read_table(MANIFESTS / f"{corpus}.csv", ["id", "emotion", "audio", "duration"])
     # librosa compiles parts of itself when first used and keeps them beside its files; workers that
     # did so at the same time were seen to damage what is kept.
     librosa.feature.melspectrogram(y=np.zeros(2048, np.float32))

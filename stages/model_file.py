@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.emotions import EMOTIONS
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 from stages.fdan.inference import Bank, Moments, SpeechClassifier
 from stages.fdan.network import FDAN
 from stages.files import file_sha256, read_json, replacing, write_json
@@ -88,7 +88,7 @@ def read_replicas(description: dict[str, Any]) -> Iterator[tuple[int, int, Speec
                 }
                 yield fold, seed, restore(description, state)
     except (SafetensorError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(f"{MODEL}: cannot be read: {reason}; {REMEDY}") from error
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 
 PARAMS_FILE = Path("params.yaml")
 MAX_SEED = 2**32 - 1
@@ -246,7 +246,7 @@ def _read(path: Path) -> Any:
     except Exception as error:
         # Beside its own errors ruamel lets through what a date 2001-13-45, an int of thousands of
         # digits or a list in 5000 brackets raises: ValueError, RecursionError and others.
-        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        reason = one_line(error)[:500]
         raise UserError(f"{path}: cannot be read as YAML: {reason}; mend it") from None
 
 

@@ -21,7 +21,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from stages.arrays import require_space
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 from stages.progress import track
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -221,7 +221,7 @@ def _network(call: Callable[[], T]) -> T:
         after = error.headers.get("Retry-After", "")
         if error.code in PASSING:
             raise _Broken(str(error), float(after) if after.isdecimal() else 0.0) from error
-        raise _Refused(" ".join(str(error).split())) from error
+        raise _Refused(one_line(error)) from error
     except (OSError, HTTPException) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise _Broken(reason[:200] or type(error).__name__) from error

@@ -1,14 +1,27 @@
-"""The features of the samples that play a role in a fold, for train and evaluate."""
+"""The samples that play a role in a fold, and their features, for train and what follows it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stages.arrays import decode_ids, open_arrays
 from stages.emotions import EMOTIONS
 from stages.failures import UserError
-from stages.files import file_sha256
+from stages.files import file_sha256, read_json, read_table
+from stages.model_file import SPLIT
 from stages.protocols import Rows
+
+
+def read_split() -> tuple[dict[str, Any], Rows]:
+    """What data/split.json says, and the rows of data/split.csv.
+
+    Raises:
+        UserError: one of them cannot be read, or the table lacks a column.
+    """
+    split = read_json(Path("data/split.json"))
+    folds = [f"fold_{fold}" for fold in range(split["folds"])]
+    return split, read_table(SPLIT, ["modality", "id", "speaker", "sentence", "emotion", *folds])
 
 
 class Features:

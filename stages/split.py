@@ -44,15 +44,20 @@ def usable(corpus: str, modality: str) -> Rows:
     """
     with open_arrays(feature_path(corpus), "features") as features:
         ids = set(decode_ids(features[f"{modality}_ids"][...]))
-    rows = [row for row in read_table(manifest_path(corpus)) if row["id"] in ids]
+    rows = [row for row in read_manifest(corpus) if row["id"] in ids]
     if not rows:
         raise UserError(f"{feature_path(corpus)}: no {modality} features; drop it from params.yaml")
     return [{"modality": modality, **row} for row in rows]
 
 
-def manifest_path(corpus: str) -> Path:
-    """Where the manifest of a corpus lies."""
-    return Path(f"data/manifest/{corpus}.csv")
+def read_manifest(corpus: str) -> Rows:
+    """The rows of a corpus' manifest.
+
+    Raises:
+        UserError: it cannot be read, or lacks a column.
+    """
+    columns = ["id", "speaker", "emotion", "sentence", "split", "video", "audio"]
+    return read_table(Path(f"data/manifest/{corpus}.csv"), columns)
 
 
 def feature_path(corpus: str) -> Path:
@@ -117,13 +122,13 @@ def left_out(visual: list[str], acoustic: str) -> dict[str, dict[str, Any]]:
     stages = {(corpus, "frames", "video") for corpus in visual} | {(acoustic, "mels", "audio")}
     stages |= {(corpus, "manifest", "id") for corpus in [*visual, acoustic]}
     for corpus, stage, column in sorted(stages):
-        skips = read_table(table_path(corpus, stage))
+        skips = read_table(table_path(corpus, stage), ["id", "emotion", "code"])
         reasons = Counter((row["code"], row["emotion"]) for row in skips)
         for (code, emotion), count in sorted(reasons.items()):
             kind = "excluded" if code in EXCLUDED_BY_RULE else "skipped"
             of_stage = counts[kind].setdefault(corpus, {}).setdefault(stage, {})
             of_stage.setdefault(code, {})[emotion] = count
-        utterances = [row for row in read_table(manifest_path(corpus)) if row[column]]
+        utterances = [row for row in read_manifest(corpus) if row[column]]
         uneven = uneven_among(skips, utterances)
         if uneven:
             shares = {item.emotion: item.share for item in uneven}

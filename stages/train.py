@@ -17,12 +17,12 @@ import torch
 from stages.command import run
 from stages.emotions import EMOTIONS
 from stages.fdan.training import Epoch, Settings
-from stages.files import read_json, read_table, write_json, write_table
+from stages.files import write_json, write_table
 from stages.leaks import refuse_leaks
-from stages.model_file import SPLIT, replica_name, write_model
+from stages.model_file import replica_name, write_model
 from stages.params import load, section
 from stages.replicas import Task, Trained, train_all
-from stages.samples import Features
+from stages.samples import Features, read_split
 
 CURVES = Path("metrics/curves")
 # What each table of curves shows: names for people, and entries of an Epoch.
@@ -65,7 +65,7 @@ def main() -> None:
         lmmd=section("lmmd"),
         select={"validation": "uar", "last": "last"}[chosen["selection"]],
     )
-    split, rows = read_json(Path("data/split.json")), read_table(SPLIT)
+    split, rows = read_split()
     refuse_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
     task = Task(features, rows, split["protocol"], settings, chosen["inference"])

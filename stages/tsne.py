@@ -21,10 +21,10 @@ from stages.command import run
 from stages.emotions import CODES
 from stages.fdan.inference import draw_bank
 from stages.fdan.training import Samples, random_stream
-from stages.files import read_json, read_table, write_table
-from stages.model_file import SPLIT, read_description, read_replicas
+from stages.files import write_table
+from stages.model_file import read_description, read_replicas
 from stages.protocols import TEST, TRAIN
-from stages.samples import Features, having
+from stages.samples import Features, having, read_split
 
 LIMIT = 300
 PERPLEXITY = 30  # of van der Maaten & Hinton 2008, less where there are few samples
@@ -47,7 +47,7 @@ def embed(x: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     torch.set_num_threads(1)
-    split, rows = read_json(Path("data/split.json")), read_table(SPLIT)
+    split, rows = read_split()
     features, description = Features(split["features_sha256"]), read_description()
     fold, _, classifier = next(read_replicas(description))
 

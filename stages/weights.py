@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
 
 import cv2
 import torch
 from torch.hub import HASH_REGEX
 
-from stages.failures import UserError
+from stages.failures import UserError, one_line
 from stages.files import file_sha256
 
 TIMEOUT = 30.0  # seconds without an answer; torch.hub itself would wait for ever
@@ -27,27 +28,30 @@ HASH_DIGITS = 8  # the least that torch.hub's names carry; shorter is no hash
 _DAMAGED = (EOFError, pickle.UnpicklingError, ValueError, cv2.error)
 
 
-def checkpoint_path(file_name: str) -> Path:
-    """Where torch.hub keeps a file of this name; honours TORCH_HOME."""
-    return Path(torch.hub.get_dir(), "checkpoints", file_name)
+def checkpoint_path(url: str) -> Path:
+    """Where torch.hub keeps what is published at an address; honours TORCH_HOME."""
+    return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlparse(url).path).name)
 
 
 @contextmanager
-def fetching(url: str, file_name: str) -> Iterator[None]:
+def fetching(url: str) -> Iterator[None]:
     """Wrap the loading of weights, so that its failures become a UserError of one line.
+
+    Args:
+        url: where they are published.
 
     Raises:
         UserError: the file is not in the cache and cannot be fetched, does not have the SHA-256
             that its name promises, or is damaged.
     """
-    path = checkpoint_path(file_name)
+    path = checkpoint_path(url)
     usual_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
         yield
     except (OSError, HTTPException) as error:
         raise UserError(
-            f"{url}: cannot be fetched ({_one_line(error)}); "
+            f"{url}: cannot be fetched ({one_line(error)[:200]}); "
             f"fetch it where there is a network and put it at {path}"
         ) from error
     except (RuntimeError, *_DAMAGED) as error:
@@ -55,7 +59,7 @@ def fetching(url: str, file_name: str) -> Iterator[None]:
             raise  # a RuntimeError of a kind of its own, as out of memory, is not the file's fault
         what = "the download" if not path.exists() else str(path)
         raise UserError(
-            f"{url}: {what} is damaged ({_one_line(error)}); "
+            f"{url}: {what} is damaged ({one_line(error)[:200]}); "
             f"delete it, if it is there, and run again, or put a good copy at {path}"
         ) from error
     finally:
@@ -81,7 +85,3 @@ def warn_if_renamed(path: Path) -> None:
             "these are other weights than those published under it",
             file=sys.stderr,
         )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import joblib
 
 from stages.clip_cache import ClipCache, code_and_libraries, read_entry, write_entry
-from stages.failures import ClipError, UserError
+from stages.failures import ClipError, UserError, one_line
 from stages.guard import LOST, call_in_thread, guards
 
 LOCAL = "local"
@@ -121,7 +121,7 @@ def _on_cluster(job: Job, clips: list[str], address: str) -> Iterator[Iterator[O
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"params.yaml: workers: no Dask scheduler answers at {address} ({_one_line(error)}); "
+            f"params.yaml: workers: no Dask scheduler answers at {address} ({one_line(error)}); "
             "start one by `dask scheduler`, or set workers: local"
         ) from error
     with client:
@@ -148,7 +148,3 @@ def _in_order(work: Callable[[str], Outcome], clips: list[str]) -> Iterator[Iter
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that what was not asked for is lost
             found.close()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -52,18 +52,25 @@ def check_frames(path: Path) -> None:
     assert 0 <= frames.times[0] and frames.times[-1] <= frames.duration, frames
     assert (np.diff(frames.times) >= 0).all(), frames.times
     found = in_plain_decode(path, frames.images, frames.times)
+    keyframe = 1
+    while not found.all() and any(True for _ in plain_frames(path, keyframe)):
+        # What is damaged may show by what was decoded before it: from another keyframe, otherwise.
+        found |= in_plain_decode(path, frames.images, frames.times, keyframe)
+        keyframe += 1
     assert found.all(), f"not in a plain decode: {np.flatnonzero(~found)} of {frames.times}"
 
 
-def in_plain_decode(path: Path, images: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Which of the images a plain decode has at their time: bool [n].
+def in_plain_decode(
+    path: Path, images: np.ndarray, times: np.ndarray, keyframe: int = 0
+) -> np.ndarray:
+    """Which of the images a plain decode has at their time, begun at a keyframe: bool [n].
 
     At any time where the file's times are of no use, since the even rate is then made up.
     """
     pts = [frame.pts for frame, _ in plain_frames(path)]
     usable = None not in pts and (np.diff(pts) > 0).all()
     found = np.zeros(len(times), bool)
-    for frame, second in plain_frames(path):
+    for frame, second in plain_frames(path, keyframe):
         here = np.ones(len(times), bool)
         if usable:
             here = np.abs(times - (frame.pts - pts[0]) * second) < 1e-6
@@ -75,20 +82,28 @@ def in_plain_decode(path: Path, images: np.ndarray, times: np.ndarray) -> np.nda
     return found
 
 
-def plain_frames(path: Path) -> Iterator[tuple[av.VideoFrame, float]]:
+def plain_frames(path: Path, keyframe: int = 0) -> Iterator[tuple[av.VideoFrame, float]]:
     """All frames of the first video stream that decode, in the order in which they come out.
 
     Each with how many seconds the unit of its time is.
+
+    Args:
+        keyframe: to begin at, counted from 0, which also means the very beginning.
     """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         packets = container.demux(stream)
+        seen = 0  # keyframes
         while True:
             try:
                 packet = next(packets, None)
             except (FFmpegError, IndexError):
                 packet = None
+            if packet is not None and keyframe:
+                seen += packet.is_keyframe
+                if seen <= keyframe:
+                    continue
             try:
                 data = packet if packet and packet.size else None
                 for frame in stream.codec_context.decode(data):
@@ -116,8 +131,9 @@ def check_faces(path: Path) -> None:
 
 
 def check_sound(path: Path) -> None:
-    from stages.media.audio import check_speech, probe_duration, read_audio
+    from stages.media.audio import check_speech, read_audio
     from stages.media.container import MAX_SECONDS
+    from stages.media.probe import probe_duration
 
     seconds = probe_duration(path)
     assert seconds is None or np.isfinite(seconds)

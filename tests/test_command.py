@@ -164,9 +164,9 @@ def test_a_child_of_a_killed_run_holds_no_lock(start: Start) -> None:
 
 def test_a_lock_that_cannot_be_written_is_one_line() -> None:
     Path("data").write_text("in the way")
-    with pytest.raises(UserError, match="^data/.locks/stage: cannot be written: Not a directory; "):
-        with alone("stage"):
-            pytest.fail("without a lock")
+    expected = "^data/.locks/stage: cannot be written: Not a directory; "
+    with pytest.raises(UserError, match=expected), alone("stage"):
+        pytest.fail("without a lock")
 
 
 def kill_the_parent_of_a_stage(seconds: float, environment: dict[str, str]) -> None:

@@ -143,6 +143,17 @@ def test_a_table_whose_rows_do_not_fit_its_columns_is_refused(
     )
 
 
+def test_a_table_that_lacks_a_column_is_refused(tmp_path: Path):
+    write_table(tmp_path / "t.csv", ["id", "n"], [{"id": "a", "n": 1}])
+    assert read_table(tmp_path / "t.csv", ["n"]) == [{"id": "a", "n": "1"}]
+    with pytest.raises(UserError) as caught:
+        read_table(tmp_path / "t.csv", ["id", "emotion", "video"])
+    assert str(caught.value) == (
+        f"{tmp_path}/t.csv: cannot be read: has no column emotion, video; make it again by dvc "
+        "repro"
+    )
+
+
 @pytest.mark.parametrize("row", [{"id": 1, "n": 2, "x": 3}])
 def test_a_column_that_was_not_declared_is_refused(row: dict, tmp_path: Path):
     with pytest.raises(ValueError):

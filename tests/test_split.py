@@ -276,6 +276,15 @@ def test_a_corpus_without_the_modality_asked_of_it_is_named(absent: str, project
     assert f"data/features/sample.h5: no {modality} features" in complaint()
 
 
+def test_a_manifest_that_lacks_a_column_is_named(project: Path):
+    table = project / "data/manifest/sample.csv"
+    table.write_text(table.read_text().replace("speaker", "Speaker", 1))
+    assert complaint() == (
+        "data/manifest/sample.csv: cannot be read: has no column speaker; make it again by dvc "
+        "repro"
+    )
+
+
 def test_features_made_with_other_settings_are_not_mixed(project: Path):
     other = SETTINGS | {"backbone": "resnet18"}
     write_corpus(project, "ravdess", utterances("ravdess"), settings=other)

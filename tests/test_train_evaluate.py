@@ -470,3 +470,13 @@ def test_a_description_that_does_not_fit_the_model_is_refused(stage: Any):
 def test_a_missing_split_is_told_with_the_remedy():
     write_params(Path())
     assert complaint(train).startswith("data/split.json: cannot be read")
+
+
+@pytest.mark.parametrize("stage", [train, evaluate, best_test_epoch, tsne])
+def test_a_split_that_lacks_a_column_is_told_with_the_remedy(stage: Any):
+    prepare()
+    table = Path("data/split.csv")
+    table.write_text(table.read_text().replace("emotion", "Emotion", 1))
+    assert complaint(stage) == (
+        "data/split.csv: cannot be read: has no column emotion; make it again by dvc repro"
+    )

@@ -4,7 +4,6 @@ Any audio file and any video file is read the same way, through FFmpeg's librari
 so that no `ffmpeg` program need be installed.
 """
 
-import contextlib
 import itertools
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def read_audio(
             its header, or less than 90 % of what is there decodes.
         UserError: the file is a Git LFS pointer.
     """
-    with open_media(path, **_told_by_header(path)) as container:
+    with open_media(path, need="sound") as container:
         stream = audio_stream(container)
         stream.codec_context.thread_count = 1
         stream.codec_context.skip_frame = "DEFAULT"
@@ -107,31 +106,6 @@ def check_speech(wave: np.ndarray, sample_rate: int, min_seconds: float) -> None
         raise ClipError("silent", f"no sample exceeds {peak:.1e} of full scale")
 
 
-def probe_duration(path: Path, kind: str = "") -> float | None:
-    """Seconds that the header of a media file gives; None where it cannot be opened.
-
-    Args:
-        kind: "video" or "audio" for the first stream of that kind, where the header tells its
-            length; None is returned where there is no such stream.
-
-    Raises:
-        UserError: the file is a Git LFS pointer.
-    """
-    try:
-        # FFmpeg would read 5 MB of a wav file to guess whether it is something else in disguise.
-        with open_media(path, probesize="5000") as container:
-            seconds = container.duration / av.time_base if container.duration else None
-            if kind:
-                streams = [item for item in container.streams if item.type == kind]
-                if not streams:
-                    return None
-                if streams[0].duration:
-                    return float(streams[0].duration * streams[0].time_base)
-            return seconds
-    except ClipError:
-        return None
-
-
 def _decode(
     stream: av.AudioStream, packets: list[av.Packet], max_seconds: float
 ) -> list[av.AudioFrame]:
@@ -173,18 +147,6 @@ def _mono(frames: list[av.AudioFrame], surround: str) -> np.ndarray:
     elif samples.dtype.kind == "i":
         mono /= 2.0 ** (8 * samples.dtype.itemsize - 1)
     return mono.astype(np.float32)
-
-
-def _told_by_header(path: Path) -> dict[str, str]:
-    """FFmpeg's options for a file of which the header of itself tells all that a sound needs.
-
-    An mp4's does, and to decode pictures only to describe them takes longer than its sound. Of a
-    Matroska file only the packets tell when its streams begin.
-    """
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        if file.read(8)[4:] == b"ftyp":
-            return {"skip_frame": "all"}
-    return {}
 
 
 def _resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:

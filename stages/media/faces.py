@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
-from pathlib import PurePosixPath
-from urllib.parse import urlparse
 
 import cv2
 import numpy as np
@@ -97,11 +95,6 @@ def aligner_url() -> str:
     return models_urls["2DFAN-4"]
 
 
-def file_name(url: str) -> str:
-    """The name under which torch.hub keeps what is at an address."""
-    return PurePosixPath(urlparse(url).path).name
-
-
 def choose_face(boxes: np.ndarray) -> np.ndarray | None:
     """The box of the largest area; of equals the left one, then the upper one.
 
@@ -160,7 +153,7 @@ def make_aligner(device: str) -> Aligner:
     url = aligner_url()
     _fetch(url)
     # On a GPU it switches on cudnn's benchmark, by which results differ from run to run.
-    with fetching(url, file_name(url)), torch.backends.cudnn.flags(benchmark=False):
+    with fetching(url), torch.backends.cudnn.flags(benchmark=False):
         network = face_alignment.FaceAlignment(
             face_alignment.LandmarksType.TWO_D,
             device=device,
@@ -227,7 +220,7 @@ def _make_published(name: str, device: str) -> Detector:
     urls = detector_urls(name)
     for url in urls:
         _fetch(url)
-    with fetching(urls[0], file_name(urls[0])):
+    with fetching(urls[0]):
         detector = package.FaceDetector(
             device=device, **{THRESHOLD_KEY[name]: SCORE_THRESHOLD[name]}
         )
@@ -270,10 +263,10 @@ def _fetch(url: str) -> None:
     """Bring published weights into torch.hub's cache, where they are not there yet."""
     from face_alignment.utils import load_file_from_url
 
-    name = file_name(url)
-    with fetching(url, name):
-        load_file_from_url(url, file_name=name, check_hash=True)
-    warn_if_renamed(checkpoint_path(name))
+    path = checkpoint_path(url)
+    with fetching(url):
+        load_file_from_url(url, file_name=path.name, check_hash=True)
+    warn_if_renamed(path)
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:

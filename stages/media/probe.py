@@ -1,7 +1,7 @@
-"""What the packets of a clip tell without decoding: how long its face and its voice last.
+"""What a clip tells without decoding: how long it lasts, and its face and its voice.
 
-A clip that is refused here is refused by `sample_frames` or `read_audio` for the same reason. They
-find more: what is damaged shows only when it is decoded.
+A clip that `probe` refuses is refused by `sample_frames` or `read_audio` for the same reason.
+They find more: what is damaged shows only when it is decoded.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,30 @@ from stages.media.container import MAX_SECONDS, open_media, read_streams, requir
 from stages.media.video import video_stream
 
 FIND = {"video": video_stream, "audio": audio_stream}
-
-# To open a file FFmpeg decodes a few frames, and of a wav file it reads 5 MB to guess whether it is
-# something else in disguise. Without that it takes 1 ms instead of 10.
-QUICK = {"probesize": "5000", "skip_frame": "all", "threads": "1"}
+APART = 0.2  # of the longer: by how much face and voice of one utterance may differ in length
 
 Probed = dict[str, float | ClipError]
+
+
+def probe_duration(path: Path) -> float | None:
+    """Seconds that the header of a media file gives; None where it cannot be opened.
+
+    Raises:
+        UserError: the file is a Git LFS pointer.
+    """
+    try:
+        with open_media(path, need="packets") as container:
+            return container.duration / av.time_base if container.duration else None
+    except ClipError:
+        return None
+
+
+def far_apart(seen: float, heard: float) -> bool:
+    """Whether the seconds of an utterance's face and voice differ, as after a wrong cut.
+
+    Not where one of them is 0: its packets do not tell.
+    """
+    return min(seen, heard) > 0 and abs(seen - heard) > APART * max(seen, heard)
 
 
 def probe(path: Path, kinds: Sequence[str]) -> Probed:
@@ -29,16 +47,16 @@ def probe(path: Path, kinds: Sequence[str]) -> Probed:
     Raises:
         UserError: the file is a Git LFS pointer.
     """
-    found = _probe(path, kinds, **QUICK)
+    found = _probe(path, kinds, "packets")
     if any(isinstance(item, ClipError) for item in found.values()):
-        found = _probe(path, kinds)  # as those who decode it open it
+        found = _probe(path, kinds, "all")  # as those who decode it open it
     return found
 
 
-def _probe(path: Path, kinds: Sequence[str], **options: str) -> Probed:
+def _probe(path: Path, kinds: Sequence[str], need: str) -> Probed:
     found: Probed = {}
     try:
-        with open_media(path, **options) as container:
+        with open_media(path, need) as container:
             streams = {}
             for kind in kinds:
                 try:

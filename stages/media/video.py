@@ -113,7 +113,7 @@ def video_stream(
     streams = [
         stream
         for stream in container.streams.video
-        if not stream.disposition & av.stream.Disposition.attached_pic  # a cover picture
+        if not stream.disposition & av.stream.Disposition.attached_pic
     ]
     if not streams:
         raise ClipError("no_video", "no video stream")

@@ -8,7 +8,8 @@ import pytest
 from scipy.signal import resample_poly
 
 from stages.failures import ClipError, UserError
-from stages.media.audio import check_speech, probe_duration, read_audio
+from stages.media.audio import check_speech, read_audio
+from stages.media.probe import probe_duration
 from tests.media_files import corpora, sine, write_sound, write_video
 
 RATE = 16000
@@ -190,21 +191,6 @@ def test_check_speech():
     assert code_of(check_speech, 0 * wave, RATE, 0.05) == "silent"
     assert code_of(check_speech, 1.5e-4 * wave, RATE, 0.05) == "silent"
     check_speech(1e-3 * wave, RATE, 0.05)
-
-
-def test_probe_duration(tmp_path: Path):
-    assert probe_duration(write_sound(tmp_path / "a.wav", voice(RATE, 1.5), RATE)) == 1.5
-    clip = write_video(tmp_path / "a.mp4", frames=50, voice=voice(48000, 2.0))
-    assert probe_duration(clip) == pytest.approx(2.0, abs=0.05)
-    assert probe_duration(tmp_path / "missing.mp4") is None
-
-
-def test_probe_duration_of_one_of_two_streams(tmp_path: Path):
-    clip = write_video(tmp_path / "a.mp4", frames=50, voice=voice(48000, 1.0))
-    assert probe_duration(clip, "video") == 2.0
-    assert probe_duration(clip, "audio") == pytest.approx(1.0, abs=0.05)
-    sound = write_sound(tmp_path / "a.wav", voice(RATE, 1.5), RATE)
-    assert (probe_duration(sound, "audio"), probe_duration(sound, "video")) == (1.5, None)
 
 
 def test_real_clips_last_what_they_say_and_only_the_silent_are_silent():

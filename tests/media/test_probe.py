@@ -6,7 +6,7 @@ import pytest
 
 from stages.failures import ClipError, UserError
 from stages.media.audio import read_audio
-from stages.media.probe import probe
+from stages.media.probe import far_apart, probe, probe_duration
 from stages.media.video import sample_frames
 from tests.media_files import corpora, sine, write_sound, write_video
 
@@ -26,6 +26,26 @@ def test_face_and_voice_last_what_was_written(tmp_path: Path, name: str):
     found = probe(clip, BOTH)
     assert found["video"] == pytest.approx(2.0, abs=0.05)
     assert found["audio"] == pytest.approx(1.6, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv", "a.flv"])
+def test_a_header_tells_how_long_a_clip_lasts(tmp_path: Path, name: str):
+    codec = "flv" if name.endswith("flv") else "libx264"
+    clip = write_video(tmp_path / name, 50, codec, voice=sine(300, 1.6, 48000))
+    assert probe_duration(clip) == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_header_that_cannot_be_read_tells_nothing(tmp_path: Path):
+    assert probe_duration(write_sound(tmp_path / "a.wav", sine(300, 1.5, 16000), 16000)) == 1.5
+    assert probe_duration(tmp_path / "missing.mp4") is None
+
+
+@pytest.mark.parametrize(
+    "seen, heard, apart",
+    [(2.0, 2.0, False), (2.0, 1.7, False), (2.0, 1.5, True), (1.5, 2.0, True), (2.0, 0.0, False)],
+)
+def test_face_and_voice_are_far_apart_beyond_a_fifth(seen: float, heard: float, apart: bool):
+    assert far_apart(seen, heard) is apart
 
 
 def test_a_sound_lasts_what_was_written(tmp_path: Path):
