@@ -3,6 +3,7 @@
 Everything else is an AssertionError, or whatever else it raises.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,21 +66,35 @@ def in_plain_decode(
 ) -> np.ndarray:
     """Which of the images a plain decode has at their time, begun at a keyframe: bool [n].
 
-    At any time where the file's times are of no use, since the even rate is then made up.
+    Times count from the first frame, or from the first packet should that not decode. At any time
+    where the file's times are of no use, since the even rate is then made up.
     """
     pts = [frame.pts for frame, _ in plain_frames(path)]
     usable = None not in pts and (np.diff(pts) > 0).all()
+    starts = {pts[0], first_time(path)} if usable else set()
     found = np.zeros(len(times), bool)
     for frame, second in plain_frames(path, keyframe):
         here = np.ones(len(times), bool)
         if usable:
-            here = np.abs(times - (frame.pts - pts[0]) * second) < 1e-6
+            here = np.zeros(len(times), bool)
+            for start in starts:
+                here |= np.abs(times - (frame.pts - start) * second) < 1e-6
         for i in np.flatnonzero(here & ~found):
             turns = round(frame.rotation / 90) if -180 <= frame.rotation <= 180 else 0
             height, width = np.rot90(images[i], -turns).shape[:2]
             image = frame.to_ndarray(format="rgb24", width=width, height=height)
             found[i] = np.array_equal(np.rot90(image, turns), images[i])
     return found
+
+
+def first_time(path: Path) -> int:
+    """The least time of a packet of the first video stream, in the unit of the stream."""
+    times = []
+    with av.open(str(path)) as container, contextlib.suppress(FFmpegError, IndexError):
+        for packet in container.demux(container.streams.video[0]):
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                times.append(packet.pts)
+    return min(times)
 
 
 def plain_frames(path: Path, keyframe: int = 0) -> Iterator[tuple[av.VideoFrame, float]]:

@@ -20,6 +20,7 @@ from stages.failures import ClipError
 from stages.media.container import COMPLETE, MAX_SECONDS, open_media, read_packets
 
 MAX_PIXELS = 50_000_000  # 8K video has 33 million
+STRICT = {"err_detect": "explode"}  # what is damaged is an error, where a decoder can tell
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,20 @@ def _open(
     path: Path, max_pixels: int, max_seconds: float
 ) -> Iterator[tuple[av.VideoStream, list[av.Packet]]]:
     """The video stream of a file, with a decoder that has seen nothing yet, and its packets."""
+    with _open_stream(path, max_pixels) as (container, stream):
+        yield stream, read_packets(container, stream, max_seconds)
+
+
+@contextlib.contextmanager
+def _open_stream(
+    path: Path, max_pixels: int
+) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     with open_media(path) as container:
         stream = video_stream(container, max_pixels)
-        context = stream.codec_context
         # One thread: clips are read side by side, each in its own process.
-        context.thread_count = 1
-        context.thread_type = "NONE"
-        yield stream, read_packets(container, stream, max_seconds)
+        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_type = "NONE"
+        yield container, stream
 
 
 def video_stream(
@@ -139,9 +147,10 @@ def _by_packet_times(
         chosen = nearest_frames(ticks, duration, count)
         # A codec that reorders frames, in a container that stores no times (H.264 in avi): the
         # times follow the order of the packets, and only a full pass shows that they are wrong.
-        if not (stream.codec_context.has_b_frames and in_order == pts):
+        made_up = stream.codec_context.has_b_frames and in_order == pts
+        if not made_up and not any(packet.is_corrupt for packet in packets):
             wanted = {pts[index]: index for index in chosen}
-            images = _decode_wanted(stream, packets, wanted, max_pixels)
+            images = _decode_wanted(path, stream, packets, wanted, max_pixels)
             if images is not None:
                 return _frames(stream, images, ticks, duration, chosen)
     with _open(path, max_pixels, max_seconds) as (stream, packets):
@@ -150,7 +159,11 @@ def _by_packet_times(
 
 
 def _decode_wanted(
-    stream: av.VideoStream, packets: list[av.Packet], wanted: dict[int, int], max_pixels: int
+    path: Path,
+    stream: av.VideoStream,
+    packets: list[av.Packet],
+    wanted: dict[int, int],
+    max_pixels: int,
 ) -> dict[int, np.ndarray] | None:
     """RGB images of the frames wanted, by index, for the least decoding.
 
@@ -160,18 +173,25 @@ def _decode_wanted(
         wanted: index by time, in ticks of the stream.
     """
     images: dict[int, np.ndarray] = {}
-    # What is only half readable must not pass here: what comes of it hangs on the frames before.
-    stream.codec_context.options = {"err_detect": "explode"}
+    # A decoder fills what it cannot read from the frames before, and only its log tells.
+    stream.codec_context.options = STRICT
+    av.logging.set_level(av.logging.WARNING)
     try:
-        for run in _runs(packets, wanted):
-            stream.codec_context.flush_buffers()
-            for frame in _decode(stream, run, max_pixels, wanted):
-                if frame.pts in wanted:
-                    first = next(iter(images.values()), None)
-                    images[wanted[frame.pts]] = _image(frame, first)
+        with av.logging.Capture() as complaints, contextlib.ExitStack() as opened:
+            for number, run in enumerate(_runs(packets, wanted)):
+                if number > 0:  # a decoder that has seen nothing yet; flushing does not do
+                    _, stream = opened.enter_context(_open_stream(path, max_pixels))
+                    stream.codec_context.options = STRICT
+                for frame in _decode(stream, run, max_pixels, wanted):
+                    if frame.pts in wanted:
+                        first = next(iter(images.values()), None)
+                        images[wanted[frame.pts]] = _image(frame, first)
     except ClipError:
         return None
-    return images if len(images) == len(wanted) else None
+    finally:
+        av.logging.set_level(None)
+    damaged = any(source == stream.codec_context.name for _, source, _ in complaints)
+    return None if damaged or len(images) < len(wanted) else images
 
 
 def _runs(packets: list[av.Packet], wanted: Container[int]) -> Iterator[list[av.Packet]]:
