@@ -21,7 +21,14 @@ from stages.fdan.inference import (
     moments_of,
     prototypes,
 )
-from stages.fdan.training import Epoch, Samples, Settings, random_stream, train_replica
+from stages.fdan.training import (
+    BANK,
+    Epoch,
+    Samples,
+    Settings,
+    random_stream,
+    train_replica,
+)
 from stages.leaks import refuse_bank
 from stages.progress import track
 from stages.protocols import TEST, TRAIN, VALIDATION, Rows, take
@@ -145,7 +152,7 @@ def make_bank(task: Task, fold: int, seed: int, visual: Samples, acoustic: Sampl
         )
     chosen = chosen.to(visual.y.device)
     if task.inference == "bank":
-        size, stream = task.settings.batch_size, random_stream(seed, 2)
+        size, stream = task.settings.batch_size, random_stream(seed, BANK)
         chosen = chosen[draw_bank(visual.y[chosen].cpu(), size, stream)]
         heard = draw_bank(acoustic.y.cpu(), size, stream)
         bank = Bank(visual.x[chosen], acoustic.x[heard])
