@@ -21,6 +21,7 @@ What differs between replicas:
 """
 
 import copy
+import gc
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -189,6 +190,8 @@ class Stack:
         self.network = copy.deepcopy(self.networks[0]).to("meta")
         stacked = stack_module_state(self.networks)[0]
         self.params = {name: value.detach().to(device) for name, value in stacked.items()}
+        for value in self.params.values():
+            value.grad = torch.empty_like(value)
         self.optimiser = make_optimiser(self.params.values(), settings)
         self.totals: dict[str, Tensor] = {}
         seeds = [replica.seed for replica in inputs]
@@ -238,7 +241,7 @@ class Stack:
         batch = [batches.gather() for batches in self.batches]
         gradients, (_, told) = self.gradients(self.params, *batch)
         for name, value in self.params.items():
-            value.grad = gradients[name].contiguous()
+            value.grad.copy_(gradients[name])  # fused SGD on CUDA asks for equal strides
         self.optimiser.step()
         for name, value in told.items():
             if name not in self.totals:
@@ -336,6 +339,7 @@ def capture(step: Callable[[], None], device: torch.device) -> Callable[[], None
                 step()
             torch.cuda.current_stream().wait_stream(side)
             yield
+        gc.collect()  # or what an earlier stack held might be freed while this one is recorded
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             step()  # is recorded, not done

@@ -1,11 +1,13 @@
 """Replicas trained at once come out as replicas trained one by one, to rounding."""
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from typing import Any
+from unittest.mock import Mock
 
 import hypothesis
 import pytest
@@ -271,6 +273,50 @@ def test_that_test_notices_what_a_graph_cannot_hold(forbidden: Callable[[Tensor]
 def test_on_the_cpu_a_step_is_called_as_it_is():
     step = [].clear
     assert capture(step, CPU) == step
+
+
+class FakeCuda:
+    """What `capture` uses of torch.cuda: what is called while a graph records is not done."""
+
+    def __init__(self) -> None:
+        self.recording = False
+        self.done: list[str] = []
+
+    def step(self) -> None:
+        if not self.recording:
+            self.done.append("as it is")
+
+    def Stream(self) -> Mock:
+        return Mock()
+
+    current_stream = Stream
+
+    @contextlib.contextmanager
+    def stream(self, side: Mock) -> Iterator[None]:
+        """The side stream starts after what was queued before."""
+        assert side.wait_stream.called
+        yield
+
+    @contextlib.contextmanager
+    def graph(self, graph: Mock) -> Iterator[None]:
+        self.recording = True
+        yield
+        self.recording = False
+
+    def CUDAGraph(self) -> Mock:
+        return Mock(replay=lambda: self.done.append("replayed"))
+
+
+@pytest.mark.parametrize("calls", range(7))
+def test_on_cuda_every_call_makes_one_step_of_which_the_first_warm_up(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+):
+    fake = FakeCuda()
+    monkeypatch.setattr(torch, "cuda", fake)
+    step = capture(fake.step, torch.device("cuda"))
+    for _ in range(calls):
+        step()
+    assert fake.done == (["as it is"] * 3 + ["replayed"] * 4)[:calls]
 
 
 @pytest.fixture
