@@ -10,8 +10,8 @@ What differs between replicas:
 - Samples. Each replica draws its own batches, with the generators of `train_replica`, as indices
   for a whole epoch. The samples of a fold lie on the device once, however many seeds it has, and a
   step gathers [R, batch, D] from them. They were standardised by fold, so that every fold has a
-  table of its own: 84 MB for MELD's 41,124 faces of 512 float32. Beside them a replica needs three
-  times its parameters (gradient and momentum), 10 MB at d = 256.
+  table of its own: 84 MB for MELD's 41,124 faces of 512 float32. Beside them a replica holds four
+  times its parameters (gradient, momentum, best epoch), 15 MB at d = 256, and its held-out voices.
 - Steps an epoch, where the numbers of samples of two folds lie either side of a multiple of the
   batch size. A replica whose epoch is over is set aside, and put back when the longest has ended.
 - Held-out voices are padded to the largest number; what comes out for padding is not read. A
@@ -88,10 +88,9 @@ def train_stacked(inputs: Sequence[Inputs], settings: Settings, device: torch.de
     """
     stacks: dict[tuple, list[int]] = {}
     for place, replica in enumerate(inputs):
-        samples = (replica.acoustic, replica.visual)
-        batch = [part and min(settings.batch_size, len(part.y)) for part in samples]
-        bank = replica.bank and [len(part) for part in replica.bank]
-        shape = str((batch, bank, replica.held_out is None))
+        samples = [part for part in (replica.acoustic, replica.visual) if part is not None]
+        batch = [min(settings.batch_size, len(part.y)) for part in samples]
+        shape = (*batch, *map(len, replica.bank or ()), replica.held_out is None)
         stacks.setdefault(shape, []).append(place)
     trained = {}
     for places in stacks.values():
