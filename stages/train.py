@@ -96,8 +96,8 @@ def main() -> None:
         columns = ["epoch", "series", "mean", "sd"]
         write_table(CURVES / f"{name}.csv", columns, curves(replicas, series))
     longest = max(replica.seconds for replica in replicas)
-    where = "a GPU" if torch.cuda.is_available() else "CPUs"
-    print(f"train: {len(replicas)} replicas on {where}, at most {longest:.1f} s each")
+    how = "at once on a GPU, in" if torch.cuda.is_available() else "on CPUs, each in at most"
+    print(f"train: {len(replicas)} replicas {how} {longest:.1f} s")
 
 
 if __name__ == "__main__":

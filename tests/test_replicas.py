@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages import evaluate, replicas, split, train
+from stages import best_test_epoch, evaluate, replicas, split, train
 from stages.arrays import encode_ids, write_arrays
 from stages.emotions import EMOTIONS
 from stages.failures import UserError
@@ -19,6 +19,7 @@ from stages.samples import Features, having
 from tests.feature_files import (
     DIM,
     FRAMES,
+    PARAMS,
     SETTINGS,
     Rows,
     officially_split,
@@ -270,19 +271,83 @@ def test_training_that_diverges_leaves_the_model_that_there_was():
     assert MODEL.read_bytes() == before
 
 
-def test_a_full_gpu_is_told_with_fold_seed_and_what_needs_less_and_leaves_no_model(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train as on a GPU, but on the CPU."""
+    monkeypatch.setattr(replicas, "train_side_by_side", replicas.train_at_once)
+
+
+def test_a_full_gpu_is_told_with_what_needs_less_and_leaves_no_model(
+    at_once: None, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
-    prepare(seed=3)
-    monkeypatch.setattr(replicas, "train_replica", full)
+    prepare(seeds=3)
+    monkeypatch.setattr(replicas, "train_stacked", full)
     expected = (
-        "train: fold 0, seed 3: the GPU has no memory left; lower batch_size (14), network.dim or "
-        "network.ffn_dim, "
+        "train: 6 replicas at once: the GPU has no memory left; lower seeds, batch_size (14), "
+        "network.dim or network.ffn_dim, "
     )
     assert complaint().startswith(expected)
+    assert not MODEL.exists()
+
+
+@pytest.mark.parametrize("gpu, way", [(True, "train_at_once"), (False, "train_side_by_side")])
+def test_replicas_are_trained_at_once_on_a_gpu_and_side_by_side_on_cpus(
+    gpu: bool, way: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    for name in ("train_at_once", "train_side_by_side"):
+        monkeypatch.setattr(replicas, name, lambda task, pairs, label, name=name: [name, *pairs])
+    pairs = [(0, 5), (0, 6), (1, 5), (1, 6)]
+    assert replicas.train_all(None, 2, [5, 6], "train") == [way, *pairs]
+
+
+def results() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors of the model, and all else that training and its evaluation say."""
+    train.main()
+    evaluate.main()
+    best_test_epoch.main()
+    said = {name: read_json(Path(name)) for name in
+            ("models/fdan.json", "metrics/train.json", "metrics/best_test_epoch.json")}
+    for of in said.values():  # a digest has no rounding
+        of.pop("sha256", None), of.pop("model", None)
+    table = read_table(Path("metrics/predictions.csv"))
+    said["predictions"] = [(row["id"], row["fold"], row["seed"], row["predicted"]) for row in table]
+    return load_file(MODEL), said
+
+
+@pytest.mark.parametrize("changes", [
+    {"seeds": 3},
+    {"selection": "last", "inference": "prototypes", "protocol": "speaker"},
+    {"cross_attention": False, "protocol": "speaker_sentence"},
+    {"acoustic_only": True},
+    {"inference": "none", "lmmd": PARAMS["lmmd"] | {"bandwidth": "median"}},
+])
+def test_replicas_trained_at_once_are_those_trained_side_by_side(
+    changes: dict[str, Any], request: pytest.FixtureRequest
+):
+    prepare(noise=1.0, learning_rate=0.05, **changes)
+    expected, said = results()
+    request.getfixturevalue("at_once")
+    tensors, said_then = results()
+    assert list(tensors) == list(expected)
+    # Eight epochs of float32, in which rounding grows to a few 1e-6.
+    torch.testing.assert_close(tensors, expected, rtol=1e-4, atol=1e-5)
+    assert said_then.keys() == said.keys()
+    for name, value in said.items():
+        if name == "metrics/train.json":
+            value = pytest.approx(value, rel=1e-4, abs=1e-6)
+        assert said_then[name] == value
+
+
+def test_of_replicas_trained_at_once_the_one_that_diverges_is_told(
+    at_once: None, monkeypatch: pytest.MonkeyPatch
+):
+    prepare(learning_rate=1e30, seed=3)
+    expected = r"train: fold 0, seed 3: the loss is not finite in epoch \d; lower learning_rate or"
+    assert re.match(expected, complaint())
     assert not MODEL.exists()
 
 

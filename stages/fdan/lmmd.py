@@ -8,9 +8,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 Bandwidth = Literal["mean", "median"] | float
+
+
+def members(labels: Tensor, n_classes: int) -> Tensor:
+    """Which samples [n] are of which class, bool [n, C].
+
+    As torch's `one_hot`, which reads its labels on the host and so cannot be stacked.
+    """
+    return labels[:, None] == torch.arange(n_classes, device=labels.device)
 
 
 def class_weights(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
@@ -22,14 +29,13 @@ def class_weights(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
     Returns:
         Weights [n, C].
     """
-    y = one_hot(labels, n_classes).to(dtype)
+    y = members(labels, n_classes).to(dtype)
     return y / y.sum(0).clamp(min=1)
 
 
 def shared_classes(y_v: Tensor, y_a: Tensor, n_classes: int) -> Tensor:
     """Which classes have a sample on both sides, bool [C]: only those can be compared."""
-    of_v, of_a = (one_hot(y, n_classes).amax(0) for y in (y_v, y_a))
-    return (of_v * of_a).bool()
+    return members(y_v, n_classes).any(0) & members(y_a, n_classes).any(0)
 
 
 def bandwidth_of(distances: Tensor, rule: Bandwidth) -> Tensor | float:
@@ -43,8 +49,9 @@ def bandwidth_of(distances: Tensor, rule: Bandwidth) -> Tensor | float:
     if rule == "mean":
         b = distances.sum() / (n * n - n)
     else:
-        above = torch.ones(n, n, dtype=torch.bool, device=distances.device).triu(1)
-        b = distances[above].median()
+        row, column = torch.triu_indices(n, n, 1, device=distances.device)
+        ordered = distances[row, column].sort().values  # `median` is not deterministic on a GPU
+        b = ordered[(len(ordered) - 1) // 2]
     return b.clamp(min=smallest)  # identical points
 
 

@@ -1,18 +1,18 @@
 """Training of one replica: one fold with one seed. Paper: Eq. (9) and Section 3.2."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from stages.fdan.inference import Bank, bank_states
-from stages.fdan.lmmd import shared_classes
-from stages.fdan.network import FDAN, fdan_loss
+from stages.fdan.lmmd import members, shared_classes
+from stages.fdan.network import FDAN, Losses, fdan_loss
 from stages.statistics import uar, war
 
 
@@ -27,6 +27,10 @@ class Samples(NamedTuple):
 # lmmd_l, shared_classes (classes that LMMD could compare), acoustic_uar, visual_uar. Of the
 # held-out voices: validation_loss, validation_uar, validation_war. What there is not has no entry.
 Epoch = dict[str, float]
+
+# The streams of a seed, see `random_stream`.
+FACES, VOICES, BANK, PARAMETERS = range(4)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -64,20 +68,59 @@ def random_stream(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed[0]))
 
 
-def batches(samples: Samples, size: int, generator: torch.Generator) -> Iterator[Samples]:
-    """Random batches without end; each pass draws without replacement and drops the rest."""
-    size = min(size, len(samples.y))
+def draws(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices [min(size, n)] of random batches of n samples, without end.
+
+    Each pass draws without replacement and drops the rest.
+    """
+    size = min(size, n)
     while True:
-        order = torch.randperm(len(samples.y), generator=generator)
-        for chosen in order[: len(order) // size * size].split(size):
-            yield Samples(samples.x[chosen], samples.y[chosen])
+        order = torch.randperm(n, generator=generator)
+        yield from order[: n // size * size].split(size)
+
+
+def batches(samples: Samples, size: int, generator: torch.Generator) -> Iterator[Samples]:
+    """Random batches without end, see `draws`."""
+    for chosen in draws(len(samples.y), size, generator):
+        yield Samples(samples.x[chosen], samples.y[chosen])
+
+
+def steps_of_epoch(acoustic: Samples, settings: Settings) -> int:
+    """An epoch is one pass over the training voices."""
+    return max(1, len(acoustic.y) // settings.batch_size)
+
+
+def initial_network(visual: Samples | None, acoustic: Samples, settings: Settings,
+                    seed: int) -> FDAN:
+    """FDAN with random parameters, on the device of its voices."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(random_stream(seed, PARAMETERS).initial_seed())
+        visual_dim = 0 if visual is None else visual.x.shape[1]
+        network = FDAN(visual_dim, acoustic.x.shape[1], settings.classes, **settings.network)
+    return network.to(acoustic.x.device)
+
+
+def make_optimiser(parameters: Iterable[Tensor], settings: Settings) -> torch.optim.SGD:
+    """SGD as in Section 3.2."""
+    return torch.optim.SGD(parameters, settings.learning_rate, settings.momentum,
+                           weight_decay=settings.weight_decay, fused=True)
 
 
 def confusion_of(logits: Tensor, y: Tensor) -> Tensor:
     """Counts [C, C] of a batch, rows true and columns predicted."""
     classes = logits.shape[1]
-    true, predicted = one_hot(y, classes), one_hot(logits.argmax(1), classes)
+    true, predicted = members(y, classes), members(logits.argmax(1), classes)
     return true.double().T @ predicted.double()
+
+
+def told_by(loss: Losses, y_v: Tensor | None, y_a: Tensor, classes: int) -> dict[str, Tensor]:
+    """What one batch adds to the means of an Epoch."""
+    told = {"acoustic_loss": loss.acoustic.detach()}
+    if loss.visual is not None:
+        told["visual_loss"] = loss.visual.detach()
+        told |= {f"lmmd_{i}": value.detach() for i, value in enumerate(loss.lmmd, 1)}
+        told["shared_classes"] = shared_classes(y_v, y_a, classes).sum()
+    return told
 
 
 def train_one_epoch(network: FDAN, optimiser: torch.optim.Optimizer, faces: Iterator[Samples],
@@ -94,14 +137,10 @@ def train_one_epoch(network: FDAN, optimiser: torch.optim.Optimizer, faces: Iter
         loss.total.backward()
         optimiser.step()
 
-        seen = {"acoustic_loss": loss.acoustic.detach()}
         judged["acoustic"].append((outputs.acoustic.detach(), y_a))
         if not network.acoustic_only:
-            seen["visual_loss"] = loss.visual.detach()
-            seen |= {f"lmmd_{i}": value.detach() for i, value in enumerate(loss.lmmd, 1)}
-            seen["shared_classes"] = shared_classes(y_v, y_a, settings.classes).sum()
             judged["visual"].append((outputs.visual.detach(), y_v))
-        for name, value in seen.items():
+        for name, value in told_by(loss, y_v, y_a, settings.classes).items():
             sums[name] = sums.get(name, 0) + value
     means = {name: float(value) / steps for name, value in sums.items()}
     for name, batches_judged in judged.items():
@@ -111,11 +150,16 @@ def train_one_epoch(network: FDAN, optimiser: torch.optim.Optimizer, faces: Iter
     return means
 
 
+def judge(network: FDAN, x_a: Tensor, bank: Bank | None) -> Tensor:
+    """Logits [n, C] of standardised voices x_a [n, D_a], attending as at test."""
+    faces = None if bank is None else bank_states(network, bank)[0]
+    return network.classifier(network.hear(x_a, faces))
+
+
 @torch.inference_mode()
 def validate(network: FDAN, held_out: Samples, bank: Bank | None) -> Epoch:
-    """Loss, UAR and WAR of voices that do not train, attending as at test."""
-    faces = None if bank is None else bank_states(network, bank)[0]
-    logits = network.classifier(network.hear(held_out.x, faces))
+    """Loss, UAR and WAR of voices that do not train."""
+    logits = judge(network, held_out.x, bank)
     confusion = confusion_of(logits, held_out.y).cpu().numpy()
     return {
         "validation_loss": float(cross_entropy(logits, held_out.y)),
@@ -124,32 +168,32 @@ def validate(network: FDAN, held_out: Samples, bank: Bank | None) -> Epoch:
     }
 
 
+def score_of(epoch: Epoch, select: str) -> tuple[float, float]:
+    """What the epoch kept has most of: recall, and of equal recall the lower loss decides."""
+    recall = round(epoch[f"validation_{select}"], 9)  # summed in whatever order
+    return recall, -epoch["validation_loss"]
+
+
 def train_replica(visual: Samples | None, acoustic: Samples, held_out: Samples | None,
                   bank: Bank | None, settings: Settings, seed: int) -> Replica:
-    """Train FDAN by SGD; an epoch is one pass over the training voices.
+    """Train FDAN by SGD.
 
     Args:
         visual, acoustic: standardised training samples, on the device to train on; no `visual`
             for a network that sees no faces.
-        held_out: standardised voices that choose the epoch, where `settings.select` says so. Of
-            equal recall the lower loss decides, then the earlier epoch.
+        held_out: standardised voices that choose the epoch, where `settings.select` says so; of
+            equal scores the earliest.
         bank: what the held-out voices attend to.
 
     Raises:
         FloatingPointError: the loss is no longer finite; the message names the epoch.
     """
-    device = acoustic.x.device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(random_stream(seed, 3).initial_seed())
-        visual_dim = 0 if visual is None else visual.x.shape[1]
-        network = FDAN(visual_dim, acoustic.x.shape[1], settings.classes, **settings.network)
-    network.to(device)
-    optimiser = torch.optim.SGD(network.parameters(), settings.learning_rate, settings.momentum,
-                                weight_decay=settings.weight_decay, fused=True)
+    network = initial_network(visual, acoustic, settings, seed)
+    optimiser = make_optimiser(network.parameters(), settings)
     faces = iter(()) if visual is None else batches(visual, settings.batch_size,
-                                                    random_stream(seed, 0))
-    voices = batches(acoustic, settings.batch_size, random_stream(seed, 1))
-    steps = max(1, len(acoustic.y) // settings.batch_size)
+                                                    random_stream(seed, FACES))
+    voices = batches(acoustic, settings.batch_size, random_stream(seed, VOICES))
+    steps = steps_of_epoch(acoustic, settings)
     history: list[Epoch] = []
     best, best_epoch, best_state = (-math.inf, -math.inf), settings.epochs, None
     for number in range(1, settings.epochs + 1):
@@ -160,8 +204,7 @@ def train_replica(visual: Samples | None, acoustic: Samples, held_out: Samples |
             raise FloatingPointError(f"the loss is not finite in epoch {number}")
         history.append(epoch)
         if settings.select != "last":
-            recall = round(epoch[f"validation_{settings.select}"], 9)  # summed in whatever order
-            score = (recall, -epoch["validation_loss"])
+            score = score_of(epoch, settings.select)
             if score > best:
                 best, best_epoch = score, number
                 best_state = {name: value.clone() for name, value in network.state_dict().items()}

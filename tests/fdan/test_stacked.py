@@ -1,0 +1,348 @@
+"""Replicas trained at once come out as replicas trained one by one, to rounding."""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from typing import Any
+from unittest.mock import Mock
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from stages.device import require_determinism
+from stages.fdan.inference import Bank, draw_bank, prototypes
+from stages.fdan.stacked import Diverged, Inputs, Listeners, Stack, capture, train_stacked
+from stages.fdan.training import (
+    BANK,
+    VOICES,
+    Replica,
+    Samples,
+    Settings,
+    draws,
+    random_stream,
+    steps_of_epoch,
+    train_replica,
+)
+
+CPU = torch.device("cpu")
+CLASSES, D_V, D_A = 4, 7, 5
+NETWORK = {"dim": 12, "ffn_dim": 10, "layers": 1, "cross_attention": True, "acoustic_only": False}
+LMMD = {"kernels": 5, "ratio": 2.0, "bandwidth": "mean", "classes": "all"}
+SETTINGS = Settings(
+    classes=CLASSES, alpha=0.5, learning_rate=0.02, momentum=0.9, weight_decay=1e-3, batch_size=8,
+    epochs=4, network=NETWORK, lmmd=LMMD, select="uar",
+)
+# Training faces, training voices and held-out voices of each fold: 4, 4, 3, 5 and 1 steps an epoch.
+SIZES = [(40, 32, 12), (43, 35, 9), (37, 31, 13), (60, 40, 12), (30, 9, 1)]
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Networks and samples in double precision, where rounding hides no difference of method."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def samples(n: int, dim: int, seed: int) -> Samples:
+    """Classes that overlap, so that there is something to choose between epochs."""
+    centres = torch.randn(CLASSES, dim, generator=random_stream(99, dim))
+    generator = random_stream(seed, dim)
+    y = torch.randint(CLASSES, (n,), generator=generator)
+    return Samples(centres[y] + torch.randn(n, dim, generator=generator), y)
+
+
+def some_inputs(settings: Settings, inference: str = "bank", seeds: int = 1,
+                sizes: list[tuple[int, int, int]] = SIZES) -> list[Inputs]:
+    """Every fold with every seed; the seeds of a fold share its samples."""
+    network, inputs = settings.network, []
+    for fold, (faces, voices, held) in enumerate(sizes):
+        visual, acoustic = samples(faces, D_V, fold), samples(voices, D_A, fold)
+        held_out = samples(held, D_A, 1000 + fold)
+        for seed in range(seeds):
+            bank = None
+            if inference == "bank":
+                chosen, heard = (draw_bank(part.y, settings.batch_size, random_stream(seed, BANK))
+                                 for part in (visual, acoustic))
+                bank = Bank(visual.x[chosen], acoustic.x[heard])
+            elif inference == "prototypes":
+                bank = Bank(prototypes(*visual), prototypes(*acoustic))
+            if network["acoustic_only"] or not network["cross_attention"]:
+                bank = None
+            seen = None if network["acoustic_only"] else visual
+            inputs.append(Inputs(seen, acoustic, held_out, bank, seed))
+    return inputs
+
+
+def with_changes(changes: dict[str, Any]) -> Settings:
+    """SETTINGS with changes to them, to the network or to LMMD."""
+    network, kernel = ({key: value for key, value in changes.items() if key in of}
+                       for of in (NETWORK, LMMD))
+    others = {key: value for key, value in changes.items() if key not in network | kernel}
+    return replace(SETTINGS, network=NETWORK | network, lmmd=LMMD | kernel, **others)
+
+
+def one_by_one(inputs: list[Inputs], settings: Settings) -> list[Replica]:
+    return [train_replica(*of_one[:4], settings, of_one.seed) for of_one in inputs]
+
+
+def assert_agree(found: list[Replica], expected: list[Replica], tolerance: float) -> None:
+    """The same epochs kept, and the same parameters and histories up to the tolerance."""
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected):
+        assert one.epoch == other.epoch
+        assert [list(epoch) for epoch in one.history] == [list(epoch) for epoch in other.history]
+        for epoch, of_other in zip(one.history, other.history):
+            assert all(type(value) is float for value in epoch.values())
+            assert epoch == pytest.approx(of_other, rel=tolerance, abs=tolerance)
+        assert not one.network.training
+        torch.testing.assert_close(dict(one.network.state_dict()),
+                                   dict(other.network.state_dict()),
+                                   rtol=tolerance, atol=tolerance)
+
+
+# All that changes what is computed in a step or at the end of an epoch.
+CHANGES: list[dict[str, Any]] = [
+    {"layers": layers, "cross_attention": cross_attention, "alpha": alpha, "select": select}
+    for layers, cross_attention, (alpha, select)
+    in product([1, 2], [True, False], [(0.0, "last"), (0.5, "uar"), (0.5, "war")])
+]
+CHANGES += [{"acoustic_only": True, "layers": layers, "select": select}
+            for layers, select in [(1, "last"), (2, "uar")]]
+CHANGES += [{"bandwidth": bandwidth, "classes": classes, "layers": 2}
+            for bandwidth, classes in product(["mean", "median", 3.7], ["all", "common"])]
+CHANGES += [{"momentum": 0.0}, {"weight_decay": 0.0}, {"kernels": 4, "ratio": 3.5}]
+each_change = pytest.mark.parametrize("changes", CHANGES, ids=str)
+
+
+@each_change
+def test_a_stack_gives_what_its_replicas_give_one_by_one(changes: dict[str, Any], float64: None):
+    """Rounding of 1e-16 a step grows to less than 1e-12 here; a difference of method shows."""
+    settings = with_changes(changes)
+    inputs = some_inputs(settings)
+    assert_agree(train_stacked(inputs, settings, CPU), one_by_one(inputs, settings), 1e-10)
+
+
+@pytest.mark.parametrize("inference", ["bank", "prototypes", "none"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_it_does_so_however_a_voice_is_judged(inference: str, layers: int, float64: None):
+    settings = with_changes({"layers": layers})
+    inputs = some_inputs(settings, inference, seeds=2)
+    found = train_stacked(inputs, settings, CPU)
+    assert_agree(found, one_by_one(inputs, settings), 1e-10)
+    validated = {of_one.history[-1]["validation_loss"] for of_one in found}
+    assert len(validated) == len(inputs)
+
+
+def test_in_single_precision_it_agrees_to_rounding():
+    """Measured: 1e-7 relative in the first epochs, 6e-7 in the parameters after 40."""
+    settings = with_changes({"epochs": 40})
+    inputs = some_inputs(settings)
+    found, expected = train_stacked(inputs, settings, CPU), one_by_one(inputs, settings)
+    assert_agree(found, expected, 1e-5)
+    for one, other in zip(found, expected):
+        for epoch, of_other in zip(one.history[:3], other.history):
+            assert epoch == pytest.approx(of_other, rel=1e-6)
+
+
+@given(st.data())
+@hypothesis.settings(max_examples=15)
+def test_it_does_so_for_any_sizes_and_in_any_order(data: st.DataObject):
+    """Folds with fewer samples than a batch, with one voice, with few held out, all in one run."""
+    sizes = data.draw(st.lists(
+        st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 9)),
+        min_size=1, max_size=4))
+    settings = with_changes({"epochs": 2, "layers": 2, "batch_size": 5})
+    inference = data.draw(st.sampled_from(["bank", "prototypes", "none"]))
+    inputs = data.draw(st.permutations(some_inputs(settings, inference, seeds=2, sizes=sizes)))
+    assert_agree(train_stacked(inputs, settings, CPU), one_by_one(inputs, settings), 1e-4)
+
+
+@pytest.mark.parametrize("without", [[0, 1, 2, 3, 4], [1, 3]])
+def test_folds_without_held_out_voices_keep_the_last_epoch(without: list[int], float64: None):
+    settings = with_changes({"select": "last"})
+    inputs = [of_one._replace(held_out=None) if place in without else of_one
+              for place, of_one in enumerate(some_inputs(settings))]
+    found = train_stacked(inputs, settings, CPU)
+    assert_agree(found, one_by_one(inputs, settings), 1e-10)
+    assert ["validation_uar" in of_one.history[0] for of_one in found] == [
+        place not in without for place in range(5)]
+
+
+def test_the_samples_of_a_fold_are_stored_once():
+    inputs = some_inputs(SETTINGS, seeds=3)
+    voices, faces = Stack(inputs, SETTINGS, CPU).batches
+    assert len(voices.samples.y) == sum(n for _, n, _ in SIZES)
+    assert len(faces.samples.y) == sum(n for n, _, _ in SIZES)
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_a_replica_that_diverges_is_named_with_its_epoch(place: int):
+    """Spoiled is a voice that the first epoch leaves out, where it leaves out any."""
+    settings = with_changes({"epochs": 9})
+    inputs = some_inputs(settings)
+    (x, y), steps = inputs[place].acoustic, steps_of_epoch(inputs[place].acoustic, settings)
+    drawn = draws(len(y), settings.batch_size, random_stream(inputs[place].seed, VOICES))
+    first = torch.cat(list(itertools.islice(drawn, steps))).tolist()
+    left_out = [voice for voice in range(len(y)) if voice not in first]
+    spoiled = x.clone()
+    spoiled[left_out[0] if left_out else first[0]] = math.inf
+    inputs[place] = inputs[place]._replace(acoustic=Samples(spoiled, y), bank=inputs[0].bank)
+    with pytest.raises(FloatingPointError) as alone:
+        one_by_one([inputs[place]], settings)
+    with pytest.raises(Diverged) as caught:
+        train_stacked(inputs, settings, CPU)
+    assert caught.value.place == place and str(caught.value) == str(alone.value)
+    assert str(caught.value).endswith("epoch 1") == (not left_out)
+
+
+def test_the_epochs_of_every_stack_are_watched():
+    seen = []
+
+    def watch(epochs: range) -> Iterator[int]:
+        for number in epochs:
+            seen.append(number)
+            yield number
+
+    settings = with_changes({"epochs": 3})
+    train_stacked(some_inputs(settings), settings, CPU, watch)
+    assert seen == [1, 2, 3]
+    small = some_inputs(settings, sizes=[*SIZES, (40, 5, 4)])  # of 5 voices is no batch of 8
+    train_stacked(small, settings, CPU, watch)
+    assert seen == [1, 2, 3] * 3
+
+
+class Operations(TorchDispatchMode):
+    """Notes what cannot be part of a CUDA graph, or is not deterministic on CUDA."""
+
+    READ_BACK = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim"}
+    # Of some torch.use_deterministic_algorithms makes sorts, which may read back as well.
+    UNORDERED = {"index_put", "index_put_", "scatter_add", "scatter_add_", "index_add",
+                 "index_add_", "median", "kthvalue", "nll_loss2d_forward", "cumsum", "histc"}
+    # The other, scatter.value, writes one value everywhere.
+    SCATTER = torch.ops.aten.scatter.src
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.refused: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (),
+                           kwargs: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        self.seen.add(name)
+        by_mask = name == "index" and any(
+            index is not None and index.dtype == torch.bool for index in args[1])
+        if by_mask or name in self.READ_BACK | self.UNORDERED or function is self.SCATTER:
+            self.refused.add(str(function))
+        return function(*args, **kwargs or {})
+
+
+@each_change
+def test_a_step_has_only_operations_that_a_graph_can_hold(changes: dict[str, Any]):
+    settings = with_changes(changes)
+    inputs = some_inputs(settings)
+    stack = Stack(inputs, settings, CPU)
+    listeners = Listeners(inputs, stack)
+    stack.step()
+    with Operations() as operations:
+        stack.step()
+        listeners.listen()
+    assert {"bmm", "_fused_sgd_", "native_layer_norm_backward"} <= operations.seen
+    assert operations.refused == set()
+
+
+@pytest.mark.parametrize("forbidden", [
+    lambda x: x.sum().item(), lambda x: x[x > 0], torch.nonzero, lambda x: x.median(0),
+    lambda x: x.scatter_add(0, torch.zeros(3, dtype=torch.long), torch.ones(3)),
+])
+def test_that_test_notices_what_a_graph_cannot_hold(forbidden: Callable[[Tensor], Any]):
+    with Operations() as operations:
+        forbidden(torch.tensor([1.0, -2.0, 3.0]))
+    assert operations.refused
+
+
+def test_on_the_cpu_a_step_is_called_as_it_is():
+    step = [].clear
+    assert capture(step, CPU) == step
+
+
+class FakeCuda:
+    """What `capture` uses of torch.cuda: what is called while a graph records is not done."""
+
+    def __init__(self) -> None:
+        self.recording = False
+        self.done: list[str] = []
+
+    def step(self) -> None:
+        if not self.recording:
+            self.done.append("as it is")
+
+    def Stream(self) -> Mock:
+        return Mock()
+
+    current_stream = Stream
+
+    @contextlib.contextmanager
+    def stream(self, side: Mock) -> Iterator[None]:
+        """The side stream starts after what was queued before."""
+        assert side.wait_stream.called
+        yield
+
+    @contextlib.contextmanager
+    def graph(self, graph: Mock) -> Iterator[None]:
+        self.recording = True
+        yield
+        self.recording = False
+
+    def CUDAGraph(self) -> Mock:
+        return Mock(replay=lambda: self.done.append("replayed"))
+
+
+@pytest.mark.parametrize("calls", range(7))
+def test_on_cuda_every_call_makes_one_step_of_which_the_first_warm_up(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+):
+    fake = FakeCuda()
+    monkeypatch.setattr(torch, "cuda", fake)
+    step = capture(fake.step, torch.device("cuda"))
+    for _ in range(calls):
+        step()
+    assert fake.done == (["as it is"] * 3 + ["replayed"] * 4)[:calls]
+
+
+@pytest.fixture
+def cuda() -> Iterator[torch.device]:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU that PyTorch sees")
+    require_determinism()
+    yield torch.device("cuda")
+    torch.use_deterministic_algorithms(False)
+
+
+@each_change
+def test_on_a_gpu_a_stack_gives_what_its_replicas_give_on_the_cpu(
+    changes: dict[str, Any], cuda: torch.device, float64: None
+):
+    settings = with_changes(changes)
+    inputs = some_inputs(settings, seeds=2)
+    found = train_stacked(inputs, settings, cuda)
+    assert_agree(found, one_by_one(inputs, settings), 1e-10)
+    again = train_stacked(inputs, settings, cuda)
+    for one, other in zip(found, again):
+        assert (one.epoch, one.history) == (other.epoch, other.history)
+        assert all(map(torch.equal, one.network.parameters(), other.network.parameters()))
+
+
+def test_on_a_gpu_it_agrees_in_single_precision(cuda: torch.device):
+    settings = with_changes({"epochs": 40})
+    inputs = some_inputs(settings, seeds=2)
+    assert_agree(train_stacked(inputs, settings, cuda), one_by_one(inputs, settings), 1e-3)
