@@ -261,8 +261,7 @@ class Stack:
 
     def _state(self) -> list[Tensor]:
         """All that a step changes, [R, ...] each; complete after the first step."""
-        buffers = [state["momentum_buffer"] for state in self.optimiser.state.values()]
-        moving = [buffer for buffer in buffers if buffer is not None]  # none without momentum
+        moving = [velocity for velocity in self.optimiser.velocities if velocity is not None]
         return [*self.params.values(), *moving, *self.totals.values()]
 
 

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from stages.fdan.inference import Bank, bank_states
 from stages.fdan.lmmd import members, shared_classes
 from stages.fdan.network import FDAN, Losses, fdan_loss
+from stages.fdan.optimiser import SGD
 from stages.statistics import uar, war
 
 
@@ -100,10 +101,9 @@ def initial_network(visual: Samples | None, acoustic: Samples, settings: Setting
     return network.to(acoustic.x.device)
 
 
-def make_optimiser(parameters: Iterable[Tensor], settings: Settings) -> torch.optim.SGD:
+def make_optimiser(parameters: Iterable[Tensor], settings: Settings) -> SGD:
     """SGD as in Section 3.2."""
-    return torch.optim.SGD(parameters, settings.learning_rate, settings.momentum,
-                           weight_decay=settings.weight_decay, fused=True)
+    return SGD(parameters, settings.learning_rate, settings.momentum, settings.weight_decay)
 
 
 def confusion_of(logits: Tensor, y: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def told_by(loss: Losses, y_v: Tensor | None, y_a: Tensor, classes: int) -> dict
     return told
 
 
-def train_one_epoch(network: FDAN, optimiser: torch.optim.Optimizer, faces: Iterator[Samples],
+def train_one_epoch(network: FDAN, optimiser: SGD, faces: Iterator[Samples],
                     voices: Iterator[Samples], steps: int, settings: Settings) -> Epoch:
     """`steps` steps of SGD on Eq. (9); returns means over the batches."""
     sums: dict[str, Tensor] = {}

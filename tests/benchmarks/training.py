@@ -7,7 +7,14 @@ import torch
 
 from stages.fdan.lmmd import lmmd
 from stages.fdan.network import FDAN
-from stages.fdan.training import Samples, Settings, batches, train_one_epoch, train_replica
+from stages.fdan.training import (
+    Samples,
+    Settings,
+    batches,
+    make_optimiser,
+    train_one_epoch,
+    train_replica,
+)
 from tests.benchmarks.published import PublishedTraining, lmmd_class_by_class
 from tests.benchmarks.timing import Row, compare, cores
 
@@ -39,10 +46,7 @@ def rows(repeats: int) -> Iterator[Row]:
         wanted = settings(ffn_dim)
         network, other = (FDAN(DIM, DIM, CLASSES, **wanted.network) for _ in range(2))
         usual = PublishedTraining(other, visual, acoustic, wanted)
-        optimiser = torch.optim.SGD(
-            network.parameters(), wanted.learning_rate, wanted.momentum,
-            weight_decay=wanted.weight_decay, fused=True,
-        )
+        optimiser = make_optimiser(network.parameters(), wanted)
         faces, voices = (
             batches(part, BATCH, torch.Generator().manual_seed(2)) for part in (visual, acoustic)
         )
