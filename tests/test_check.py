@@ -106,7 +106,7 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def show_faces(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the stage frames find so many faces in each frame."""
     boxes = np.array([[10, 10, 50, 50, 1]] * count, np.float32).reshape(-1, 5)
-    monkeypatch.setattr(frames, "make_detector", lambda *_: lambda image: boxes)
+    monkeypatch.setattr(frames, "make_detector", lambda *_: lambda images: [boxes] * len(images))
 
 
 @pytest.fixture
