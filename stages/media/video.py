@@ -20,6 +20,9 @@ from stages.failures import ClipError
 from stages.media.container import COMPLETE, MAX_SECONDS, open_media, read_packets
 
 MAX_PIXELS = 50_000_000  # 8K video has 33 million
+# Codecs of which a frame on which no other rests leaves nothing behind. VP8's may leave a map of
+# segments, which later frames go by.
+SKIPPABLE = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
 STRICT = {"err_detect": "explode"}  # what is damaged is an error, where a decoder can tell
 
 
@@ -263,6 +266,8 @@ def _decode(
         wanted: times; frames that are not wanted, and on which none rests, may be left out.
     """
     context = stream.codec_context
+    if context.name not in SKIPPABLE:
+        wanted = None
     for packet in [*packets, None]:  # None asks for the frames that the decoder still holds
         whole = wanted is None or packet is None or packet.pts in wanted
         context.skip_frame = "DEFAULT" if whole else "NONREF"
