@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -234,6 +235,16 @@ def test_only_the_frames_wanted_are_decoded_where_each_stands_alone(tmp_path: Pa
 def test_frames_are_decoded_from_the_keyframe_before(tmp_path: Path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", frames=120, b_frames=2, keyframe_every=10)
     assert len(decoded_by(path, monkeypatch)) < 25
+
+
+@pytest.mark.parametrize(("codec", "left_out"), [("h264", True), ("mpeg4", True), ("vp8", False)])
+def test_frames_are_left_out_only_of_codecs_that_keep_nothing_of_them(codec: str, left_out: bool):
+    asked = []
+    context = SimpleNamespace(name=codec, skip_frame="")
+    context.decode = lambda packet: asked.append(context.skip_frame) or []
+    packets = [SimpleNamespace(pts=pts) for pts in range(3)]
+    assert list(video._decode(SimpleNamespace(codec_context=context), packets, 1, {2})) == []
+    assert ("NONREF" in asked) == left_out and asked[2] == "DEFAULT"
 
 
 def test_every_pass_has_a_decoder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
