@@ -70,11 +70,11 @@ def gaussian_kernel(z: Tensor, kernels: int, ratio: float, bandwidth: Bandwidth)
     """
     z = z - z.mean(0).detach()  # distances do not change, and their rounding error shrinks
     norms = z.square().sum(1)
-    distances = (norms[:, None] + norms[None, :] - 2 * z @ z.T).clamp(min=0)
-    distances = distances - torch.diag(distances.diagonal())
+    others = 1 - torch.eye(len(z), dtype=z.dtype, device=z.device)  # 0 where x is y itself
+    distances = torch.addmm(norms[:, None] + norms, z, z.T, alpha=-2).clamp(min=0) * others
     b = bandwidth_of(distances.detach(), bandwidth)
-    scales = [ratio ** (i - kernels // 2) for i in range(kernels)]
-    return sum(torch.exp(-distances / (b * scale)) for scale in scales)
+    exponents = torch.arange(kernels, dtype=z.dtype, device=z.device) - kernels // 2
+    return torch.exp(distances / (-b * ratio**exponents)[:, None, None]).sum(0)
 
 
 def lmmd(
