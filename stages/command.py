@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import os
 import signal
@@ -17,7 +16,7 @@ from stages.failures import UserError
 
 LOCKS = Path("data/.locks")
 PATIENCE = 30.0  # seconds that another run gets to end, e.g. one whose dvc was killed
-GRACE = 10.0  # seconds that a stopped stage gets to remove its temporary files
+GRACE = 10  # seconds that a stopped stage gets to remove its temporary files
 
 
 def run(main: Callable[[], None], lock: str = "") -> None:
@@ -29,10 +28,7 @@ def run(main: Callable[[], None], lock: str = "") -> None:
     """
     signal.signal(signal.SIGTERM, _end)
     if "DVC_STAGE" in os.environ:
-        # A killed dvc would leave the stage writing its outputs beside those of the next dvc.
-        end_with_parent(signal.SIGTERM)
-        if _is_orphan():
-            sys.exit(128 + signal.SIGTERM)
+        _end_with_dvc()
     try:
         with alone(lock) if lock else contextlib.nullcontext():
             main()
@@ -61,9 +57,8 @@ def _drop_what_nobody_reads() -> None:
 def _end(*_: object) -> None:
     """Unwind, so that no temporary file stays behind."""
     # An exception is lost where a library calls back; one stage in 40 was seen to work on.
-    end = threading.Timer(GRACE, os._exit, [128 + signal.SIGTERM])
-    end.daemon = True
-    end.start()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(GRACE)
     sys.exit(128 + signal.SIGTERM)
 
 
@@ -111,18 +106,37 @@ def _take(file: IO[bytes], path: Path, patience: float) -> None:
         time.sleep(0.2)
 
 
-def end_with_parent(signal_number: int) -> None:
-    """Have Linux send this process a signal when the process that started it ends."""
-    pr_set_pdeathsig = 1  # <linux/prctl.h>
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal_number)
+def _end_with_dvc() -> None:
+    """End when dvc does, which else would leave the stage writing beside the stage of its next run.
 
-
-def _is_orphan() -> bool:
-    """Whether the process that started this one has ended already, so that init adopted it.
-
-    Where dvc itself is process 1, as in a container, it is of the same session.
+    Linux tells a process of its parent's end only, which may be a shell that dvc has started.
     """
-    return os.getppid() == 1 and os.getsid(1) != os.getsid(0)
+    dvc = _dvc()
+    try:
+        # Who adopts orphans, init or a subreaper, is of another session; dvc is of the stage's.
+        gone = os.getsid(dvc) != os.getsid(0)
+    except ProcessLookupError:
+        gone = True
+    if gone:
+        sys.exit(128 + signal.SIGTERM)
+
+    def watch() -> None:
+        while _dvc() == dvc:
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _dvc() -> int:
+    """The nearest process above that lacks the DVC_STAGE which dvc gives to what it starts."""
+    ours = f"DVC_STAGE={os.environ['DVC_STAGE']}".encode()
+    above = os.getppid()
+    with contextlib.suppress(OSError):  # of another user, or it has ended
+        while ours in Path(f"/proc/{above}/environ").read_bytes().split(b"\0"):
+            status = Path(f"/proc/{above}/stat").read_bytes()
+            above = int(status.rpartition(b")")[2].split()[1])  # proc(5): name, state, parent
+    return above
 
 
 def run_on_corpus(main: Callable[[str], None], description: str) -> None:

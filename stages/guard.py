@@ -6,6 +6,7 @@ at fault and the next one gets a new child.
 """
 
 import contextlib
+import ctypes
 import os
 import pkgutil
 import queue
@@ -21,7 +22,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from stages.command import end_with_parent
 from stages.failures import ClipError
 
 SECONDS = 300.0  # a clip takes seconds, and the slowest detector a minute
@@ -29,6 +29,7 @@ MEMORY = 8 << 30  # bytes of the child's own data
 LOST = ("decoder_crash", "decoder_timeout", "decoder_memory")  # may go better another time
 # There is a child for every core. One thread each is quicker, and gives the same sums everywhere.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>: the signal that a process gets when its parent ends
 _OF_THREAD = threading.local()
 
 
@@ -102,7 +103,7 @@ class Guard:
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "stages.guard", str(number), str(self.memory)],
+                [sys.executable, "-m", "stages.guard", *map(str, (number, self.memory, os.getpid()))],
                 env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
@@ -167,8 +168,10 @@ def serve(pipe: Connection) -> None:
 
 
 if __name__ == "__main__":
-    end_with_parent(signal.SIGKILL)  # a decoder that hangs would outlive it
-    number, memory = map(int, sys.argv[1:])
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a decoder that hangs outlives it
+    number, memory, parent = map(int, sys.argv[1:])
+    if os.getppid() != parent:
+        sys.exit()  # it ended before
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     serve(Connection(number))

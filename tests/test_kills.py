@@ -70,6 +70,7 @@ class Place:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DVC_NO_ANALYTICS": "1",
+            "SHELL": "/bin/sh",  # may stay between dvc and the stage, as dash does
             "FDAN_CACHE": str(self.cache),
             "WORKED_ON": str(self.log),
         }
