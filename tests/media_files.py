@@ -32,6 +32,7 @@ def write_video(
     open_groups: bool = False,
     pts_ms: list[int] | None = None,
     rotation: int = 0,
+    preset: str | None = None,
     voice: np.ndarray | None = None,
     voice_from: int = 0,
     picture: Callable[[int, int, int], np.ndarray] = moving_picture,
@@ -39,6 +40,7 @@ def write_video(
     """Write a clip of pictures; `pts_ms` gives it a variable frame rate.
 
     Args:
+        preset: of x264, how much time it takes for how small a file.
         voice: float [channels, samples] at 48 kHz, written as AAC where given.
         voice_from: the first of those samples that is written; those before leave a gap.
     """
@@ -55,6 +57,8 @@ def write_video(
             stream.codec_context.gop_size = keyframe_every
         if open_groups:  # frames before a keyframe may rest on it and on what is before them
             stream.codec_context.options = {"x264-params": "open-gop=1"}
+        if preset:
+            stream.codec_context.options = {"preset": preset}
         if rotation:
             stream.set_display_rotation(rotation)
         sound = None if voice is None else _add_sound(container, voice, 48000, "aac")

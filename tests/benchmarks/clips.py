@@ -7,6 +7,7 @@ import av
 import cv2
 import numpy as np
 
+from stages.emotions import EMOTIONS
 from stages.media.audio import read_audio
 from stages.sample import sentence, speaker
 from stages.synthesis.clip import make_clip
@@ -15,11 +16,24 @@ from tests.media_files import write_video
 RATE = 25
 
 
-def talking_clip(path: Path, size: tuple[int, int], seconds: int = 3) -> Path:
-    """A speaker of the sample corpus, enlarged, as H.264 with B-frames and AAC."""
+def talking_clip(
+    path: Path,
+    size: tuple[int, int],
+    utterance: tuple[int, int, int] = (0, 0, 0),
+    seconds: int = 3,
+    preset: str | None = None,
+) -> Path:
+    """An utterance of the sample corpus, enlarged, as H.264 with B-frames and AAC.
+
+    Args:
+        utterance: which speaker, emotion and sentence.
+        preset: of x264.
+    """
+    who, emotion, what = utterance
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "clip.mp4"
-        make_clip(small, *speaker(0, 0), "happiness", sentence(0, 0), np.random.SeedSequence(0))
+        said = EMOTIONS[emotion], sentence(what, 0), np.random.SeedSequence(utterance)
+        make_clip(small, *speaker(who, 0), *said)
         with av.open(str(small)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         wave = read_audio(small, 48000)
@@ -30,8 +44,9 @@ def talking_clip(path: Path, size: tuple[int, int], seconds: int = 3) -> Path:
 
     voice = np.resize(wave, seconds * 48000)[None]
     return write_video(
-        path, seconds * RATE, size=size, rate=RATE, b_frames=3, picture=picture, voice=voice
-    )
+        path, seconds * RATE, size=size, rate=RATE, b_frames=3, preset=preset, picture=picture,
+        voice=voice,
+    )  # fmt: skip
 
 
 def copies(clip: Path, folder: Path, count: int) -> list[str]:

@@ -1,27 +1,29 @@
 """The whole: what every stage costs, for the sample and for ever more clips of 720p."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, product
 from pathlib import Path
 from typing import NamedTuple
 
+import joblib
 from ruamel.yaml import YAML
 
 from stages.emotions import EMOTIONS
 from stages.files import write_table
-from tests.benchmarks.clips import copies, talking_clip
+from tests.benchmarks.clips import talking_clip
 from tests.benchmarks.timing import cores
 
 ROOT = Path(__file__).parents[2]
 MELD = 13_708  # utterances
-EXTRACTION = ("manifest", "frames", "mels", "features")
+EXTRACTION = ("manifest", "frames", "mels", "contact_sheet", "features")
 TRAINING = ("split", "train", "evaluate", "best_test_epoch", "tsne")
 COLUMNS = ["id", "speaker", "emotion", "video", "audio"]
+SPEAKERS = 8
 
 
 class Cost(NamedTuple):
@@ -33,19 +35,19 @@ class Cost(NamedTuple):
     memory: float
 
 
-def project(folder: Path, corpus: str) -> None:
-    """A folder in which the stages run on one corpus."""
+def project(folder: Path, corpus: str, epochs: int | None) -> None:
+    """A folder in which the stages run on one corpus, with the params of this one."""
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params |= {"corpora": [corpus], "visual": [corpus], "acoustic": corpus}
     params["features"]["allow_random_weights"] = True
-    # All clips are of one speaker who looks and sounds the same.
-    params["duplicates"] = "drop"
+    params["epochs"] = epochs or params["epochs"]
+    folder.mkdir()
     YAML(typ="safe").dump(params, folder / "params.yaml")
 
 
 def cost(folder: Path, stage: str, corpus: str, clips: int) -> Cost:
     """Run a stage in a project."""
-    words = [corpus] if stage in (*EXTRACTION, "contact_sheet") else []
+    words = [corpus] if stage in EXTRACTION else []
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FDAN_CACHE": str(folder / "cache")}
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -60,59 +62,90 @@ def cost(folder: Path, stage: str, corpus: str, clips: int) -> Cost:
     return Cost(stage, clips, seconds, usage.ru_maxrss / 1000)
 
 
-def of_sample() -> Iterator[Cost]:
+def of_sample(epochs: int | None) -> Iterator[Cost]:
     """Every stage on the embedded corpus."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        project(folder, "sample")
-        for stage in ("sample", *EXTRACTION, "contact_sheet", *TRAINING):
+        folder = Path(name) / "sample"
+        project(folder, "sample", epochs)
+        for stage in ("sample", *EXTRACTION, *TRAINING):
             yield cost(folder, stage, "sample", 168)
 
 
-def of_clips(count: int) -> Iterator[Cost]:
-    """The stages of extraction on so many clips of 3 s, 720p, from one file to the other."""
+def of_clips(counts: Iterable[int], epochs: int | None) -> Iterator[Cost]:
+    """Every stage on so many clips of 3 s, 720p, each a recording of its own."""
+    speakers, emotions = range(SPEAKERS), range(len(EMOTIONS))
+    utterances = list(islice(product(range(99), speakers, emotions), max(counts)))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        project(folder, "folder")
-        corpus = folder / "data/raw/folder"
-        names = copies(talking_clip(folder / "clip.mp4", (1280, 720)), corpus, count)
-        rows = [
-            {"id": str(i), "speaker": str(i % 8), "emotion": EMOTIONS[i % len(EMOTIONS)],
-             "video": clip, "audio": clip}
-            for i, clip in enumerate(names)
-        ]  # fmt: skip
-        write_table(corpus / "utterances.csv", COLUMNS, rows)
-        for stage in EXTRACTION:
-            yield cost(folder, stage, "folder", count)
-        shutil.rmtree(folder / "cache")
-
-
-def tables(counts: tuple[int, ...] = (100, 200, 500)) -> Iterator[str]:
-    """Both tables, as lines of Markdown."""
-    found = list(of_sample())
-    total = sum(item.seconds for item in found)
-    yield f"The sample, 168 clips, {cores()} cores: {total:.0f} s"
-    yield ""
-    yield "| stage | seconds | share | MB |"
-    yield "|---|---|---|---|"
-    for item in found:
-        share = item.seconds / total
-        yield f"| {item.stage} | {item.seconds:.1f} | {share:.0%} | {item.memory:.0f} |"
-    yield ""
-    of_stage: dict[str, list[Cost]] = {stage: [] for stage in EXTRACTION}
-    for count in counts:
-        for item in of_clips(count):
-            of_stage[item.stage].append(item)
-    headings = " | ".join(f"{count} clips: s (ms a clip)" for count in counts)
-    yield f"Clips of 3 s, 720p, {cores()} cores; MELD's {MELD} clips by the steepest part"
-    yield ""
-    yield f"| stage | {headings} | MB | MELD |"
-    yield "|---|" + "---|" * (len(counts) + 2)
-    for stage, items in of_stage.items():
-        cells = " | ".join(
-            f"{item.seconds:.1f} ({1000 * item.seconds / item.clips:.0f})" for item in items
+        clips = Path(name) / "clips"
+        clips.mkdir()
+        draw = joblib.delayed(talking_clip)
+        joblib.Parallel(n_jobs=cores())(
+            draw(clips / f"{i:03}.mp4", (1280, 720), (speaker, emotion, sentence), preset="veryfast")
+            for i, (sentence, speaker, emotion) in enumerate(utterances)
         )
-        few, many = items[0], items[-1]
-        a_clip = (many.seconds - few.seconds) / (many.clips - few.clips)
-        minutes = (many.seconds + a_clip * (MELD - many.clips)) / 60
-        yield f"| {stage} | {cells} | {many.memory:.0f} | {minutes:.0f} min |"
+        for count in counts:
+            folder = Path(name) / str(count)
+            project(folder, "folder", epochs)
+            corpus = folder / "data/raw/folder"
+            corpus.mkdir(parents=True)
+            rows = []
+            for i, (_, speaker, emotion) in enumerate(utterances[:count]):
+                clip = f"{i:03}.mp4"
+                os.link(clips / clip, corpus / clip)
+                rows.append({"id": clip[:-4], "speaker": str(speaker),
+                             "emotion": EMOTIONS[emotion], "video": clip, "audio": clip})
+            write_table(corpus / "utterances.csv", COLUMNS, rows)
+            for stage in (*EXTRACTION, *TRAINING):
+                yield cost(folder, stage, "folder", count)
+
+
+def shares(found: Sequence[Cost]) -> Iterator[str]:
+    """A table of what each stage takes of the whole."""
+    total, clips = sum(item.seconds for item in found), found[0].clips
+    yield "| stage | s | ms a clip | share | MB |"
+    yield "|---|---|---|---|---|"
+    for item in (*found, Cost("all", clips, total, max(item.memory for item in found))):
+        yield (
+            f"| {item.stage} | {item.seconds:.1f} | {1000 * item.seconds / clips:.0f} "
+            f"| {item.seconds / total:.0%} | {item.memory:.0f} |"
+        )
+
+
+def growth(found: Sequence[Cost], counts: Sequence[int]) -> Iterator[str]:
+    """A table of what a clip more costs in each stage, and so how long all of MELD takes.
+
+    The cost is linear where the ms from the first count to the second are those from there on.
+    """
+    steps = list(zip(counts, counts[1:]))
+    headings = " | ".join(f"{few} to {many}" for few, many in steps)
+    yield f"| ms a clip more, clips | {headings} | MELD's {MELD:,} |"
+    yield "|---|" + "---|" * (len(steps) + 1)
+    seconds = {(item.stage, item.clips): item.seconds for item in found}
+    of_meld = []
+    for stage in (*EXTRACTION, *TRAINING):
+        slopes = [(seconds[stage, b] - seconds[stage, a]) / (b - a) for a, b in steps]
+        fewest, most = counts[0], counts[-1]
+        overall = (seconds[stage, most] - seconds[stage, fewest]) / (most - fewest)
+        of_meld.append((seconds[stage, most] + overall * (MELD - most)) / 60)
+        cells = " | ".join(f"{1000 * slope:.0f}" for slope in slopes)
+        yield f"| {stage} | {cells} | {of_meld[-1]:.0f} min |"
+    yield f"| all |{' |' * len(steps)} {sum(of_meld):.0f} min |"
+
+
+def tables(counts: Sequence[int] = (100, 200, 500), epochs: int | None = None) -> Iterator[str]:
+    """All tables, as lines of Markdown.
+
+    Args:
+        counts: of clips, ever more.
+        epochs: of training; None for those of params.yaml.
+    """
+    yield f"The sample, 168 clips of 320x240, {cores()} cores"
+    yield ""
+    yield from shares(list(of_sample(epochs)))
+    found = list(of_clips(counts, epochs))
+    yield ""
+    yield f"{counts[-1]} clips of 3 s, 1280x720, {cores()} cores"
+    yield ""
+    yield from shares([item for item in found if item.clips == counts[-1]])
+    yield ""
+    yield from growth(found, counts)

@@ -1,0 +1,59 @@
+"""The benchmarks still run; what they find is for `python -m tests.benchmarks` to say."""
+
+from importlib import import_module
+
+import pytest
+
+from tests.benchmarks.__main__ import GROUPS
+from tests.benchmarks.whole import (
+    EXTRACTION,
+    MELD,
+    TRAINING,
+    Cost,
+    growth,
+    of_clips,
+    shares,
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_compares_ours_with_the_usual_way(group: str) -> None:
+    rows = list(import_module(f"tests.benchmarks.{group}").rows(repeats=1))
+    assert len(rows) >= 2 and len({row.what for row in rows}) == len(rows)
+    for row in rows:
+        assert (row.group, row.aim > 1) == (group, True)
+        if row.found is not None:
+            assert 0 < row.found.low <= row.found.ratio <= row.found.high
+
+
+@pytest.mark.slow
+def test_every_stage_runs_on_generated_clips() -> None:
+    """35 clips have every emotion in every fold."""
+    found = list(of_clips([35], epochs=2))
+    assert [item.stage for item in found] == [*EXTRACTION, *TRAINING]
+    assert all(item.clips == 35 and item.seconds > 0 and item.memory > 10 for item in found)
+
+
+def test_the_shares_of_the_whole() -> None:
+    found = [Cost("frames", 10, 3.0, 200.4), Cost("train", 10, 1.0, 300.0)]
+    assert list(shares(found))[2:] == [
+        "| frames | 3.0 | 300 | 75% | 200 |",
+        "| train | 1.0 | 100 | 25% | 300 |",
+        "| all | 4.0 | 400 | 100% | 300 |",
+    ]
+
+
+def test_what_a_clip_more_costs() -> None:
+    """10 s to start, and 0.5 s a clip, but 0.8 s from the 20th on in `train`."""
+    found = [
+        Cost(stage, clips, 10 + 0.5 * clips + (0.3 * max(0, clips - 20) if stage == "train" else 0),
+             0)
+        for stage in (*EXTRACTION, *TRAINING) for clips in (10, 20, 40)
+    ]  # fmt: skip
+    rows = list(growth(found, (10, 20, 40)))[2:]
+    minutes = (10 + 0.5 * MELD) / 60
+    assert rows[0] == f"| manifest | 500 | 500 | {minutes:.0f} min |"
+    of_train = (10 + 0.7 * MELD - 0.2 * 10) / 60  # 36 s at 40 clips, by 0.7 s a clip from 15 s
+    assert f"| train | 500 | 800 | {of_train:.0f} min |" in rows
+    assert rows[-1] == f"| all | | | {9 * minutes + of_train:.0f} min |"
