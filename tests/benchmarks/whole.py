@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 from typing import NamedTuple
@@ -78,9 +79,9 @@ def of_clips(counts: Iterable[int], epochs: int | None) -> Iterator[Cost]:
     with tempfile.TemporaryDirectory() as name:
         clips = Path(name) / "clips"
         clips.mkdir()
-        draw = joblib.delayed(talking_clip)
+        draw = joblib.delayed(partial(talking_clip, size=(1280, 720), preset="veryfast"))
         joblib.Parallel(n_jobs=cores())(
-            draw(clips / f"{i:03}.mp4", (1280, 720), (speaker, emotion, sentence), preset="veryfast")
+            draw(clips / f"{i:03}.mp4", utterance=(speaker, emotion, sentence))
             for i, (sentence, speaker, emotion) in enumerate(utterances)
         )
         for count in counts:
