@@ -101,9 +101,10 @@ class Guard:
         number = theirs.fileno()
         root = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        words = map(str, (number, self.memory, os.getpid()))
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "stages.guard", *map(str, (number, self.memory, os.getpid()))],
+                [sys.executable, "-m", "stages.guard", *words],
                 env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
