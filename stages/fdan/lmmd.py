@@ -13,11 +13,11 @@ Bandwidth = Literal["mean", "median"] | float
 
 
 def members(labels: Tensor, n_classes: int) -> Tensor:
-    """Which samples [n] are of which class, bool [n, C].
+    """Which samples [..., n] are of which class, bool [..., n, C].
 
     As torch's `one_hot`, which reads its labels on the host and so cannot be stacked.
     """
-    return labels[:, None] == torch.arange(n_classes, device=labels.device)
+    return labels[..., None] == torch.arange(n_classes, device=labels.device)
 
 
 def class_weights(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
@@ -34,8 +34,12 @@ def class_weights(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
 
 
 def shared_classes(y_v: Tensor, y_a: Tensor, n_classes: int) -> Tensor:
-    """Which classes have a sample on both sides, bool [C]: only those can be compared."""
-    return members(y_v, n_classes).any(0) & members(y_a, n_classes).any(0)
+    """Which classes have a sample on both sides, bool [..., C]: only those can be compared.
+
+    Args:
+        y_v, y_a: true labels [..., n_v] and [..., n_a], for example of many batches.
+    """
+    return members(y_v, n_classes).any(-2) & members(y_a, n_classes).any(-2)
 
 
 def bandwidth_of(distances: Tensor, rule: Bandwidth) -> Tensor | float:
@@ -69,9 +73,9 @@ def gaussian_kernel(z: Tensor, kernels: int, ratio: float, bandwidth: Bandwidth)
         Kernel matrix [n, n]; its entries lie in [0, kernels].
     """
     z = z - z.mean(0).detach()  # distances do not change, and their rounding error shrinks
-    norms = z.square().sum(1)
-    others = 1 - torch.eye(len(z), dtype=z.dtype, device=z.device)  # 0 where x is y itself
-    distances = torch.addmm(norms[:, None] + norms, z, z.T, alpha=-2).clamp(min=0) * others
+    products = z @ z.T
+    norms = products.diagonal()  # of the same rounding, so that k(x, x) is exactly 1
+    distances = (norms[:, None] + norms).sub(products, alpha=2).clamp(min=0)
     b = bandwidth_of(distances.detach(), bandwidth)
     exponents = torch.arange(kernels, dtype=z.dtype, device=z.device) - kernels // 2
     return torch.exp(distances / (-b * ratio**exponents)[:, None, None]).sum(0)
@@ -92,8 +96,9 @@ def lmmd(
     """d(p_v, p_a) of Eq. (8): mean over the classes of the squared distance of class means.
 
     With K the kernel matrix of [z_v; z_a] and w_c = [w_vc; -w_ac], the bracket of Eq. (8) is
-    w_c^T K w_c. A class without a sample on either side says nothing about the discrepancy and
-    counts as 0 (see `shared_classes`).
+    w_c^T K w_c, and their sum that of all entries of K times those of W = sum_c w_c w_c^T. A class
+    without a sample on either side says nothing about the discrepancy and counts as 0 (see
+    `shared_classes`).
 
     Args:
         z_v, z_a: features of faces [n_v, d] and of voices [n_a, d].
@@ -108,8 +113,8 @@ def lmmd(
     """
     w_v = class_weights(y_v, n_classes, z_v.dtype)
     w_a = class_weights(y_a, n_classes, z_a.dtype)
-    shared = (w_v.amax(0) > 0) & (w_a.amax(0) > 0)  # as `shared_classes`
+    shared = w_v.any(0) & w_a.any(0)  # as `shared_classes`
     w = torch.cat([w_v, -w_a]) * shared
     kernel = gaussian_kernel(torch.cat([z_v, z_a]), kernels, ratio, bandwidth)
     divisor = n_classes if classes == "all" else shared.sum().clamp(min=1)
-    return (w * (kernel @ w)).sum().clamp(min=0) / divisor
+    return (w @ w.T * kernel).sum().clamp(min=0) / divisor

@@ -33,6 +33,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
 from stages.fdan.inference import Bank
+from stages.fdan.lmmd import shared_classes
 from stages.fdan.network import FDAN, fdan_loss
 from stages.fdan.training import (
     FACES,
@@ -253,9 +254,10 @@ class Stack:
         (x_a, y_a), (x_v, y_v) = acoustic, visual or (None, None)
         outputs = functional_call(self.network, params, (x_v, x_a))
         loss = fdan_loss(outputs, y_v, y_a, self.settings.alpha, self.settings.lmmd)
-        told = told_by(loss, y_v, y_a, self.settings.classes)
+        told = told_by(loss)
         told["acoustic_confusion"] = confusion_of(outputs.acoustic, y_a)
         if outputs.visual is not None:
+            told["shared_classes"] = shared_classes(y_v, y_a, self.settings.classes).sum()
             told["visual_confusion"] = confusion_of(outputs.visual, y_v)
         return loss.total, told
 

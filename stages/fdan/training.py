@@ -1,6 +1,7 @@
 """Training of one replica: one fold with one seed. Paper: Eq. (9) and Section 3.2."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def draws(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
 def batches(samples: Samples, size: int, generator: torch.Generator) -> Iterator[Samples]:
     """Random batches without end, see `draws`."""
     for chosen in draws(len(samples.y), size, generator):
-        yield Samples(samples.x[chosen], samples.y[chosen])
+        yield Samples(*(part.index_select(0, chosen) for part in samples))
 
 
 def steps_of_epoch(acoustic: Samples, settings: Settings) -> int:
@@ -113,20 +114,19 @@ def confusion_of(logits: Tensor, y: Tensor) -> Tensor:
     return true.double().T @ predicted.double()
 
 
-def told_by(loss: Losses, y_v: Tensor | None, y_a: Tensor, classes: int) -> dict[str, Tensor]:
-    """What one batch adds to the means of an Epoch."""
+def told_by(loss: Losses) -> dict[str, Tensor]:
+    """The losses of one batch whose means an Epoch has."""
     told = {"acoustic_loss": loss.acoustic.detach()}
     if loss.visual is not None:
         told["visual_loss"] = loss.visual.detach()
         told |= {f"lmmd_{i}": value.detach() for i, value in enumerate(loss.lmmd, 1)}
-        told["shared_classes"] = shared_classes(y_v, y_a, classes).sum()
     return told
 
 
 def train_one_epoch(network: FDAN, optimiser: SGD, faces: Iterator[Samples],
                     voices: Iterator[Samples], steps: int, settings: Settings) -> Epoch:
     """`steps` steps of SGD on Eq. (9); returns means over the batches."""
-    sums: dict[str, Tensor] = {}
+    told: dict[str, list[Tensor]] = defaultdict(list)
     judged: dict[str, list[tuple[Tensor, Tensor]]] = {"acoustic": [], "visual": []}
     for _ in range(steps):
         x_a, y_a = next(voices)
@@ -140,9 +140,13 @@ def train_one_epoch(network: FDAN, optimiser: SGD, faces: Iterator[Samples],
         judged["acoustic"].append((outputs.acoustic.detach(), y_a))
         if not network.acoustic_only:
             judged["visual"].append((outputs.visual.detach(), y_v))
-        for name, value in told_by(loss, y_v, y_a, settings.classes).items():
-            sums[name] = sums.get(name, 0) + value
-    means = {name: float(value) / steps for name, value in sums.items()}
+        for name, value in told_by(loss).items():
+            told[name].append(value)
+    means = {name: float(torch.stack(values).double().mean()) for name, values in told.items()}
+    if not network.acoustic_only:
+        y_v, y_a = (torch.stack([y for _, y in judged[name]]) for name in ("visual", "acoustic"))
+        shared = shared_classes(y_v, y_a, settings.classes).sum(1)
+        means["shared_classes"] = float(shared.double().mean())
     for name, batches_judged in judged.items():
         if batches_judged:
             logits, y = map(torch.cat, zip(*batches_judged))
