@@ -10,6 +10,7 @@ the times wanted not come out, all frames are decoded, one after the other.
 import contextlib
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -176,12 +177,15 @@ def _decode_wanted(
         wanted: index by time, in ticks of the stream.
     """
     images: dict[int, np.ndarray] = {}
+    runs = list(_runs(packets, wanted))
+    if stream.codec_context.codec.intra_only:  # no frame rests on another
+        runs = [list(chain(*runs))]
     # A decoder fills what it cannot read from the frames before, and only its log tells.
     stream.codec_context.options = STRICT
     av.logging.set_level(av.logging.WARNING)
     try:
         with av.logging.Capture() as complaints, contextlib.ExitStack() as opened:
-            for number, run in enumerate(_runs(packets, wanted)):
+            for number, run in enumerate(runs):
                 if number > 0:  # a decoder that has seen nothing yet; flushing does not do
                     _, stream = opened.enter_context(_open_stream(path, max_pixels))
                     stream.codec_context.options = STRICT
