@@ -1,10 +1,9 @@
 """The benchmarks still run; what they find is for `python -m tests.benchmarks` to say."""
 
-from importlib import import_module
-
 import pytest
 
 from tests.benchmarks.__main__ import GROUPS
+from tests.benchmarks.timing import rows_of
 from tests.benchmarks.whole import (
     EXTRACTION,
     MELD,
@@ -19,7 +18,7 @@ from tests.benchmarks.whole import (
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_compares_ours_with_the_usual_way(group: str) -> None:
-    rows = list(import_module(f"tests.benchmarks.{group}").rows(repeats=1))
+    rows = list(rows_of(group, repeats=1))
     assert len(rows) >= 2 and len({row.what for row in rows}) == len(rows)
     for row in rows:
         assert (row.group, row.aim > 1) == (group, True)
@@ -52,8 +51,9 @@ def test_what_a_clip_more_costs() -> None:
         for stage in (*EXTRACTION, *TRAINING) for clips in (10, 20, 40)
     ]  # fmt: skip
     rows = list(growth(found, (10, 20, 40)))[2:]
-    minutes = (10 + 0.5 * MELD) / 60
-    assert rows[0] == f"| manifest | 500 | 500 | {minutes:.0f} min |"
-    of_train = (10 + 0.7 * MELD - 0.2 * 10) / 60  # 36 s at 40 clips, by 0.7 s a clip from 15 s
-    assert f"| train | 500 | 800 | {of_train:.0f} min |" in rows
-    assert rows[-1] == f"| all | | | {9 * minutes + of_train:.0f} min |"
+    of_each = (30 + 0.5 * (MELD - 40)) / 60
+    assert rows[0] == f"| manifest | 15.0 | 20.0 | 30.0 | 500 | {of_each:.0f} min |"
+    of_train = (36 + 0.7 * (MELD - 40)) / 60
+    assert f"| train | 15.0 | 20.0 | 36.0 | 700 | {of_train:.0f} min |" in rows
+    all_of_it = 9 * of_each + of_train
+    assert rows[-1] == f"| all | 150.0 | 200.0 | 306.0 | 5200 | {all_of_it:.0f} min |"

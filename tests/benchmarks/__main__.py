@@ -1,6 +1,6 @@
 """How quick the pipeline is, against how it is usually done.
 
-    python -m tests.benchmarks                    # all of it, some 15 minutes on two cores
+    python -m tests.benchmarks                    # all of it, some 30 minutes on two cores
     python -m tests.benchmarks media training     # some of media, faces, features, training, whole
 
 Prints tables in Markdown. A ratio is the median, over interleaved repeats in one run, of the usual
@@ -8,9 +8,8 @@ way's seconds by ours, with its range; run it on a machine that does nothing els
 """
 
 import argparse
-from importlib import import_module
 
-from tests.benchmarks.timing import REPEATS, cores
+from tests.benchmarks.timing import REPEATS, cores, rows_of
 
 GROUPS = ("media", "faces", "features", "training")
 
@@ -34,7 +33,7 @@ def main() -> None:
         print("| | ours | usual | times as quick | aim | ms ours | ms usual |")
         print("|---|---|---|---|---|---|---|")
     for group in ratios:
-        for row in import_module(f"tests.benchmarks.{group}").rows(given.repeats):
+        for row in rows_of(group, given.repeats):
             cells = "not measured | | |"
             if row.found:
                 ratio = f"{row.found.ratio:.2f} [{row.found.low:.2f}, {row.found.high:.2f}]"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import joblib
 import torch
+from joblib.externals.loky import get_reusable_executor
 
 from stages.fdan.lmmd import lmmd
 from stages.fdan.network import FDAN
@@ -75,6 +76,7 @@ def rows(repeats: int) -> Iterator[Row]:
             lambda: two(train(visual, acoustic, wanted, seed) for seed in range(2)),
             repeats,
         )
+        get_reusable_executor().shutdown()  # or this process waits for it for five minutes
         yield Row("training", "2 replicas of 60 epochs, two processes", "one", 1.8, found)
     torch.set_num_threads(threads)
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice, product
 from pathlib import Path
@@ -72,7 +72,7 @@ def of_sample(epochs: int | None) -> Iterator[Cost]:
             yield cost(folder, stage, "sample", 168)
 
 
-def of_clips(counts: Iterable[int], epochs: int | None) -> Iterator[Cost]:
+def of_clips(counts: Sequence[int], epochs: int | None) -> Iterator[Cost]:
     """Every stage on so many clips of 3 s, 720p, each a recording of its own."""
     speakers, emotions = range(SPEAKERS), range(len(EMOTIONS))
     utterances = list(islice(product(range(99), speakers, emotions), max(counts)))
@@ -84,8 +84,8 @@ def of_clips(counts: Iterable[int], epochs: int | None) -> Iterator[Cost]:
             draw(clips / f"{i:03}.mp4", utterance=(speaker, emotion, sentence))
             for i, (sentence, speaker, emotion) in enumerate(utterances)
         )
-        for count in counts:
-            folder = Path(name) / str(count)
+        for number, count in enumerate([counts[0], *counts]):
+            folder = Path(name) / str(number)
             project(folder, "folder", epochs)
             corpus = folder / "data/raw/folder"
             corpus.mkdir(parents=True)
@@ -97,7 +97,9 @@ def of_clips(counts: Iterable[int], epochs: int | None) -> Iterator[Cost]:
                              "emotion": EMOTIONS[emotion], "video": clip, "audio": clip})
             write_table(corpus / "utterances.csv", COLUMNS, rows)
             for stage in (*EXTRACTION, *TRAINING):
-                yield cost(folder, stage, "folder", count)
+                found = cost(folder, stage, "folder", count)
+                if number > 0:  # the first time, libraries are read from the disk
+                    yield found
 
 
 def shares(found: Sequence[Cost]) -> Iterator[str]:
@@ -113,24 +115,27 @@ def shares(found: Sequence[Cost]) -> Iterator[str]:
 
 
 def growth(found: Sequence[Cost], counts: Sequence[int]) -> Iterator[str]:
-    """A table of what a clip more costs in each stage, and so how long all of MELD takes.
+    """A table of what ever more clips cost in each stage, and so what all of MELD would.
 
-    The cost is linear where the ms from the first count to the second are those from there on.
+    The slope is that of the straight line through the first and the last count.
     """
-    steps = list(zip(counts, counts[1:]))
-    headings = " | ".join(f"{few} to {many}" for few, many in steps)
-    yield f"| ms a clip more, clips | {headings} | MELD's {MELD:,} |"
-    yield "|---|" + "---|" * (len(steps) + 1)
     seconds = {(item.stage, item.clips): item.seconds for item in found}
-    of_meld = []
+    fewest, *_, most = counts
+    headings = " | ".join(f"{count} clips, s" for count in counts)
+    yield f"| stage | {headings} | ms a clip more | MELD's {MELD:,} |"
+    yield "|---|" + "---|" * (len(counts) + 2)
+    totals, of_meld = [0.0] * len(counts), 0.0
     for stage in (*EXTRACTION, *TRAINING):
-        slopes = [(seconds[stage, b] - seconds[stage, a]) / (b - a) for a, b in steps]
-        fewest, most = counts[0], counts[-1]
-        overall = (seconds[stage, most] - seconds[stage, fewest]) / (most - fewest)
-        of_meld.append((seconds[stage, most] + overall * (MELD - most)) / 60)
-        cells = " | ".join(f"{1000 * slope:.0f}" for slope in slopes)
-        yield f"| {stage} | {cells} | {of_meld[-1]:.0f} min |"
-    yield f"| all |{' |' * len(steps)} {sum(of_meld):.0f} min |"
+        row = [seconds[stage, count] for count in counts]
+        slope = max(0.0, (row[-1] - row[0]) / (most - fewest))
+        extrapolated = row[-1] + slope * (MELD - most)
+        cells = " | ".join(f"{value:.1f}" for value in row)
+        yield f"| {stage} | {cells} | {1000 * slope:.0f} | {extrapolated / 60:.0f} min |"
+        totals = [total + value for total, value in zip(totals, row)]
+        of_meld += extrapolated
+    cells = " | ".join(f"{value:.1f}" for value in totals)
+    slope = (totals[-1] - totals[0]) / (most - fewest)
+    yield f"| all | {cells} | {1000 * slope:.0f} | {of_meld / 60:.0f} min |"
 
 
 def tables(counts: Sequence[int] = (100, 200, 500), epochs: int | None = None) -> Iterator[str]:
