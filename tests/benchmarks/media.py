@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import librosa
@@ -22,9 +23,21 @@ from tests.benchmarks.timing import Row, compare, cores
 from tests.media_files import write_video
 
 ROOT = Path(__file__).parents[2]
-PROCESS = {"frames": "stages.frames:clip_faces", "mels": "stages.mels:clip_mel"}
-CLIPS = 200  # for the workers
-STARTED = 20  # of them are done when all workers have started
+
+
+class Shared(NamedTuple):
+    """What two workers share: so many clips, of which some are done before both have started."""
+
+    stage: str
+    process: str
+    clips: int
+    before: int
+
+
+SHARED = [
+    Shared("frames", "stages.frames:clip_faces", 200, 20),
+    Shared("mels", "stages.mels:clip_mel", 1000, 200),
+]
 
 
 def all_frames_by_opencv(path: Path) -> list[np.ndarray]:
@@ -66,26 +79,26 @@ def rows(repeats: int) -> Iterator[Row]:
         else:
             yield Row("media", "sound of that mp4 at 16 kHz", "librosa.load: needs ffmpeg", 7, None)
         if cores() >= 2:
-            copies(h264, folder / "clips", CLIPS)
-            for stage, process in PROCESS.items():
-                work = partial(work_on, folder, stage, process)
+            copies(h264, folder / "clips", max(shared.clips for shared in SHARED))
+            for shared in SHARED:
+                work = partial(work_on, folder, shared)
                 found = compare(partial(work, 1), partial(work, 2), repeats, lambda work: work())
-                told = f"stage {stage}, {CLIPS} clips, two workers (once they have started)"
+                told = f"stage {shared.stage}, {shared.clips - shared.before} clips, two workers"
                 yield Row("media", told, "one", 1.8, found)
 
 
-def work_on(folder: Path, stage: str, process: str, workers: int) -> float:
-    """Seconds for the clips after the first few, on so many cores and with nothing kept."""
+def work_on(folder: Path, shared: Shared, workers: int) -> float:
+    """Seconds for the clips when all workers have started, on so many cores, nothing kept."""
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    settings = params[stage] | ({"device": "cpu"} if stage == "frames" else {})
+    settings = params[shared.stage] | ({"device": "cpu"} if shared.stage == "frames" else {})
     cache = ClipCache(folder / "cache", "nothing else is kept there")
-    job = Job(folder / "clips", cache, process, settings, code_and_libraries())
-    clips = sorted(path.name for path in job.root.iterdir())
+    job = Job(folder / "clips", cache, shared.process, settings, code_and_libraries())
+    clips = sorted(path.name for path in job.root.iterdir())[: shared.clips]
     every = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(every)[:workers])
     try:
         with outcomes(job, clips, "local") as found:
-            for _ in range(STARTED):
+            for _ in range(shared.before):
                 next(found)
             start = time.perf_counter()
             made = [outcome for outcome in found if isinstance(outcome, Path)]
@@ -93,6 +106,6 @@ def work_on(folder: Path, stage: str, process: str, workers: int) -> float:
     finally:
         os.sched_setaffinity(0, every)
         shutil.rmtree(folder / "cache", ignore_errors=True)
-    if len(made) < CLIPS - STARTED:
-        raise RuntimeError(f"only {len(made)} of {CLIPS - STARTED} clips could be used")
+    if len(made) < len(clips) - shared.before:
+        raise RuntimeError(f"only {len(made)} of {len(clips) - shared.before} clips could be used")
     return seconds
