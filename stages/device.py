@@ -19,7 +19,8 @@ def require_determinism() -> None:
     """From now on an operation of PyTorch that is not deterministic is an error."""
     # cuBLAS is deterministic only with this, set before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # As `use_deterministic_algorithms(True)`, which loads all of PyTorch's compiler to tell it so.
+    torch.set_deterministic_debug_mode("error")
 
 
 @contextlib.contextmanager

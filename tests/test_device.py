@@ -1,6 +1,9 @@
 """Where networks run follows from the machine, and a full GPU is told in one line."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,12 +13,11 @@ from stages.failures import UserError
 
 
 @pytest.fixture(autouse=True)
-def chosen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """What is said to torch about deterministic algorithms."""
-    said: list[bool] = []
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    monkeypatch.setattr(torch, "use_deterministic_algorithms", said.append)
-    return said
+    mode = torch.get_deterministic_debug_mode()
+    yield
+    torch.set_deterministic_debug_mode(mode)
 
 
 @pytest.mark.parametrize("there, device", [(True, "cuda"), (False, "cpu")])
@@ -26,9 +28,19 @@ def test_a_gpu_is_used_where_there_is_one(
     assert pick_device() == device
 
 
-def test_what_runs_there_is_deterministic(chosen: list[bool]):
+def test_what_runs_there_is_deterministic():
+    torch.set_deterministic_debug_mode("default")
     pick_device()
-    assert chosen == [True] and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_the_compiler_is_not_loaded_for_it():
+    """It takes seconds, in every process."""
+    asks = "import sys, stages.device as d; d.pick_device(); print('torch._inductor' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_full_gpu_is_one_line_with_advice():
