@@ -38,9 +38,12 @@ def test_what_runs_there_is_deterministic():
 
 def test_the_compiler_is_not_loaded_for_it():
     """It takes seconds, in every process."""
-    asks = "import sys, stages.device as d; d.pick_device(); print('torch._inductor' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    asks = (
+        "import sys; from stages import device; device.pick_device()\n"
+        "print('torch._inductor' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", asks], stdout=subprocess.PIPE, check=True).stdout
+    assert said == b"False\n"
 
 
 def test_a_full_gpu_is_one_line_with_advice():
