@@ -79,7 +79,7 @@ def compare(
 def rows_of(group: str, repeats: int) -> Iterator[Row]:
     """The rows of a group of benchmarks, measured in a process of its own.
 
-    What one group asks of the allocator makes another quicker.
+    Once large blocks were freed, the allocator keeps memory that it else gives back in every step.
     """
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)

@@ -98,7 +98,7 @@ def of_clips(counts: Sequence[int], epochs: int | None) -> Iterator[Cost]:
             write_table(corpus / "utterances.csv", COLUMNS, rows)
             for stage in (*EXTRACTION, *TRAINING):
                 found = cost(folder, stage, "folder", count)
-                if number > 0:  # the first time, libraries are read from the disk
+                if number > 0:  # the first time takes longer
                     yield found
 
 
