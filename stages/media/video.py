@@ -108,7 +108,7 @@ def _open_stream(
 ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     with open_media(path) as container:
         stream = video_stream(container, max_pixels)
-        # One thread: clips are read side by side, each in its own process.
+        # One thread, here and in _image: clips are read side by side, each in its own process.
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
         yield container, stream
@@ -314,7 +314,8 @@ def _image(frame: av.VideoFrame, first: np.ndarray | None) -> np.ndarray:
     if first is not None:
         height, width = first.shape[:2] if turns % 2 == 0 else first.shape[1::-1]
         size = {"width": width, "height": height}
-    return np.rot90(frame.to_ndarray(format="rgb24", **size), turns)
+    # Starting threads for one frame would take longer than converting it.
+    return np.rot90(frame.to_ndarray(format="rgb24", threads=1, **size), turns)
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
