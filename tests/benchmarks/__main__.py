@@ -34,13 +34,11 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|")
     for group in ratios:
         for row in rows_of(group, given.repeats):
-            cells = "not measured | | |"
+            ratio, times = "not measured", " | "
             if row.found:
                 ratio = f"{row.found.ratio:.2f} [{row.found.low:.2f}, {row.found.high:.2f}]"
                 times = f"{1000 * row.found.ours:.1f} | {1000 * row.found.usual:.1f}"
-                cells = f"{ratio} | {row.aim:g} | {times}"
-            else:
-                cells = f"not measured | {row.aim:g} | |"
+            cells = f"{ratio} | {'' if row.aim is None else f'{row.aim:g}'} | {times}"
             print(f"| {row.group} | {row.what} | {row.usual} | {cells} |", flush=True)
     if "whole" in chosen:
         from tests.benchmarks import whole

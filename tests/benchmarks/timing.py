@@ -34,14 +34,14 @@ class Row(NamedTuple):
 
     Attributes:
         what: is done, and `usual` how it is usually done.
-        aim: the ratio that was aimed at.
+        aim: the ratio that was aimed at; None for what only bounds another row.
         found: None where it cannot be measured here; `usual` says why.
     """
 
     group: str
     what: str
     usual: str
-    aim: float
+    aim: float | None
     found: Comparison | None
 
 

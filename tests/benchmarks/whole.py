@@ -1,11 +1,13 @@
 """The whole: what every stage costs, for the sample and for ever more clips of 720p."""
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice, product
 from pathlib import Path
@@ -25,6 +27,7 @@ EXTRACTION = ("manifest", "frames", "mels", "contact_sheet", "features")
 TRAINING = ("split", "train", "evaluate", "best_test_epoch", "tsne")
 COLUMNS = ["id", "speaker", "emotion", "video", "audio"]
 SPEAKERS = 8
+RUNS = 3
 
 
 class Cost(NamedTuple):
@@ -72,8 +75,11 @@ def of_sample(epochs: int | None) -> Iterator[Cost]:
             yield cost(folder, stage, "sample", 168)
 
 
-def of_clips(counts: Sequence[int], epochs: int | None) -> Iterator[Cost]:
-    """Every stage on so many clips of 3 s, 720p, each a recording of its own."""
+def of_clips(counts: Sequence[int], epochs: int | None, runs: int) -> Iterator[Cost]:
+    """Every stage on so many clips of 3 s, 720p, each a recording of its own.
+
+    Runs of more and of fewer clips take turns, after a first one, which takes longer.
+    """
     speakers, emotions = range(SPEAKERS), range(len(EMOTIONS))
     utterances = list(islice(product(range(99), speakers, emotions), max(counts)))
     with tempfile.TemporaryDirectory() as name:
@@ -84,22 +90,37 @@ def of_clips(counts: Sequence[int], epochs: int | None) -> Iterator[Cost]:
             draw(clips / f"{i:03}.mp4", utterance=(speaker, emotion, sentence))
             for i, (sentence, speaker, emotion) in enumerate(utterances)
         )
-        for number, count in enumerate([counts[0], *counts]):
-            folder = Path(name) / str(number)
-            project(folder, "folder", epochs)
-            corpus = folder / "data/raw/folder"
-            corpus.mkdir(parents=True)
-            rows = []
-            for i, (_, speaker, emotion) in enumerate(utterances[:count]):
-                clip = f"{i:03}.mp4"
-                os.link(clips / clip, corpus / clip)
-                rows.append({"id": clip[:-4], "speaker": str(speaker),
-                             "emotion": EMOTIONS[emotion], "video": clip, "audio": clip})
-            write_table(corpus / "utterances.csv", COLUMNS, rows)
-            for stage in (*EXTRACTION, *TRAINING):
-                found = cost(folder, stage, "folder", count)
-                if number > 0:  # the first time takes longer
-                    yield found
+        for number, count in enumerate([counts[0], *counts * runs]):
+            with tempfile.TemporaryDirectory(dir=name) as folder:
+                found = of_corpus(Path(folder) / "project", clips, utterances[:count], epochs)
+                yield from found if number > 0 else ()
+
+
+def of_corpus(folder: Path, clips: Path, utterances: Sequence[tuple[int, int, int]],
+              epochs: int | None) -> list[Cost]:
+    """Every stage on some of the clips: utterances are (sentence, speaker, emotion)."""
+    project(folder, "folder", epochs)
+    corpus = folder / "data/raw/folder"
+    corpus.mkdir(parents=True)
+    rows = []
+    for i, (_, speaker, emotion) in enumerate(utterances):
+        clip = f"{i:03}.mp4"
+        os.link(clips / clip, corpus / clip)
+        rows.append({"id": clip[:-4], "speaker": str(speaker), "emotion": EMOTIONS[emotion],
+                     "video": clip, "audio": clip})
+    write_table(corpus / "utterances.csv", COLUMNS, rows)
+    return [cost(folder, stage, "folder", len(rows)) for stage in (*EXTRACTION, *TRAINING)]
+
+
+def medians(found: Iterable[Cost]) -> list[Cost]:
+    """Of all runs of a stage on so many clips, in the order of their first."""
+    runs = defaultdict(list)
+    for item in found:
+        runs[item.stage, item.clips].append(item)
+    return [
+        Cost(*of, *(statistics.median(column) for column in zip(*(item[2:] for item in items))))
+        for of, items in runs.items()
+    ]
 
 
 def shares(found: Sequence[Cost]) -> Iterator[str]:
@@ -114,31 +135,32 @@ def shares(found: Sequence[Cost]) -> Iterator[str]:
         )
 
 
-def growth(found: Sequence[Cost], counts: Sequence[int]) -> Iterator[str]:
+def growth(found: Sequence[Cost], counts: tuple[int, int, int]) -> Iterator[str]:
     """A table of what ever more clips cost in each stage, and so what all of MELD would.
 
-    The slope is that of the straight line through the first and the last count.
+    The slope is that of the straight line through the first and the last of three counts; how far
+    the middle one lies off it tells how straight it is.
     """
     seconds = {(item.stage, item.clips): item.seconds for item in found}
-    fewest, *_, most = counts
+    fewest, middle, most = counts
     headings = " | ".join(f"{count} clips, s" for count in counts)
-    yield f"| stage | {headings} | ms a clip more | MELD's {MELD:,} |"
-    yield "|---|" + "---|" * (len(counts) + 2)
-    totals, of_meld = [0.0] * len(counts), 0.0
-    for stage in (*EXTRACTION, *TRAINING):
-        row = [seconds[stage, count] for count in counts]
-        slope = max(0.0, (row[-1] - row[0]) / (most - fewest))
-        extrapolated = row[-1] + slope * (MELD - most)
+    yield f"| stage | {headings} | off the line | ms a clip more | MELD's {MELD:,} |"
+    yield "|---|" + "---|" * (len(counts) + 3)
+    rows = {
+        stage: [seconds[stage, count] for count in counts] for stage in (*EXTRACTION, *TRAINING)
+    }
+    rows["all"] = [sum(column) for column in zip(*rows.values())]
+    for stage, row in rows.items():
+        slope = (row[-1] - row[0]) / (most - fewest)
+        off = row[1] / (row[0] + slope * (middle - fewest)) - 1
+        of_meld = row[-1] + slope * (MELD - most)
         cells = " | ".join(f"{value:.1f}" for value in row)
-        yield f"| {stage} | {cells} | {1000 * slope:.0f} | {extrapolated / 60:.0f} min |"
-        totals = [total + value for total, value in zip(totals, row)]
-        of_meld += extrapolated
-    cells = " | ".join(f"{value:.1f}" for value in totals)
-    slope = (totals[-1] - totals[0]) / (most - fewest)
-    yield f"| all | {cells} | {1000 * slope:.0f} | {of_meld / 60:.0f} min |"
+        yield f"| {stage} | {cells} | {off:+.0%} | {1000 * slope:.0f} | {of_meld / 60:.0f} min |"
 
 
-def tables(counts: Sequence[int] = (100, 200, 500), epochs: int | None = None) -> Iterator[str]:
+def tables(
+    counts: tuple[int, int, int] = (100, 200, 500), epochs: int | None = None
+) -> Iterator[str]:
     """All tables, as lines of Markdown.
 
     Args:
@@ -148,9 +170,9 @@ def tables(counts: Sequence[int] = (100, 200, 500), epochs: int | None = None) -
     yield f"The sample, 168 clips of 320x240, {cores()} cores"
     yield ""
     yield from shares(list(of_sample(epochs)))
-    found = list(of_clips(counts, epochs))
+    found = medians(of_clips(counts, epochs, RUNS))
     yield ""
-    yield f"{counts[-1]} clips of 3 s, 1280x720, {cores()} cores"
+    yield f"{counts[-1]} clips of 3 s, 1280x720, {cores()} cores, medians of {RUNS} runs"
     yield ""
     yield from shares([item for item in found if item.clips == counts[-1]])
     yield ""
