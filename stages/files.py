@@ -103,16 +103,25 @@ def write_json(path: Path, values: Mapping[str, Any], rounded: bool = True) -> N
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, needed: Collection[str] = ()) -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        needed: keys that it must have; it may have others.
+
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, is not a JSON object, or lacks a key.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("holds no JSON object")
+        absent = [key for key in needed if key not in values]
+        if absent:
+            raise ValueError(f"has no {', '.join(absent)}")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}; make it again by dvc repro") from error
+    return values
 
 
 def file_sha256(path: Path) -> str:

@@ -23,6 +23,10 @@ MODEL = Path("models/fdan.safetensors")
 DESCRIPTION = Path("models/fdan.json")
 SPLIT = Path("data/split.csv")
 REMEDY = "run dvc repro train"
+DESCRIPTION_KEYS = (
+    "acoustic_dim", "bank", "emotions", "folds", "inference", "seeds", "settings", "sha256",
+    "split_sha256", "visual_dim",
+)  # fmt: skip
 MODEL_DIGITS = 12  # of the model's SHA-256, by which metrics name the model that they are of
 
 
@@ -57,10 +61,11 @@ def read_description() -> dict[str, Any]:
     """What models/fdan.json says.
 
     Raises:
-        UserError: the model was trained on another split (and so perhaps on the test voices of
-            this one), or models/fdan.safetensors is not the file described.
+        UserError: models/fdan.json cannot be read or lacks a key; the model was trained on another
+            split (and so perhaps on the test voices of this one); or models/fdan.safetensors is
+            not the file described.
     """
-    description = read_json(DESCRIPTION)
+    description = read_json(DESCRIPTION, DESCRIPTION_KEYS)
     if description["emotions"] != list(EMOTIONS):
         raise UserError(f"{MODEL}: knows the emotions {description['emotions']}; {REMEDY}")
     if file_sha256(SPLIT) != description["split_sha256"]:

@@ -12,14 +12,21 @@ from stages.files import file_sha256, read_json, read_table
 from stages.model_file import SPLIT
 from stages.protocols import Rows
 
+# What train and what follows it need of data/split.json.
+SPLIT_KEYS = (
+    "backbone", "duplicates", "excluded", "features_sha256", "folds", "n_test_with_trained_face",
+    "precision", "protocol", "shuffle_labels", "skipped", "skipped_unevenly", "weights",
+    "weights_source",
+)  # fmt: skip
+
 
 def read_split() -> tuple[dict[str, Any], Rows]:
     """What data/split.json says, and the rows of data/split.csv.
 
     Raises:
-        UserError: one of them cannot be read, or the table lacks a column.
+        UserError: one of them cannot be read, or lacks a key or a column.
     """
-    split = read_json(Path("data/split.json"))
+    split = read_json(Path("data/split.json"), SPLIT_KEYS)
     folds = [f"fold_{fold}" for fold in range(split["folds"])]
     return split, read_table(SPLIT, ["modality", "id", "speaker", "sentence", "emotion", *folds])
 

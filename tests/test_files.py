@@ -173,6 +173,16 @@ def test_a_file_that_cannot_be_read_is_named_with_the_remedy(
         read(path)
 
 
+@pytest.mark.parametrize("content, wrong", [
+    ('{"folds": 5}', "has no protocol, seeds"), ("[5]", "holds no JSON object"),
+])  # fmt: skip
+def test_json_that_lacks_what_is_needed_is_refused(content: str, wrong: str, tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"^{path}: cannot be read: {wrong}; make it again by dvc"):
+        read_json(path, ["folds", "protocol", "seeds"])
+
+
 def test_json_is_sorted_and_rounded_to_six_digits(tmp_path: Path):
     write_json(tmp_path / "m.json", {"b": 1 / 3, "a": {"y": [2 / 3], "x": 7}, "c": (0.1 + 0.2,)})
     assert (tmp_path / "m.json").read_text() == json.dumps(

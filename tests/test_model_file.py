@@ -15,6 +15,7 @@ from stages.fdan.network import FDAN
 from stages.files import file_sha256, read_json, write_json
 from stages.model_file import (
     DESCRIPTION,
+    DESCRIPTION_KEYS,
     MODEL,
     SPLIT,
     read_description,
@@ -62,6 +63,7 @@ def write(bank: bool = True, **flags: bool) -> dict[tuple[int, int], SpeechClass
     made = {pair: classifier_of(10 * pair[0] + pair[1], bank, **flags) for pair in pairs}
     description = {
         "folds": 2, "seeds": [7, 8], "visual_dim": VISUAL, "acoustic_dim": ACOUSTIC,
+        "inference": "bank", "bank": {},
         "settings": {"network": NETWORK | flags, "learning_rate": 0.123456789},
     }
     states = {replica_name(*pair): of.state_dict() for pair, of in made.items()}
@@ -133,6 +135,14 @@ def test_a_missing_description_is_refused():
     write()
     DESCRIPTION.unlink()
     assert complaint().startswith(f"{DESCRIPTION}: cannot be read")
+
+
+@pytest.mark.parametrize("key", DESCRIPTION_KEYS)
+def test_a_description_that_lacks_a_key_is_refused(key: str):
+    write()
+    kept = {name: value for name, value in read_json(DESCRIPTION).items() if name != key}
+    write_json(DESCRIPTION, kept)
+    assert complaint() == f"{DESCRIPTION}: cannot be read: has no {key}; make it again by dvc repro"
 
 
 def test_a_model_of_another_split_is_refused():

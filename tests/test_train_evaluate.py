@@ -1,6 +1,7 @@
 """From features to metrics: repeatable to the byte, consistent, and closed to wrong files."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stages import best_test_epoch, evaluate, split, train, tsne
 from stages.emotions import CODES, EMOTIONS
 from stages.failures import UserError
 from stages.files import read_json, read_table, write_json
+from stages.samples import SPLIT_KEYS
 from tests.feature_files import (
     Rows,
     officially_split,
@@ -480,3 +482,20 @@ def test_a_split_that_lacks_a_column_is_told_with_the_remedy(stage: Any):
     assert complaint(stage) == (
         "data/split.csv: cannot be read: has no column emotion; make it again by dvc repro"
     )
+
+
+@pytest.mark.parametrize("stage", [train, evaluate, best_test_epoch, tsne])
+def test_a_split_that_lacks_a_key_is_told_with_the_remedy(stage: Any):
+    """As that of an earlier version may."""
+    write_params(Path())
+    write_json(Path("data/split.json"), {key: 1 for key in SPLIT_KEYS if key != "protocol"})
+    assert complaint(stage) == (
+        "data/split.json: cannot be read: has no protocol; make it again by dvc repro"
+    )
+
+
+def test_all_that_is_read_of_a_split_is_asked_for_and_no_more():
+    sources = "".join(
+        Path(module.__file__).read_text() for module in (train, evaluate, best_test_epoch, tsne)
+    )
+    assert set(re.findall(r'split\["(\w+)"\]', sources)) == set(SPLIT_KEYS)
