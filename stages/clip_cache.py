@@ -17,6 +17,7 @@ import importlib.util
 import io
 import json
 import os
+import pkgutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,6 +108,27 @@ def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> No
             f"{entry.parent}: cannot be written: {error.strerror}; make room, empty it by "
             "python -m stages.clip_cache --clear, or set FDAN_CACHE to another folder"
         ) from error
+
+
+def keep(clip: Path, entry: Path | None, process: str, settings: Mapping[str, Any]) -> None:
+    """Keep what the function `process`, "module:function", makes of a clip, or why it cannot.
+
+    Called where the clip is worked on, so that arrays need not travel from process to process.
+
+    Args:
+        entry: None for a clip that cannot be read.
+
+    Raises:
+        ClipError: the clip cannot be read.
+        UserError: there is no room, or the folder cannot be written.
+    """
+    try:
+        result = pkgutil.resolve_name(process)(clip, **settings)._asdict()
+    except ClipError as error:
+        if entry is None:
+            raise
+        result = error
+    write_entry(entry, result)
 
 
 @lru_cache

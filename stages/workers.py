@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import joblib
 
-from stages.clip_cache import ClipCache, code_and_libraries, read_entry, write_entry
+from stages.clip_cache import ClipCache, code_and_libraries, read_entry
 from stages.failures import ClipError, UserError, one_line
-from stages.guard import LOST, call_in_thread, guards
+from stages.guard import call_in_thread, guards
 
 LOCAL = "local"
 PATIENCE = 10.0  # seconds for a scheduler to answer
@@ -71,13 +71,11 @@ def attempt(job: Job, call: Call, clip: str) -> Outcome:
     entry = job.cache.entry(path)
     if entry is not None and read_entry(entry) is not None:
         return entry
+    work = {"entry": entry, "process": job.process, "settings": job.settings}
     try:
-        result = call(job.process, path, job.settings)._asdict()
-    except ClipError as error:
-        if entry is None or error.code in LOST:
-            return error
-        result = error
-    write_entry(entry, result)
+        call("stages.clip_cache:keep", path, work)
+    except ClipError as error:  # not of its content, which is kept
+        return error
     return entry
 
 
