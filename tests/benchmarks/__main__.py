@@ -1,6 +1,6 @@
 """How quick the pipeline is, against how it is usually done.
 
-    python -m tests.benchmarks                    # all of it, some 30 minutes on two cores
+    python -m tests.benchmarks                    # all of it, an hour or more on two cores
     python -m tests.benchmarks media training     # some of media, faces, features, training, whole
 
 Prints tables in Markdown. A ratio is the median, over interleaved repeats in one run, of the usual

@@ -155,7 +155,7 @@ def growth(found: Sequence[Cost], counts: tuple[int, int, int]) -> Iterator[str]
         off = row[1] / (row[0] + slope * (middle - fewest)) - 1
         of_meld = row[-1] + slope * (MELD - most)
         cells = " | ".join(f"{value:.1f}" for value in row)
-        yield f"| {stage} | {cells} | {off:+.0%} | {1000 * slope:.0f} | {of_meld / 60:.0f} min |"
+        yield f"| {stage} | {cells} | {off:+.0%} | {round(1000 * slope)} | {of_meld / 60:.0f} min |"
 
 
 def tables(
