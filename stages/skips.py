@@ -90,15 +90,14 @@ def skipped_unevenly(skipped: Mapping[str, int], totals: Mapping[str, int]) -> l
         skipped: utterances that failed, by emotion.
         totals: all utterances, failed or not, by emotion.
     """
-    # Here, for it takes a second to load, and most runs skip next to nothing.
-    from scipy.stats import fisher_exact
-
     found = []
     for emotion, count in sorted(skipped.items()):
         total = totals[emotion]
         others, others_total = sum(skipped.values()) - count, sum(totals.values()) - total
         if count < LEAST_SKIPPED or count * others_total < LEAST_RATIO * others * total:
             continue
+        from scipy.stats import fisher_exact  # takes a second to load, and most skip next to none
+
         table = [[count, total - count], [others, others_total - others]]
         if fisher_exact(table, "greater").pvalue < SIGNIFICANCE / len(totals):
             found.append(Uneven(emotion, count, total, others, others_total))
