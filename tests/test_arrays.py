@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,46 @@ def test_an_array_may_grow_beyond_one_chunk(tmp_path: Path):
     rows = np.random.default_rng(1).integers(0, 255, (9, 200_000), dtype=np.uint8)
     write(tmp_path / "a.h5", rows)
     np.testing.assert_array_equal(read(tmp_path / "a.h5")[0], rows)
+
+
+def test_rows_keep_their_order_however_many_come_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(arrays, "CHUNK_BYTES", 1000)
+    rng = np.random.default_rng(2)
+    steps = [rng.normal(size=(count, 7)) for count in rng.integers(0, 30, 40)]
+    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+        for number, step in enumerate(steps):
+            file.append("values", step)
+            file.append("ids", encode_ids([f"{number:02}"]))
+    values, ids, _ = read(tmp_path / "a.h5")
+    np.testing.assert_array_equal(values, np.concatenate(steps))
+    assert ids == [f"{number:02}" for number in range(40)]
+
+
+def test_rows_may_be_changed_once_they_are_appended(tmp_path: Path):
+    row = ROWS[:1].copy()
+    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+        file.append("values", row)
+        row += 1
+        file.append("ids", encode_ids(IDS[:1]))
+    np.testing.assert_array_equal(read(tmp_path / "a.h5")[0], ROWS[:1])
+
+
+def test_a_chunk_waits_in_memory_and_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    row = np.zeros((1, CHUNK_BYTES // 8), np.uint8)
+    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+        written: list[int] = []
+        monkeypatch.setattr(arrays, "require_space", lambda path, size: written.append(size))
+        tracemalloc.start()
+        for _ in range(50):
+            file.append("values", row)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 3 * CHUNK_BYTES
+    assert written == 6 * [CHUNK_BYTES] + [2 * row.nbytes]
 
 
 def test_an_array_without_rows_is_read_as_one(tmp_path: Path):
