@@ -4,7 +4,8 @@ In:  data/manifest/<corpus>.csv, data/raw/<corpus>/
 Out: data/frames/<corpus>.h5
        ids [N], faces uint8 [N, 3, S, S, 3] RGB, ok bool [N, 3] (false: leave this frame out),
        status [N, 3] (index into STATUS), boxes [N, 3, 5] (x1 y1 x2 y2 in pixels of the frame,
-       score), times [N, 3] in seconds, found [N, 3] (how many faces the detector saw)
+       score), times [N, 3] in seconds, found [N, 3] (how many faces the detector saw; beside a
+       large one, Haar does not look for small ones)
      data/skipped/<corpus>.frames.csv
 Paper: Section 3.2, "the video frames are uniformly sampled in {V1, V2, V3}".
 """

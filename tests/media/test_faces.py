@@ -228,6 +228,51 @@ def test_a_face_at_the_side_of_a_wide_picture_is_found(name: str, monkeypatch):
     assert any(b[0] < 1300 - x < b[2] and b[1] < y < b[3] for b in mirrored)
 
 
+def portrait(share: float, height: int, width: int) -> np.ndarray:
+    """A picture [height, width, 3] with one face in its middle, of a share of its shorter side."""
+    from skimage import data
+
+    scale = share * min(height, width) / 99  # as Haar boxes it, at (174, 64)
+    shift = (width / 2 - scale * 224, height / 2 - scale * 113.5)
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    return cv2.warpAffine(
+        data.astronaut(), matrix, (width, height), flags=cv2.INTER_AREA,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes (x1, y1, x2, y2)."""
+    across, down = np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2])
+    both = max(0.0, across) * max(0.0, down)
+    return both / (np.prod(a[2:4] - a[:2]) + np.prod(b[2:4] - b[:2]) - both)
+
+
+@pytest.mark.parametrize("share", np.arange(0.2, 0.96, 0.04).round(2).tolist())
+@pytest.mark.parametrize("shape", [(200, 320), (224, 224), (320, 320)])
+def test_haar_finds_a_face_of_any_size_where_one_plain_search_finds_it(
+    share: float, shape: tuple[int, int]
+):
+    image = portrait(share, *shape)
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    least = int(0.15 * min(shape))
+    windows = cascade.detectMultiScale(
+        cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 1.1, 5, minSize=(least, least)
+    )
+    x, y, width, height = max(windows, key=lambda window: window[2])
+    chosen = choose_face(single(make_detector("haar", 0.15, "cpu"))(image))
+    assert overlap(chosen[:4], np.array([x, y, x + width, y + height], np.float32)) > 0.8
+
+
+def test_haar_looks_for_small_faces_only_where_there_is_no_large_one():
+    large, small = portrait(0.6, 240, 240), portrait(0.3, 240, 240)
+    detect = single(make_detector("haar", 0.15, "cpu"))
+    boxes = detect(np.hstack([small, small]))
+    assert all(any(b[0] < x < b[2] and b[1] < 120 < b[3] for b in boxes) for x in (120, 360))
+    (box,) = detect(np.hstack([small, large]))
+    assert 240 < box[0] and box[2] < 480
+
+
 @pytest.mark.parametrize("name", ["haar", "yunet", "blazeface"])
 @pytest.mark.parametrize("folder", ["ravdess", "ravdess_grey"])
 def test_faces_of_real_clips_are_found(name: str, folder: str, monkeypatch):
