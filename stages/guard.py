@@ -23,11 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.failures import ClipError
-from stages.memory import keep_freed_memory
 
 SECONDS = 300.0  # a clip takes seconds, and the slowest detector a minute
 MEMORY = 8 << 30  # bytes of the child's own data
-KEPT = 256 << 20  # of those, what it keeps from one clip to the next
 LOST = ("decoder_crash", "decoder_timeout", "decoder_memory")  # may go better another time
 # There is a child for every core. One thread each is quicker, and gives the same sums everywhere.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
@@ -177,5 +175,4 @@ if __name__ == "__main__":
         sys.exit()  # it ended before
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    keep_freed_memory(KEPT)
     serve(Connection(number))

@@ -80,11 +80,3 @@ def threads_of_the_libraries(clip: Path) -> tuple[int, int]:
 
 def limits(clip: Path) -> tuple[int, int]:
     return resource.getrlimit(resource.RLIMIT_DATA)[0], resource.getrlimit(resource.RLIMIT_CORE)[0]
-
-
-def faults_of_frames(clip: Path) -> int:
-    """How many pages the system had to find for 20 times 4 frames of 8 MB."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        [np.ones(8 << 20, np.uint8) for _ in range(4)]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

@@ -20,10 +20,9 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from stages.clip_cache import ClipCache, code_and_libraries
-from stages.guard import KEPT, ONE_THREAD
+from stages.guard import ONE_THREAD
 from stages.media.audio import read_audio
 from stages.media.video import sample_frames
-from stages.memory import keep_freed_memory
 from stages.workers import Job, outcomes
 from tests.benchmarks.clips import copies, talking_clip
 from tests.benchmarks.timing import Row, compare, cores, wall
@@ -164,7 +163,6 @@ def work_apart(clips: Path, shared: Shared, count: int) -> float:
 
 def _work_alone(begin: Barrier, shared: Shared, clips: list[Path], core: int) -> float:
     os.sched_setaffinity(0, [core])
-    keep_freed_memory(KEPT)
     process, settings = pkgutil.resolve_name(shared.process), shared.settings()
     process(clips[0], **settings)
     begin.wait()
