@@ -23,7 +23,6 @@ from stages.backbone import PRECISION, for_inference, make_backbone, normalise
 from stages.command import run_on_corpus
 from stages.device import enough_memory, pick_device
 from stages.failures import UserError
-from stages.memory import keep_freed_memory
 from stages.params import refuse_random_weights, section
 from stages.progress import track
 from stages.sizes import features_bytes
@@ -143,7 +142,6 @@ def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarr
 
 
 def main(corpus: str) -> None:
-    keep_freed_memory()
     params = section("features")
     refuse_random_weights(corpus, params["weights"], params.pop("allow_random_weights"))
     device = pick_device()

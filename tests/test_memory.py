@@ -89,28 +89,3 @@ def test_ten_times_the_features_take_the_same_memory(project: Path) -> None:
     few, many = peak(project, "features", "few"), peak(project, "features", "many")
     print(f"features: {few:.0f} MB for {FEW} clips, {many:.0f} MB for {MANY}")
     assert many <= 1.1 * few
-
-
-FAULTS = """
-import resource, sys, torch
-from stages.memory import keep_freed_memory
-
-if sys.argv[1] == "kept":
-    keep_freed_memory()
-for turn in range(20):
-    [torch.ones(8 << 20, dtype=torch.uint8) for _ in range(4)]
-    start = start if turn else resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
-"""
-
-
-def test_memory_that_is_kept_costs_no_faults() -> None:
-    pages = (4 * 8 << 20) // os.sysconf("SC_PAGESIZE")
-
-    def faults(how: str) -> int:
-        """How many pages the system had to find for all but the first of 20 times 4 blocks."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-c", FAULTS, how]
-        return int(subprocess.check_output(command, env=environment))
-
-    assert faults("kept") < pages < faults("given back")
