@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stages.device import require_determinism
 from stages.fdan.inference import Bank, draw_bank, prototypes
+from stages.fdan.optimiser import SGD
 from stages.fdan.stacked import Diverged, Inputs, Listeners, Stack, capture, train_stacked
 from stages.fdan.training import (
     BANK,
@@ -258,6 +259,21 @@ def test_a_step_has_only_operations_that_a_graph_can_hold(changes: dict[str, Any
         listeners.listen()
     assert {"bmm", "_fused_sgd_", "native_layer_norm_backward"} <= operations.seen
     assert operations.refused == set()
+
+
+@each_change
+def test_a_step_keeps_to_its_device(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    """Meta tensors, which have no values, refuse company on the host and reading, as CUDA's do."""
+    monkeypatch.setattr(SGD, "step", lambda optimiser: None)  # fused SGD is not for meta tensors
+    settings, device = with_changes(changes), torch.device("meta")
+    inputs = some_inputs(settings)
+    stack = Stack(inputs, settings, device)
+    stack.train_one_epoch(stack.draw_epoch())
+    listeners = Listeners(inputs, stack)
+    listeners.listen()
+    parts = [*stack.params.values(), *stack.totals.values(), listeners.losses, *listeners.bank]
+    assert {part.device for part in parts} == {device}
+    assert all(value.grad.device == device for value in stack.params.values())
 
 
 @pytest.mark.parametrize("forbidden", [
