@@ -71,12 +71,23 @@ def lose_once(clip: Path) -> int:
     return os.getpid()
 
 
-def threads_of_the_libraries(clip: Path) -> tuple[int, int]:
+def threads_of_the_libraries(clip: Path) -> set[int]:
+    """Of OpenCV, PyTorch, OpenBLAS and OpenMP."""
     import cv2
     import torch
+    from threadpoolctl import threadpool_info
 
-    return cv2.getNumThreads(), torch.get_num_threads()
+    blas_and_openmp = {library["num_threads"] for library in threadpool_info()}
+    return {cv2.getNumThreads(), torch.get_num_threads(), *blas_and_openmp}
 
 
 def limits(clip: Path) -> tuple[int, int]:
     return resource.getrlimit(resource.RLIMIT_DATA)[0], resource.getrlimit(resource.RLIMIT_CORE)[0]
+
+
+def faults_of_frames(clip: Path) -> int:
+    """How many pages the system had to find for 20 times 4 frames of 8 MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        [np.ones(8 << 20, np.uint8) for _ in range(4)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

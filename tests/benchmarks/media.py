@@ -20,7 +20,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from stages.clip_cache import ClipCache, code_and_libraries
-from stages.guard import ONE_THREAD
+from stages.guard import ENVIRONMENT
 from stages.media.audio import read_audio
 from stages.media.video import sample_frames
 from stages.workers import Job, outcomes
@@ -152,7 +152,7 @@ def work_apart(clips: Path, shared: Shared, count: int) -> float:
     chosen = sorted(clips.iterdir())[: (shared.clips - shared.before) // 4]
     context = multiprocessing.get_context("spawn")
     with (
-        mock.patch.dict(os.environ, ONE_THREAD),
+        mock.patch.dict(os.environ, ENVIRONMENT),
         context.Manager() as manager,
         ProcessPoolExecutor(count, context) as pool,
     ):
