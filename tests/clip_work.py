@@ -72,8 +72,9 @@ def lose_once(clip: Path) -> int:
 
 
 def threads_of_the_libraries(clip: Path) -> set[int]:
-    """Of OpenCV, PyTorch, OpenBLAS and OpenMP."""
+    """Of OpenCV, PyTorch, OpenBLAS and OpenMP, of which scikit-learn has its own."""
     import cv2
+    import sklearn.utils._openmp_helpers  # noqa: F401
     import torch
     from threadpoolctl import threadpool_info
 

@@ -263,7 +263,7 @@ def test_a_step_has_only_operations_that_a_graph_can_hold(changes: dict[str, Any
 
 @each_change
 def test_a_step_keeps_to_its_device(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-    """Meta tensors, which have no values, refuse company on the host and reading, as CUDA's do."""
+    """Meta tensors refuse company on the host, as CUDA's do, and have no values to read back."""
     monkeypatch.setattr(SGD, "step", lambda optimiser: None)  # fused SGD is not for meta tensors
     settings, device = with_changes(changes), torch.device("meta")
     inputs = some_inputs(settings)
@@ -273,7 +273,6 @@ def test_a_step_keeps_to_its_device(changes: dict[str, Any], monkeypatch: pytest
     listeners.listen()
     parts = [*stack.params.values(), *stack.totals.values(), listeners.losses, *listeners.bank]
     assert {part.device for part in parts} == {device}
-    assert all(value.grad.device == device for value in stack.params.values())
 
 
 @pytest.mark.parametrize("forbidden", [
