@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.command import run
 from stages.evaluate import judged, test_fold
+from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
+from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
-from stages.files import write_json
-from stages.leaks import refuse_leaks
-from stages.model_file import MODEL_DIGITS, read_description, restore
-from stages.protocols import TEST
-from stages.replicas import Task, train_all
-from stages.samples import Features, having, read_split
-from stages.statistics import MEASURES, confusion_matrix
+from stages.io.files import write_json
+from stages.runtime.command import run
+from stages.scoring.metrics import MEASURES, confusion_matrix
+from stages.splits.dataset import Features, having, read_split
+from stages.splits.leaks import refuse_leaks
+from stages.splits.protocols import TEST
 
 LABEL = "optimistic: best epoch on the test voices, as the published code reports; not a result"
 

@@ -14,19 +14,17 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from stages.arrays import decode_ids, open_arrays, read_settings
-from stages.command import run_on_corpus
-from stages.emotions import EMOTIONS
-from stages.files import read_table, replacing
-from stages.params import load
+from stages.corpora.emotions import EMOTIONS
+from stages.io.arrays import decode_ids, open_arrays, read_settings
+from stages.io.files import read_table, replacing
+from stages.runtime.command import run_on_corpus
+from stages.runtime.params import load
 
 COLUMNS = 2  # utterances an emotion
 FRAMES = 3
 
 
-def choose(
-    utterances: list[dict[str, str]], seen: set[str], heard: set[str]
-) -> list[list[str]]:
+def choose(utterances: list[dict[str, str]], seen: set[str], heard: set[str]) -> list[list[str]]:
     """For each emotion up to COLUMNS ids: those both seen and heard first, then new speakers."""
     chosen = []
     for emotion in EMOTIONS:
@@ -95,9 +93,7 @@ def draw_sheet(
 
 def main(corpus: str) -> None:
     shown = load("features.db_min", "features.db_max")
-    utterances = read_table(
-        Path(f"data/manifest/{corpus}.csv"), ["id", "speaker", "emotion"]
-    )
+    utterances = read_table(Path(f"data/manifest/{corpus}.csv"), ["id", "speaker", "emotion"])
     with (
         open_arrays(Path(f"data/frames/{corpus}.h5"), "frames") as frames,
         open_arrays(Path(f"data/mels/{corpus}.h5"), "mels") as mels,

@@ -21,15 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.command import run
-from stages.emotions import CODES, EMOTIONS
+from stages.corpora.emotions import CODES, EMOTIONS
+from stages.fdan.checkpoint import MODEL_DIGITS, read_description, read_replicas, replica_name
 from stages.fdan.inference import SpeechClassifier
-from stages.files import write_json, write_table
-from stages.leaks import refuse_bank, refuse_leaks
-from stages.model_file import MODEL_DIGITS, read_description, read_replicas, replica_name
-from stages.protocols import TEST, Rows
-from stages.samples import Features, having, read_split
-from stages.statistics import (
+from stages.io.files import write_json, write_table
+from stages.runtime.command import run
+from stages.scoring.metrics import (
     MEASURES,
     MIN_SPEAKERS,
     REPEATS,
@@ -38,6 +35,9 @@ from stages.statistics import (
     resample_weights,
     wilson,
 )
+from stages.splits.dataset import Features, having, read_split
+from stages.splits.leaks import refuse_bank, refuse_leaks
+from stages.splits.protocols import TEST, Rows
 
 
 def test_fold(

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from stages.arrays import open_arrays, write_arrays
-from stages.backbone import PRECISION, for_inference, make_backbone, normalise
-from stages.command import run_on_corpus
-from stages.device import enough_memory, pick_device
-from stages.failures import UserError
-from stages.params import refuse_random_weights, section
-from stages.progress import track
-from stages.sizes import features_bytes
+from stages.encoders.pictures import PRECISION, for_inference, make_backbone, normalise
+from stages.io.arrays import open_arrays, write_arrays
+from stages.runtime.command import run_on_corpus
+from stages.runtime.device import enough_memory, pick_device
+from stages.runtime.errors import UserError
+from stages.runtime.params import refuse_random_weights, section
+from stages.runtime.progress import track
+from stages.runtime.space import features_bytes
 
 IMAGE_SIZE = 224
 CLIPS = 16  # in one pass through the backbone
@@ -54,9 +54,7 @@ def face_images(faces: np.ndarray) -> torch.Tensor:
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def make_embed(
-    backbone: torch.nn.Module, device: str, dtype: torch.dtype = torch.float32
-) -> Embed:
+def make_embed(backbone: torch.nn.Module, device: str, dtype: torch.dtype = torch.float32) -> Embed:
     """A function from pictures [N, 3, 224, 224] in [0, 1] to features float32 [N, D].
 
     Where a GPU has not the memory for all pictures at once it gets one half, then the other.

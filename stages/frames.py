@@ -16,16 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.arrays import encode_ids, write_arrays
-from stages.command import run_on_corpus
-from stages.device import enough_memory, pick_device, require_determinism
-from stages.extraction import MANIFESTS, extract
-from stages.failures import ClipError
-from stages.files import read_table
+from stages.extraction.extract import MANIFESTS, extract
+from stages.io.arrays import encode_ids, write_arrays
+from stages.io.files import read_table
 from stages.media.faces import centre_crop, choose_face, crop_face, make_aligner, make_detector
 from stages.media.video import sample_frames
-from stages.params import load, section
-from stages.sizes import CROPS, frames_bytes
+from stages.runtime.command import run_on_corpus
+from stages.runtime.device import enough_memory, pick_device, require_determinism
+from stages.runtime.errors import ClipError
+from stages.runtime.params import load, section
+from stages.runtime.space import CROPS, frames_bytes
 
 STATUS = ("face", "centre_crop", "nearest", "missing")
 

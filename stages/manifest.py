@@ -9,16 +9,11 @@ Paper: Section 3.1.
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.command import run_on_corpus
 from stages.corpora.registry import how_to_obtain, reader
 from stages.corpora.utterance import Listing, Utterance, differences, first_five
 from stages.corpora.walk import unwritable_names
-from stages.failures import ClipError, UserError
-from stages.files import write_table
-from stages.media.probe import APART, far_apart, probe, probe_duration
-from stages.params import load
-from stages.progress import track
-from stages.skips import (
+from stages.io.files import write_table
+from stages.io.skips import (
     refuse,
     skip_row,
     table_path,
@@ -27,6 +22,11 @@ from stages.skips import (
     warn_of_uneven,
     write_skips,
 )
+from stages.media.probe import APART, far_apart, probe, probe_duration
+from stages.runtime.command import run_on_corpus
+from stages.runtime.errors import ClipError, UserError
+from stages.runtime.params import load
+from stages.runtime.progress import track
 
 COLUMNS = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "duration"]
 RAW = Path("data/raw")

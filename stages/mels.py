@@ -16,13 +16,13 @@ from typing import NamedTuple
 import librosa
 import numpy as np
 
-from stages.arrays import encode_ids, write_arrays
-from stages.command import run_on_corpus
-from stages.extraction import MANIFESTS, extract
-from stages.files import read_table
+from stages.extraction.extract import MANIFESTS, extract
+from stages.io.arrays import encode_ids, write_arrays
+from stages.io.files import read_table
 from stages.media.audio import check_speech, read_audio
-from stages.params import load, section
-from stages.sizes import mels_bytes
+from stages.runtime.command import run_on_corpus
+from stages.runtime.params import load, section
+from stages.runtime.space import mels_bytes
 
 
 def log_mel(

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from joblib import Parallel, delayed
 
-from stages.command import run
-from stages.emotions import CODES, EMOTIONS
-from stages.params import section
-from stages.progress import track
+from stages.corpora.emotions import CODES, EMOTIONS
+from stages.runtime.command import run
+from stages.runtime.params import section
+from stages.runtime.progress import track
 from stages.synthesis import face, voice
 from stages.synthesis.clip import make_clip
 

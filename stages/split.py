@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from stages.arrays import decode_ids, open_arrays, read_settings
-from stages.command import run
-from stages.failures import UserError
-from stages.files import file_sha256, read_table, write_json, write_table
-from stages.leaks import refuse_leaks, twins
-from stages.params import load
-from stages.protocols import (
+from stages.io.arrays import decode_ids, open_arrays, read_settings
+from stages.io.files import file_sha256, read_table, write_json, write_table
+from stages.io.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_uneven
+from stages.runtime.command import run
+from stages.runtime.errors import UserError
+from stages.runtime.params import load
+from stages.splits.leaks import refuse_leaks, twins
+from stages.splits.protocols import (
     OUT,
     VALIDATION,
     Rows,
@@ -33,7 +34,6 @@ from stages.protocols import (
     take,
     tested_with_trained_face,
 )
-from stages.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_uneven
 
 
 def usable(corpus: str, modality: str) -> Rows:

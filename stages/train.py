@@ -1,7 +1,7 @@
 """Train: one FDAN for every fold and seed.
 
 In:  data/split.csv, data/split.json, and the data/features/<corpus>.h5 that it names
-Out: models/fdan.safetensors, models/fdan.json   every replica (stages/model_file.py)
+Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/checkpoint.py)
      metrics/train.json       losses and recalls in the epochs kept, mean over the replicas
      metrics/curves/*.csv     loss, recall and LMMD of every epoch, mean and sd over the replicas
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
@@ -14,22 +14,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.command import run
-from stages.emotions import EMOTIONS
+from stages.corpora.emotions import EMOTIONS
+from stages.fdan.checkpoint import replica_name, write_model
+from stages.fdan.replicas import Task, Trained, train_all
 from stages.fdan.training import Epoch, Settings
-from stages.files import write_json, write_table
-from stages.leaks import refuse_leaks
-from stages.model_file import replica_name, write_model
-from stages.params import load, section
-from stages.replicas import Task, Trained, train_all
-from stages.samples import Features, read_split
+from stages.io.files import write_json, write_table
+from stages.runtime.command import run
+from stages.runtime.params import load, section
+from stages.splits.dataset import Features, read_split
+from stages.splits.leaks import refuse_leaks
 
 CURVES = Path("metrics/curves")
 # What each table of curves shows: names for people, and entries of an Epoch.
-LOSSES = {"training voices": "acoustic_loss", "training faces": "visual_loss",
-          "validation voices": "validation_loss"}
-RECALLS = {"training voices": "acoustic_uar", "training faces": "visual_uar",
-           "validation voices": "validation_uar"}
+LOSSES = {
+    "training voices": "acoustic_loss",
+    "training faces": "visual_loss",
+    "validation voices": "validation_loss",
+}
+RECALLS = {
+    "training voices": "acoustic_uar",
+    "training faces": "visual_uar",
+    "validation voices": "validation_uar",
+}
 
 
 def mean_of(epochs: Iterable[Epoch]) -> dict[str, float]:
@@ -53,9 +59,7 @@ def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, st
 
 
 def main() -> None:
-    numbers = load(
-        "alpha", "batch_size", "epochs", "learning_rate", "momentum", "weight_decay"
-    )
+    numbers = load("alpha", "batch_size", "epochs", "learning_rate", "momentum", "weight_decay")
     flags = load("acoustic_only", "cross_attention")
     chosen = load("inference", "seed", "seeds", "selection")
     settings = Settings(

@@ -17,14 +17,14 @@ import torch
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from stages.command import run
-from stages.emotions import CODES
+from stages.corpora.emotions import CODES
+from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
 from stages.fdan.training import Samples, random_stream
-from stages.files import write_table
-from stages.model_file import read_description, read_replicas
-from stages.protocols import TEST, TRAIN
-from stages.samples import Features, having, read_split
+from stages.io.files import write_table
+from stages.runtime.command import run
+from stages.splits.dataset import Features, having, read_split
+from stages.splits.protocols import TEST, TRAIN
 
 LIMIT = 300
 PERPLEXITY = 30  # of van der Maaten & Hinton 2008, less where there are few samples

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.failures import ClipError, UserError
+from stages.runtime.errors import ClipError, UserError
 
 
 class Made(NamedTuple):

@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """For what fixtures of a whole module run; see stages/clip_cache.py."""
+    """For what fixtures of a whole module run; see stages/extraction/clip_cache.py."""
     os.environ["FDAN_CACHE"] = str(tmp_path_factory.mktemp("caches") / "shared")
 
 
@@ -46,7 +46,7 @@ def _own_cache(_no_cache_of_the_user: None, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have clips worked on in this process: a child would load torch or librosa for seconds."""
-    from stages import workers
+    from stages.extraction import workers
 
     def call(process: str, clip: Path, settings: dict[str, Any]) -> Any:
         return pkgutil.resolve_name(process)(clip, **settings)

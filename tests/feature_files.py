@@ -14,12 +14,13 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from stages import evaluate, replicas, split
-from stages.arrays import encode_ids, write_arrays
-from stages.emotions import CODES, EMOTIONS
-from stages.files import write_table
+from stages import evaluate, split
+from stages.corpora.emotions import CODES, EMOTIONS
+from stages.fdan import replicas
+from stages.io.arrays import encode_ids, write_arrays
+from stages.io.files import write_table
+from stages.io.skips import skip_row, table_path, write_skips
 from stages.manifest import COLUMNS
-from stages.skips import skip_row, table_path, write_skips
 
 PARAMS = YAML(typ="safe").load(
     (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")

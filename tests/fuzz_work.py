@@ -13,9 +13,9 @@ import numpy as np
 from av.error import FFmpegError
 from ruamel.yaml import YAML
 
+from stages.corpora.emotions import EMOTIONS
 from stages.corpora.utterance import Listing
-from stages.emotions import EMOTIONS
-from stages.failures import ClipError, UserError
+from stages.runtime.errors import ClipError, UserError
 
 CODES = {
     "unreadable", "truncated", "no_video", "no_audio", "too_large", "too_short", "nonfinite",
@@ -173,7 +173,7 @@ def judge_meld(path: Path) -> str:
 
 def judge_listing(read: Any, table: Path) -> str:
     """ "ok", or "refused" by one line that names the table."""
-    from stages.files import read_table
+    from stages.io.files import read_table
     from stages.manifest import COLUMNS, manifest_row
     from stages.manifest import write_table as write
 
@@ -200,7 +200,7 @@ def judge_listing(read: Any, table: Path) -> str:
 
 
 def judge_table(path: Path) -> str:
-    from stages.files import read_table
+    from stages.io.files import read_table
 
     try:
         rows = read_table(path)
@@ -213,7 +213,7 @@ def judge_table(path: Path) -> str:
 
 
 def judge_params(path: Path) -> str:
-    from stages.params import RULES, load
+    from stages.runtime.params import RULES, load
 
     try:
         values = load(*RULES, path=path)

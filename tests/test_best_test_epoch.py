@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stages import best_test_epoch, evaluate, train
-from stages.files import read_json, read_table
+from stages.io.files import read_json, read_table
 from tests.feature_files import officially_split, prepare, utterances, work_in, write_params
 
 EPOCHS = 8
@@ -73,8 +73,9 @@ def test_choosing_on_the_test_voices_never_looks_worse_than_the_last_epoch(noise
 
 
 def test_the_official_split_has_one_fold_to_choose_in():
-    found = make(rows=officially_split(utterances("sample", sentences=3)), protocol="official",
-                 folds=1)
+    found = make(
+        rows=officially_split(utterances("sample", sentences=3)), protocol="official", folds=1
+    )
     assert set(found["epochs"]) == {"fold_0"} and found["n_test"] == 28
     assert found["protocol"] == "official"
 

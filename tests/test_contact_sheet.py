@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.arrays import encode_ids, write_arrays
 from stages.contact_sheet import choose, main
-from stages.emotions import EMOTIONS
-from stages.files import write_table
+from stages.corpora.emotions import EMOTIONS
+from stages.io.arrays import encode_ids, write_arrays
+from stages.io.files import write_table
 from stages.manifest import COLUMNS
 from tests.feature_files import Rows, utterances, write_params
 

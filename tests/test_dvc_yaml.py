@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.params import WITHOUT_EFFECT
+from stages.runtime.params import WITHOUT_EFFECT
 
 ROOT = Path(__file__).parent.parent
 DVC_YAML = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def declared_code(stage: str) -> set[Path]:
 
 
 def params_read(script: Path) -> set[str]:
-    """What a script asks of stages.params: dotted keys of load(), names of section()."""
+    """What a script asks of stages.runtime.params: dotted keys of load(), names of section()."""
     read = set()
     for node in ast.walk(ast.parse(script.read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("load", "section"):
@@ -79,7 +79,7 @@ def test_params_are_exactly_those_that_the_stage_reads(stage: str) -> None:
 def test_only_the_script_of_a_stage_reads_params() -> None:
     scripts = {script_of(stage) for stage in STAGES}
     imported = set().union(*map(all_imports, scripts))
-    others = imported - scripts - {ROOT / "stages/params.py"}
+    others = imported - scripts - {ROOT / "stages/runtime/params.py"}
     assert others and [path for path in others if params_read(path)] == []
 
 

@@ -70,13 +70,16 @@ HERE = f"`tests/{Path(__file__).name}::test_a_mistake_in_the_table_is_found`"
     [
         (f"| 1 | a | b | {HERE} |", ""),
         ("| 1 | a | b | none: nothing of the kind is used here |", ""),
-        (f"| 1 | a | b | {HERE}, `tests/test_files.py::test_gone` |", "no tests/test_files.py::t"),
+        (
+            f"| 1 | a | b | {HERE}, `tests/io/test_files.py::test_gone` |",
+            "no tests/io/test_files.py::t",
+        ),
         ("| 1 | a | b | `tests/test_gone.py::test_gone` |", "there is no tests/test_gone.py"),
         ("| 1 | a | b | `tests/test_faults_table.py::mistakes` |", "there is no"),
         (f"| 2 | a | b | {HERE} |", "is numbered 2"),
         ("| 1 | a | b | none: no |", "neither"),
         ("| 1 | a | b | later |", "neither"),
-        (f"| 1 | a | b | {HERE} and tests/test_files.py::test_json |", "is not written as"),
+        (f"| 1 | a | b | {HERE} and tests/io/test_files.py::test_json |", "is not written as"),
         (f"| 1 | a | | {HERE} |", "four cells"),
         (f"| 1 | a | {HERE} |", "four cells"),
     ],

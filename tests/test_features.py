@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from stages import features
-from stages.arrays import decode_ids, encode_ids, open_arrays, read_settings, write_arrays
-from stages.backbone import IMAGENET_MEAN
-from stages.failures import UserError
+from stages.encoders.pictures import IMAGENET_MEAN
 from stages.features import (
     acoustic_features,
     ahead,
@@ -23,6 +21,8 @@ from stages.features import (
     spectrogram_image,
     visual_features,
 )
+from stages.io.arrays import decode_ids, encode_ids, open_arrays, read_settings, write_arrays
+from stages.runtime.errors import UserError
 from tests.feature_files import PARAMS, write_params
 
 LOW, HIGH = -60.0, 40.0
@@ -237,8 +237,13 @@ def test_the_file_says_what_it_was_made_with(project: Path):
     main("sample")
     with open_arrays(Path("data/features/sample.h5"), "features") as file:
         assert read_settings(file) == {
-            "backbone": "squeezenet1_1", "precision": "fp32", "weights": "random", "seed": 4,
-            "db_min": LOW, "db_max": HIGH, "weights_source": "seed 4",
+            "backbone": "squeezenet1_1",
+            "precision": "fp32",
+            "weights": "random",
+            "seed": 4,
+            "db_min": LOW,
+            "db_max": HIGH,
+            "weights_source": "seed 4",
         }
 
 

@@ -13,16 +13,17 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from stages import frames, workers
-from stages.arrays import decode_ids, open_arrays, read_settings
-from stages.failures import ClipError, UserError
-from stages.files import read_table, write_table
+from stages import frames
+from stages.extraction import workers
 from stages.frames import STATUS, clip_faces
+from stages.io.arrays import decode_ids, open_arrays, read_settings
+from stages.io.files import read_table, write_table
+from stages.io.skips import table_path
 from stages.manifest import COLUMNS
-from stages.params import PARAMS_FILE
-from stages.skips import table_path
+from stages.runtime.errors import ClipError, UserError
+from stages.runtime.params import PARAMS_FILE
+from tests.extraction.test_guard import wait_for_the_end_of
 from tests.media_files import write_video
-from tests.test_guard import wait_for_the_end_of
 
 PROJECT = Path(__file__).parent.parent
 SIZE = 32

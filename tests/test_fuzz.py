@@ -3,7 +3,7 @@
     pytest tests/test_fuzz.py --mutants 5000 --mutant-seed 1
     pytest tests/test_fuzz.py -k clips --mutant-seed 1 --mutant 4711   # that one alone
 
-Every mutant goes through stages.guard as clips do in the stages, so that a crash or a hang is
+Every mutant goes through stages.extraction.guard as clips do in the stages, so that a crash or a hang is
 seen as one. What is asked of each is in tests/fuzz_work.py.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.guard import Guard
+from stages.extraction.guard import Guard
 from tests.media_files import sine, write_sound, write_video
 from tests.mutations import mutate_bytes, mutate_params, mutate_table, random_of
 
@@ -72,9 +72,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 class Hunt:
     """Gives mutants to a judge, and keeps those that it complains of."""
 
-    def __init__(
-        self, guard: Guard, judge: str, options: Options, folder: Path, of: int
-    ):
+    def __init__(self, guard: Guard, judge: str, options: Options, folder: Path, of: int):
         count, self.seed, self.only = options
         self.numbers = range(max(1, count // of)) if self.only is None else [self.only]
         self.guard, self.judge, self.folder = guard, judge, folder
@@ -99,8 +97,8 @@ class Hunt:
     def close(self, *expected: object) -> None:
         """Fails if there is a complaint, or if mutants end in fewer ways than they should."""
         print(dict(sorted(self.ends.items(), key=str)))
-        assert not self.complaints, (
-            f"{len(self.complaints)} mutants, among them:\n" + "\n".join(self.complaints[:8])
+        assert not self.complaints, f"{len(self.complaints)} mutants, among them:\n" + "\n".join(
+            self.complaints[:8]
         )
         assert self.only is not None or all(self.ends[end] for end in expected), self.ends
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from stages import mels
-from stages.arrays import decode_ids, open_arrays
-from stages.failures import UserError
-from stages.files import read_table
+from stages.io.arrays import decode_ids, open_arrays
+from stages.io.files import read_table
 from stages.manifest import COLUMNS, list_corpus, main
+from stages.runtime.errors import UserError
 from tests.media_files import sine, write_sound, write_video
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
@@ -84,8 +84,13 @@ def test_a_row_says_who_says_what_and_how_and_for_how_long(raw: Path):
     make_ravdess(raw)
     main("ravdess")
     assert read_table(Path("data/manifest/ravdess.csv"))[0] == {
-        "id": f"ravdess/{HAPPY}", "speaker": "ravdess/02", "emotion": "happiness",
-        "sentence": "kids", "split": "", "video": "", "audio": f"Actor_02/03-{HAPPY}.wav",
+        "id": f"ravdess/{HAPPY}",
+        "speaker": "ravdess/02",
+        "emotion": "happiness",
+        "sentence": "kids",
+        "split": "",
+        "video": "",
+        "audio": f"Actor_02/03-{HAPPY}.wav",
         "duration": "1.250",
     }
 
@@ -100,8 +105,11 @@ def test_what_a_rule_leaves_out_is_in_the_skip_table(raw: Path):
     make_ravdess(raw)
     main("ravdess")
     (row,) = read_table(Path("data/skipped/ravdess.manifest.csv"))
-    assert (row["id"], row["emotion"], row["code"]) == (f"ravdess/{CALM}", "calm",
-                                                        "emotion_excluded")
+    assert (row["id"], row["emotion"], row["code"]) == (
+        f"ravdess/{CALM}",
+        "calm",
+        "emotion_excluded",
+    )
 
 
 def test_the_corpus_is_not_written_to(raw: Path):
@@ -143,7 +151,10 @@ def test_a_missing_clip_is_in_the_skip_table_and_not_in_the_manifest(
     assert len(read_table(Path("data/manifest/folder.csv"))) == 99
     (row,) = read_table(Path("data/skipped/folder.manifest.csv"))
     assert row == {
-        "id": "folder/u099", "emotion": "fear", "stage": "manifest", "code": "missing_file",
+        "id": "folder/u099",
+        "emotion": "fear",
+        "stage": "manifest",
+        "code": "missing_file",
         "detail": "no file 'u099.wav'",
     }
     assert capsys.readouterr().out == (
@@ -232,7 +243,16 @@ def test_a_wrong_cut_is_told_and_used(raw: Path, capsys: pytest.CaptureFixture[s
 
 
 ODD = [
-    "sp ace", "Žofie 日本", "a:b", "-x", "%03d", "new\nline", "re\rturn", 'q"uote', "com,ma", "?*",
+    "sp ace",
+    "Žofie 日本",
+    "a:b",
+    "-x",
+    "%03d",
+    "new\nline",
+    "re\rturn",
+    'q"uote',
+    "com,ma",
+    "?*",
 ]
 
 

@@ -8,18 +8,26 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages import mels, workers
-from stages.arrays import decode_ids, open_arrays, read_settings
-from stages.failures import ClipError
-from stages.files import write_table
+from stages import mels
+from stages.extraction import workers
+from stages.io.arrays import decode_ids, open_arrays, read_settings
+from stages.io.files import write_table
 from stages.manifest import COLUMNS
 from stages.mels import clip_mel, log_mel
+from stages.runtime.errors import ClipError
 from tests.media_files import write_sound
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SETTINGS = {
-    "sample_rate": 16000, "n_fft": 1024, "win_length": 400, "hop_length": 160, "n_mels": 128,
-    "fmin": 20.0, "fmax": 8000.0, "ref": 1.0, "amin": 1e-10,
+    "sample_rate": 16000,
+    "n_fft": 1024,
+    "win_length": 400,
+    "hop_length": 160,
+    "n_mels": 128,
+    "fmin": 20.0,
+    "fmax": 8000.0,
+    "ref": 1.0,
+    "amin": 1e-10,
 }
 CLIP = {"surround": "mean", "min_seconds": 0.1, "max_seconds": 60.0, **SETTINGS}
 
@@ -53,14 +61,22 @@ def filter_bank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: fl
 
 
 def log_mel_by_definition(
-    signal: np.ndarray, sample_rate: int, n_fft: int, win_length: int, hop_length: int,
-    n_mels: int, fmin: float, fmax: float, ref: float, amin: float,
+    signal: np.ndarray,
+    sample_rate: int,
+    n_fft: int,
+    win_length: int,
+    hop_length: int,
+    n_mels: int,
+    fmin: float,
+    fmax: float,
+    ref: float,
+    amin: float,
 ) -> np.ndarray:
     """Power of centred Hann windows, summed by the filters, 10 log10(max(amin, power) / ref)."""
     window = np.zeros(n_fft)
     start = (n_fft - win_length) // 2
-    window[start : start + win_length] = (
-        0.5 - 0.5 * np.cos(2 * np.pi * np.arange(win_length) / win_length)
+    window[start : start + win_length] = 0.5 - 0.5 * np.cos(
+        2 * np.pi * np.arange(win_length) / win_length
     )
     padded = np.pad(signal.astype(np.float64), n_fft // 2)
     starts = range(0, len(padded) - n_fft + 1, hop_length)
@@ -110,9 +126,7 @@ def test_twice_the_amplitude_is_six_decibels_more():
 def test_a_loud_moment_does_not_change_the_rest():
     quiet, loud = noise(16000) * 1e-3, noise(16000) * 1e-3
     loud[:1600] *= 1000
-    np.testing.assert_array_equal(
-        log_mel(quiet, **SETTINGS)[20:], log_mel(loud, **SETTINGS)[20:]
-    )
+    np.testing.assert_array_equal(log_mel(quiet, **SETTINGS)[20:], log_mel(loud, **SETTINGS)[20:])
 
 
 def test_a_higher_tone_lies_in_a_higher_column():
@@ -172,8 +186,17 @@ def test_a_voice_that_is_not_finite_is_refused(value: float, tmp_path: Path):
     assert caught.value.code == "nonfinite"
 
 
-@pytest.mark.parametrize("bits, codec", [(8, "pcm_u8"), (16, "pcm_s16le"), (16, "pcm_s24le"),
-                                         (16, "pcm_s32le"), (16, "pcm_f32le"), (16, "flac")])
+@pytest.mark.parametrize(
+    "bits, codec",
+    [
+        (8, "pcm_u8"),
+        (16, "pcm_s16le"),
+        (16, "pcm_s24le"),
+        (16, "pcm_s32le"),
+        (16, "pcm_f32le"),
+        (16, "flac"),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("surround", ["mean", "centre"])
 def test_the_same_samples_give_the_same_spectrogram_in_every_format(
@@ -219,8 +242,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = []
     for i, samples in enumerate([8000, 4000, 12000]):
         make_wav(tmp_path / f"data/raw/sample/{i}.wav", noise(samples, i))
-        rows.append(dict.fromkeys(COLUMNS, "") | {"id": f"sample/{i}", "emotion": "fear",
-                                                  "audio": f"{i}.wav", "duration": "0.5"})
+        rows.append(
+            dict.fromkeys(COLUMNS, "")
+            | {"id": f"sample/{i}", "emotion": "fear", "audio": f"{i}.wav", "duration": "0.5"}
+        )
     rows.append(dict.fromkeys(COLUMNS, "") | {"id": "sample/3", "video": "face_without_voice.mp4"})
     write_table(Path("data/manifest/sample.csv"), COLUMNS, rows)
     return tmp_path

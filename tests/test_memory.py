@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages.arrays import encode_ids, write_arrays
-from stages.files import write_table
+from stages.io.arrays import encode_ids, write_arrays
+from stages.io.files import write_table
 from stages.manifest import COLUMNS
 from tests.media_files import write_sound, write_video
 
@@ -42,8 +42,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (clips / f"{i}.mp4").write_bytes(video + box)
             write_sound(clips / f"{i}.wav", rng.uniform(-0.5, 0.5, (1, 16000)), 16000)
         rows = [
-            {"id": f"{name}/{i}", "emotion": "fear", "video": f"{i}.mp4", "audio": f"{i}.wav",
-             "duration": "1"}
+            {
+                "id": f"{name}/{i}",
+                "emotion": "fear",
+                "video": f"{i}.mp4",
+                "audio": f"{i}.wav",
+                "duration": "1",
+            }
             for i in range(count)
         ]
         write_table(folder / f"data/manifest/{name}.csv", COLUMNS, rows)

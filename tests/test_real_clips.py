@@ -17,9 +17,9 @@ from stages import (
     train,
     tsne,
 )
-from stages.arrays import decode_ids, open_arrays
-from stages.files import read_json, read_table
 from stages.frames import STATUS
+from stages.io.arrays import decode_ids, open_arrays
+from stages.io.files import read_json, read_table
 from tests.media_files import corpora
 
 PROJECT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages import sample
-from stages.emotions import CODES
+from stages.corpora.emotions import CODES
 from stages.synthesis import clip, face, voice
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from stages.emotions import EMOTIONS
-from stages.failures import UserError
-from stages.files import file_sha256, read_json, read_table
-from stages.protocols import take
+from stages.corpora.emotions import EMOTIONS
+from stages.io.files import file_sha256, read_json, read_table
+from stages.runtime.errors import UserError
 from stages.split import main, shuffled_labels
+from stages.splits.protocols import take
 from tests.feature_files import (
     PARAMS,
     SETTINGS,
@@ -61,14 +61,15 @@ def test_shuffled_labels_keep_the_face_and_the_voice_of_a_recording_together_acr
     voices = in_modality("acoustic", utterances("ravdess", speakers=6))
     shuffled = shuffled_labels(faces + voices, 0)
     of_face = {take(row["id"]): row["emotion"] for row in shuffled[: len(faces)]}
-    of_voice = {take(row["id"]): row["emotion"] for row in shuffled[len(faces):]}
+    of_voice = {take(row["id"]): row["emotion"] for row in shuffled[len(faces) :]}
     assert of_face == of_voice
 
 
 def test_shuffled_labels_keep_the_number_of_utterances_of_each_emotion():
     rows = in_modality("acoustic", utterances("sample")[:41])
-    before, after = (Counter(row["emotion"] for row in part)
-                     for part in (rows, shuffled_labels(rows, 0)))
+    before, after = (
+        Counter(row["emotion"] for row in part) for part in (rows, shuffled_labels(rows, 0))
+    )
     assert before == after
 
 
@@ -91,8 +92,9 @@ def test_shuffled_labels_follow_the_seed():
 
 def test_the_table_has_a_row_for_every_face_and_every_voice(project: Path):
     rows, _ = run_split()
-    expected = [(modality, row["id"]) for modality in ("visual", "acoustic")
-                for row in utterances("sample")]
+    expected = [
+        (modality, row["id"]) for modality in ("visual", "acoustic") for row in utterances("sample")
+    ]
     assert [(row["modality"], row["id"]) for row in rows] == expected
     columns = ["modality", "id", "speaker", "sentence", "emotion", "fold_0", "fold_1"]
     assert list(rows[0]) == columns
@@ -149,9 +151,18 @@ def test_the_share_of_the_params_validates(project: Path):
 def test_the_description_says_what_was_split(project: Path):
     _, task = run_split()
     assert task == {
-        "visual": ["sample"], "acoustic": "sample", "protocol": "paper", "folds": 2,
-        "shuffle_labels": False, **SETTINGS, "n_visual": 56, "n_acoustic": 56,
-        "n_test_with_trained_face": 56, "skipped": {}, "excluded": {}, "skipped_unevenly": {},
+        "visual": ["sample"],
+        "acoustic": "sample",
+        "protocol": "paper",
+        "folds": 2,
+        "shuffle_labels": False,
+        **SETTINGS,
+        "n_visual": 56,
+        "n_acoustic": 56,
+        "n_test_with_trained_face": 56,
+        "skipped": {},
+        "excluded": {},
+        "skipped_unevenly": {},
         "duplicates": {"visual": {}, "acoustic": {}},
         "features_sha256": {"sample": file_sha256(project / "data/features/sample.h5")},
     }
@@ -177,7 +188,9 @@ def test_faces_may_come_from_several_corpora_and_voices_from_one(project: Path):
     rows, task = run_split()
     found = Counter((row["modality"], row["id"].split("/")[0]) for row in rows)
     assert found == {
-        ("visual", "sample"): 56, ("visual", "ravdess"): 42, ("acoustic", "sample"): 56,
+        ("visual", "sample"): 56,
+        ("visual", "ravdess"): 42,
+        ("acoustic", "sample"): 56,
     }
     assert list(task["features_sha256"]) == ["ravdess", "sample"]
 

@@ -13,10 +13,10 @@ from scipy.stats import binomtest
 from sklearn import metrics as sklearn_metrics
 
 from stages import best_test_epoch, evaluate, split, train, tsne
-from stages.emotions import CODES, EMOTIONS
-from stages.failures import UserError
-from stages.files import read_json, read_table, write_json
-from stages.samples import SPLIT_KEYS
+from stages.corpora.emotions import CODES, EMOTIONS
+from stages.io.files import read_json, read_table, write_json
+from stages.runtime.errors import UserError
+from stages.splits.dataset import SPLIT_KEYS
 from tests.feature_files import (
     Rows,
     officially_split,
@@ -27,10 +27,18 @@ from tests.feature_files import (
     write_params,
 )
 
-OUTPUTS = ["models/fdan.safetensors", "models/fdan.json", "metrics/train.json",
-           "metrics/curves/loss.csv", "metrics/curves/recall.csv", "metrics/curves/lmmd.csv",
-           "metrics/test.json", "metrics/classes.json", "metrics/predictions.csv",
-           "metrics/confusion.csv"]
+OUTPUTS = [
+    "models/fdan.safetensors",
+    "models/fdan.json",
+    "metrics/train.json",
+    "metrics/curves/loss.csv",
+    "metrics/curves/recall.csv",
+    "metrics/curves/lmmd.csv",
+    "metrics/test.json",
+    "metrics/classes.json",
+    "metrics/predictions.csv",
+    "metrics/confusion.csv",
+]
 # What confuses the emotions: a noise in which some utterances are recognised and some are not.
 HARD: dict[str, Any] = {"noise": 1.0, "epochs": 4, "seeds": 2}
 
@@ -136,7 +144,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "neither": {"cross_attention": False, "alpha": 0.0},
     "no faces": {"acoustic_only": True},
     "no faces, two layers": {
-        "acoustic_only": True, "network": {"dim": 16, "ffn_dim": 16, "layers": 2}},
+        "acoustic_only": True,
+        "network": {"dim": 16, "ffn_dim": 16, "layers": 2},
+    },
     "prototypes": {"inference": "prototypes"},
     "no attention at test": {"inference": "none"},
     "two seeds": {"seeds": 2},
@@ -144,7 +154,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no validation": {"selection": "last", "validation": 0.0},
     "two layers": {"network": {"dim": 16, "ffn_dim": 16, "layers": 2}},
     "another kernel": {
-        "lmmd": {"kernels": 1, "ratio": 2.0, "bandwidth": "median", "classes": "common"}},
+        "lmmd": {"kernels": 1, "ratio": 2.0, "bandwidth": "median", "classes": "common"}
+    },
     "by speaker": {"protocol": "speaker"},
 }
 
@@ -166,7 +177,9 @@ def test_every_ablation_runs_from_features_to_metrics(name: str, monkeypatch: py
             assert isinstance(value, str | bool | int | float)  # DVC compares no lists
             assert isinstance(value, str) or math.isfinite(value)
     assert set(curve("lmmd")) == {
-        f"layer {layer}" for layer in range(1, 3) if not changes.get("acoustic_only")
+        f"layer {layer}"
+        for layer in range(1, 3)
+        if not changes.get("acoustic_only")
         and layer <= changes.get("network", {"layers": 1})["layers"]
     }
 
@@ -181,8 +194,11 @@ def test_the_seeds_have_as_many_predictions_for_every_test_utterance_and_they_ar
 
 def test_each_voice_is_predicted_in_the_fold_that_tests_it():
     _, predictions = run_all(epochs=1)
-    voices = {row["id"]: row for row in read_table(Path("data/split.csv"))
-              if row["modality"] == "acoustic"}
+    voices = {
+        row["id"]: row
+        for row in read_table(Path("data/split.csv"))
+        if row["modality"] == "acoustic"
+    }
     assert all(voices[row["id"]][f"fold_{row['fold']}"] == "test" for row in predictions)
 
 
@@ -212,7 +228,8 @@ def test_the_measures_of_each_seed_are_those_of_its_predictions():
         assert metrics["by_seed"][f"seed_{seed}"] == {
             "war": pytest.approx(sklearn_metrics.accuracy_score(true, predicted), abs=1e-6),
             "uar": pytest.approx(
-                sklearn_metrics.balanced_accuracy_score(true, predicted), abs=1e-6),
+                sklearn_metrics.balanced_accuracy_score(true, predicted), abs=1e-6
+            ),
             "w_f1": pytest.approx(f1, abs=1e-6),
             "n_correct": hits,
         }
@@ -286,8 +303,12 @@ def test_emotions_that_nobody_speaks_are_no_error_on_request():
 def test_every_measure_lies_in_its_intervals():
     metrics, _ = run_all(**HARD)
     assert set(metrics["ci95"]) == {
-        "war_wilson", "uar_by_utterance", "w_f1_by_utterance",
-        "war_by_speaker", "uar_by_speaker", "w_f1_by_speaker",
+        "war_wilson",
+        "uar_by_utterance",
+        "w_f1_by_utterance",
+        "war_by_speaker",
+        "uar_by_speaker",
+        "w_f1_by_speaker",
     }
     for name, interval in metrics["ci95"].items():
         measure = metrics["w_f1" if name.startswith("w_f1") else name.split("_")[0]]
@@ -346,12 +367,14 @@ def test_the_curves_of_the_last_epoch_are_the_metrics_of_training_where_it_is_ke
     kept = read_json(Path("metrics/train.json"))
     assert (kept["epoch"], kept["n_replicas"]) == (3, 2)
     for name, series in [
-        ("acoustic_loss", "training voices"), ("visual_loss", "training faces"),
+        ("acoustic_loss", "training voices"),
+        ("visual_loss", "training faces"),
         ("validation_loss", "validation voices"),
     ]:
         assert float(curve("loss")[series][-1]["mean"]) == pytest.approx(kept[name], abs=2e-6)
     for name, series in [
-        ("acoustic_uar", "training voices"), ("visual_uar", "training faces"),
+        ("acoustic_uar", "training voices"),
+        ("visual_uar", "training faces"),
         ("validation_uar", "validation voices"),
     ]:
         assert float(curve("recall")[series][-1]["mean"]) == pytest.approx(kept[name], abs=2e-6)
@@ -385,8 +408,11 @@ def test_the_epoch_kept_is_the_first_of_the_best_on_the_validation_voices():
     assert 1 < epoch < 30  # neither the first nor merely the last
     kept = read_json(Path("metrics/train.json"))
     assert kept["epoch"] == epoch
-    for name, series in [("acoustic_loss", "training voices"), ("visual_loss", "training faces"),
-                         ("validation_loss", "validation voices")]:
+    for name, series in [
+        ("acoustic_loss", "training voices"),
+        ("visual_loss", "training faces"),
+        ("validation_loss", "validation voices"),
+    ]:
         value = float(curve("loss")[series][epoch - 1]["mean"])
         assert kept[name] == pytest.approx(value, abs=2e-6)
 
@@ -426,8 +452,11 @@ def test_without_cross_attention_the_model_has_no_weights_for_it():
     with_attention, without = [], []
     for cross_attention, names in [(True, with_attention), (False, without)]:
         run_all(epochs=1, cross_attention=cross_attention)
-        names += [name for name in load_file("models/fdan.safetensors")
-                  if name.split(".")[-2] in ("query", "key", "value")]
+        names += [
+            name
+            for name in load_file("models/fdan.safetensors")
+            if name.split(".")[-2] in ("query", "key", "value")
+        ]
     assert len(with_attention) == 2 * 2 * 3 and without == []
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from stages import train, tsne
-from stages.emotions import CODES, EMOTIONS
-from stages.files import read_json, read_table
-from stages.samples import Features, having
+from stages.corpora.emotions import CODES, EMOTIONS
+from stages.io.files import read_json, read_table
+from stages.splits.dataset import Features, having
 from tests.feature_files import FRAMES, Rows, prepare, utterances, work_in
 
 TABLE = Path("metrics/tsne.csv")
@@ -59,8 +59,11 @@ def test_it_shows_the_training_samples_and_the_test_voices_of_the_first_fold(pro
     rows = read_table(Path("data/split.csv"))
     for modality, named in [("acoustic", "voice"), ("visual", "face")]:
         for role in ("train", "test"):
-            shown = Counter(row["id"] for row in of_panel(table, AFTER)
-                            if (row["modality"], row["role"]) == (named, role))
+            shown = Counter(
+                row["id"]
+                for row in of_panel(table, AFTER)
+                if (row["modality"], row["role"]) == (named, role)
+            )
             expected = [row["id"] for row in having(rows, modality, 0, role)]
             assert shown == dict.fromkeys(expected, FRAMES if named == "face" else 1)
     emotion_of = {row["id"]: row["emotion"] for row in utterances("sample")}
@@ -104,7 +107,7 @@ def test_training_moves_the_samples_after_the_adaptation_and_not_those_before():
 
 
 def test_the_panels_show_standardised_features_and_what_the_classifier_sees(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """Both checked by what is embedded, sample by sample."""
     embedded = []
@@ -113,8 +116,10 @@ def test_the_panels_show_standardised_features_and_what_the_classifier_sees(
     before, after = embedded
     features = Features(read_json(Path("data/split.json"))["features_sha256"])
     rows = read_table(Path("data/split.csv"))
-    learned = {"voice": features.voices(having(rows, "acoustic", 0, "train"))[0],
-               "face": features.faces(having(rows, "visual", 0, "train"))[0]}
+    learned = {
+        "voice": features.voices(having(rows, "acoustic", 0, "train"))[0],
+        "face": features.faces(having(rows, "visual", 0, "train"))[0],
+    }
     fold, _, classifier = next(tsne.read_replicas(tsne.read_description()))
     network = classifier.network
     assert fold == 0
@@ -134,8 +139,10 @@ def test_samples_that_are_far_apart_are_shown_apart():
     x = np.concatenate([rng.normal(size=(20, 5)), rng.normal(size=(20, 5)) + 50])
     plane = tsne.embed(x.astype(np.float32))
     centres = plane[:20].mean(0), plane[20:].mean(0)
-    spread = max(np.linalg.norm(part - centre, axis=1).max()
-                 for part, centre in zip((plane[:20], plane[20:]), centres))
+    spread = max(
+        np.linalg.norm(part - centre, axis=1).max()
+        for part, centre in zip((plane[:20], plane[20:]), centres)
+    )
     assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
 
 
@@ -143,8 +150,14 @@ def test_samples_that_are_far_apart_are_shown_apart():
 @pytest.mark.parametrize("voices", [2, 3])
 def test_a_tiny_corpus_is_no_error(voices: int, acoustic_only: bool):
     rows = utterances("sample", speakers=1, sentences=voices, emotions=["fear"])
-    table = make(rows, allow_missing_classes=True, acoustic_only=acoustic_only, selection="last",
-                 validation=0, inference="none")
+    table = make(
+        rows,
+        allow_missing_classes=True,
+        acoustic_only=acoustic_only,
+        selection="last",
+        validation=0,
+        inference="none",
+    )
     faces = 0 if acoustic_only else FRAMES * voices
     assert len(table) == 2 * (voices + faces)
     assert np.isfinite(points(table, BEFORE)).all() and np.isfinite(points(table, AFTER)).all()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below, is_lfs_pointer
-from stages.failures import UserError
+from stages.runtime.errors import UserError
 
 EMOTION = {
     "ANG": "anger",

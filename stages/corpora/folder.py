@@ -26,10 +26,10 @@ from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from stages.corpora.tables import emotion_of, read_rows, refuse_repeat, shown
+from stages.corpora.annotations import emotion_of, read_rows, refuse_repeat, shown
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below
-from stages.failures import UserError
+from stages.runtime.errors import UserError
 
 TABLE = "utterances.csv"
 REQUIRED = ("id", "speaker", "emotion", "video", "audio")

@@ -25,10 +25,10 @@ from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 
-from stages.corpora.tables import emotion_of, read_content, read_rows, refuse_repeat, shown
+from stages.corpora.annotations import emotion_of, read_content, read_rows, refuse_repeat, shown
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below
-from stages.failures import UserError
+from stages.runtime.errors import UserError
 
 CLIPS = {
     "train": "train_splits",

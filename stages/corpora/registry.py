@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from stages.corpora import cremad, folder, meld, ravdess, sample, savee
+from stages.corpora import cremad, folder, meld, ravdess, savee
+from stages.corpora import synthetic as sample
 from stages.corpora.utterance import Listing
-from stages.failures import UserError
+from stages.runtime.errors import UserError
 
 # Each has `read`, and `OBTAIN`: what to do where the folder of the corpus is not there.
 READERS: dict[str, ModuleType] = {

@@ -37,7 +37,7 @@ class Listing:
     Attributes:
         utterances: what can be used.
         excluded: what a rule of the corpus leaves out: the utterance, a code of
-            `stages.skips.EXCLUDED_BY_RULE` and the reason.
+            `stages.io.skips.EXCLUDED_BY_RULE` and the reason.
         missing: what a table of the corpus names and the folder does not hold: the utterance and
             which file it is. One of whose two files the other is there is in `utterances` too.
         official: how many utterances of each (split, emotion) the publisher ships; empty where

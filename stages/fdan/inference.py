@@ -99,8 +99,7 @@ class SpeechClassifier(nn.Module):
         bank: None where the attention is skipped.
     """
 
-    def __init__(self, network: FDAN, acoustic: Moments, visual: Moments | None,
-                 bank: Bank | None):
+    def __init__(self, network: FDAN, acoustic: Moments, visual: Moments | None, bank: Bank | None):
         super().__init__()
         self.network = network
         for name, value in acoustic._asdict().items():

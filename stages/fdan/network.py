@@ -36,18 +36,30 @@ class FDAN(nn.Module):
             layer is LN and FFN of Eq. (4). A baseline that the paper lacks.
     """
 
-    def __init__(self, visual_dim: int, acoustic_dim: int, classes: int, *, dim: int, ffn_dim: int,
-                 layers: int, cross_attention: bool = True, acoustic_only: bool = False):
+    def __init__(
+        self,
+        visual_dim: int,
+        acoustic_dim: int,
+        classes: int,
+        *,
+        dim: int,
+        ffn_dim: int,
+        layers: int,
+        cross_attention: bool = True,
+        acoustic_only: bool = False,
+    ):
         super().__init__()
         attends = cross_attention and not acoustic_only
         self.project_acoustic = nn.Linear(acoustic_dim, dim)
         self.acoustic_layers = nn.ModuleList(
-            CrossAttention(dim, ffn_dim, attends) for _ in range(layers))
+            CrossAttention(dim, ffn_dim, attends) for _ in range(layers)
+        )
         self.classifier = nn.Linear(dim, classes)
         if not acoustic_only:
             self.project_visual = nn.Linear(visual_dim, dim)
             self.visual_layers = nn.ModuleList(
-                CrossAttention(dim, ffn_dim, attends) for _ in range(layers))
+                CrossAttention(dim, ffn_dim, attends) for _ in range(layers)
+            )
         self.acoustic_only = acoustic_only
 
     def forward(self, x_v: Tensor | None, x_a: Tensor) -> Outputs:
@@ -90,8 +102,9 @@ class Losses(NamedTuple):
     total: Tensor
 
 
-def fdan_loss(outputs: Outputs, y_v: Tensor | None, y_a: Tensor, alpha: float,
-              kernel: dict[str, Any]) -> Losses:
+def fdan_loss(
+    outputs: Outputs, y_v: Tensor | None, y_a: Tensor, alpha: float, kernel: dict[str, Any]
+) -> Losses:
     """Eq. (9): cross-entropy of voices and of faces, and alpha times LMMD summed over the layers.
 
     Args:

@@ -52,7 +52,7 @@ from stages.fdan.training import (
     steps_of_epoch,
     told_by,
 )
-from stages.statistics import confusion_matrix, uar, war
+from stages.scoring.metrics import confusion_matrix, uar, war
 
 WARM_UP = 3  # calls before a graph is captured, as PyTorch's notes on CUDA graphs ask
 
@@ -75,8 +75,12 @@ class Diverged(FloatingPointError):
         self.place = place
 
 
-def train_stacked(inputs: Sequence[Inputs], settings: Settings, device: torch.device,
-                  watch: Callable[[range], Iterable[int]] = iter) -> list[Replica]:
+def train_stacked(
+    inputs: Sequence[Inputs],
+    settings: Settings,
+    device: torch.device,
+    watch: Callable[[range], Iterable[int]] = iter,
+) -> list[Replica]:
     """Train as `train_replica` does, all replicas at once; the results are on the CPU.
 
     Args:
@@ -100,8 +104,13 @@ def train_stacked(inputs: Sequence[Inputs], settings: Settings, device: torch.de
     return [trained[place] for place in range(len(inputs))]
 
 
-def train_stack(inputs: Sequence[Inputs], settings: Settings, device: torch.device,
-                watch: Callable[[range], Iterable[int]], places: Sequence[int]) -> list[Replica]:
+def train_stack(
+    inputs: Sequence[Inputs],
+    settings: Settings,
+    device: torch.device,
+    watch: Callable[[range], Iterable[int]],
+    places: Sequence[int],
+) -> list[Replica]:
     """`train_stacked` of replicas whose steps and banks have the same shapes."""
     stack = Stack(inputs, settings, device)
     listeners = None if inputs[0].held_out is None else Listeners(inputs, stack)
@@ -143,15 +152,26 @@ class Batches:
             reads them where they lie, so that they are only ever overwritten.
     """
 
-    def __init__(self, parts: Sequence[Samples], seeds: Sequence[int], stream: int, size: int,
-                 device: torch.device):
+    def __init__(
+        self,
+        parts: Sequence[Samples],
+        seeds: Sequence[int],
+        stream: int,
+        size: int,
+        device: torch.device,
+    ):
         tables = {id(part.x): part for part in parts}
-        starts = dict(zip(tables, itertools.accumulate(
-            (len(table.y) for table in tables.values()), initial=0)))
+        starts = dict(
+            zip(
+                tables, itertools.accumulate((len(table.y) for table in tables.values()), initial=0)
+            )
+        )
         self.samples = Samples(*(torch.cat(part).to(device) for part in zip(*tables.values())))
         self.starts = [starts[id(part.x)] for part in parts]
-        self.draws = [draws(len(part.y), size, random_stream(seed, stream))
-                      for part, seed in zip(parts, seeds)]
+        self.draws = [
+            draws(len(part.y), size, random_stream(seed, stream))
+            for part, seed in zip(parts, seeds)
+        ]
         shape = len(parts), min(size, len(parts[0].y))
         self.chosen = torch.zeros(shape, dtype=torch.long, device=device)
 
@@ -198,8 +218,10 @@ class Stack:
         parts = [(VOICES, [replica.acoustic for replica in inputs])]
         if not self.network.acoustic_only:
             parts.append((FACES, [replica.visual for replica in inputs]))
-        self.batches = [Batches(samples, seeds, stream, settings.batch_size, device)
-                        for stream, samples in parts]
+        self.batches = [
+            Batches(samples, seeds, stream, settings.batch_size, device)
+            for stream, samples in parts
+        ]
         self.steps = [steps_of_epoch(replica.acoustic, settings) for replica in inputs]
         self.gradients = vmap(grad_and_value(self._loss, has_aux=True))
         self.step = capture(self._step, self.device)
@@ -229,8 +251,11 @@ class Stack:
     def read_epoch(self) -> list[Epoch]:
         """What `training.train_one_epoch` returns, for every replica."""
         totals = {name: total.cpu() for name, total in self.totals.items()}
-        confusions = {name.replace("confusion", "uar"): totals.pop(name)
-                      for name in list(totals) if name.endswith("_confusion")}
+        confusions = {
+            name.replace("confusion", "uar"): totals.pop(name)
+            for name in list(totals)
+            if name.endswith("_confusion")
+        }
         return [
             {name: float(total[r]) / steps for name, total in totals.items()}
             | {name: float(uar(counts[r].numpy())) for name, counts in confusions.items()}
@@ -248,8 +273,9 @@ class Stack:
                 self.totals[name] = torch.zeros_like(value, dtype=torch.float64)
             self.totals[name] += value
 
-    def _loss(self, params: dict[str, Tensor], acoustic: Samples,
-              visual: Samples | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(
+        self, params: dict[str, Tensor], acoustic: Samples, visual: Samples | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. (9) of one replica, and what its batch adds to the totals."""
         (x_a, y_a), (x_v, y_v) = acoustic, visual or (None, None)
         outputs = functional_call(self.network, params, (x_v, x_a))
@@ -285,9 +311,12 @@ class Listeners:
         self.judge, self.params = Judge(stack.network), stack.params
         self.classes = stack.settings.classes
         self.labels = [replica.held_out.y.numpy() for replica in inputs]
-        self.voices = Samples(*(
-            nn.utils.rnn.pad_sequence(part, batch_first=True).to(stack.device)
-            for part in zip(*(replica.held_out for replica in inputs))))
+        self.voices = Samples(
+            *(
+                nn.utils.rnn.pad_sequence(part, batch_first=True).to(stack.device)
+                for part in zip(*(replica.held_out for replica in inputs))
+            )
+        )
         banks = [replica.bank for replica in inputs if replica.bank is not None]
         self.bank = [torch.stack(part).to(stack.device) for part in zip(*banks)]
         self.losses = torch.empty_like(self.voices.y, dtype=self.voices.x.dtype)
@@ -301,11 +330,13 @@ class Listeners:
         for y, losses, predicted in zip(self.labels, self.losses.cpu(), self.predicted.cpu()):
             n = len(y)
             confusion = confusion_matrix(y, predicted[:n].numpy(), self.classes)
-            epochs.append({
-                "validation_loss": float(losses[:n].mean()),
-                "validation_uar": float(uar(confusion)),
-                "validation_war": float(war(confusion)),
-            })
+            epochs.append(
+                {
+                    "validation_loss": float(losses[:n].mean()),
+                    "validation_uar": float(uar(confusion)),
+                    "validation_war": float(war(confusion)),
+                }
+            )
         return epochs
 
     @torch.inference_mode()
@@ -314,8 +345,9 @@ class Listeners:
         self.losses.copy_(losses)
         self.predicted.copy_(predicted)
 
-    def _of_one(self, params: dict[str, Tensor], x: Tensor, y: Tensor,
-                *bank: Tensor) -> tuple[Tensor, Tensor]:
+    def _of_one(
+        self, params: dict[str, Tensor], x: Tensor, y: Tensor, *bank: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Losses [n] and predicted classes [n] of the held-out voices of one replica."""
         named = {f"network.{name}": value for name, value in params.items()}
         logits = functional_call(self.judge, named, (x, Bank(*bank) if bank else None))

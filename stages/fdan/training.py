@@ -15,7 +15,7 @@ from stages.fdan.inference import Bank, bank_states
 from stages.fdan.lmmd import members, shared_classes
 from stages.fdan.network import FDAN, Losses, fdan_loss
 from stages.fdan.optimiser import SGD
-from stages.statistics import uar, war
+from stages.scoring.metrics import uar, war
 
 
 class Samples(NamedTuple):
@@ -92,8 +92,9 @@ def steps_of_epoch(acoustic: Samples, settings: Settings) -> int:
     return max(1, len(acoustic.y) // settings.batch_size)
 
 
-def initial_network(visual: Samples | None, acoustic: Samples, settings: Settings,
-                    seed: int) -> FDAN:
+def initial_network(
+    visual: Samples | None, acoustic: Samples, settings: Settings, seed: int
+) -> FDAN:
     """FDAN with random parameters, on the device of its voices."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(random_stream(seed, PARAMETERS).initial_seed())
@@ -123,8 +124,14 @@ def told_by(loss: Losses) -> dict[str, Tensor]:
     return told
 
 
-def train_one_epoch(network: FDAN, optimiser: SGD, faces: Iterator[Samples],
-                    voices: Iterator[Samples], steps: int, settings: Settings) -> Epoch:
+def train_one_epoch(
+    network: FDAN,
+    optimiser: SGD,
+    faces: Iterator[Samples],
+    voices: Iterator[Samples],
+    steps: int,
+    settings: Settings,
+) -> Epoch:
     """`steps` steps of SGD on Eq. (9); returns means over the batches."""
     told: dict[str, list[Tensor]] = defaultdict(list)
     judged: dict[str, list[tuple[Tensor, Tensor]]] = {"acoustic": [], "visual": []}
@@ -178,8 +185,14 @@ def score_of(epoch: Epoch, select: str) -> tuple[float, float]:
     return recall, -epoch["validation_loss"]
 
 
-def train_replica(visual: Samples | None, acoustic: Samples, held_out: Samples | None,
-                  bank: Bank | None, settings: Settings, seed: int) -> Replica:
+def train_replica(
+    visual: Samples | None,
+    acoustic: Samples,
+    held_out: Samples | None,
+    bank: Bank | None,
+    settings: Settings,
+    seed: int,
+) -> Replica:
     """Train FDAN by SGD.
 
     Args:
@@ -194,8 +207,11 @@ def train_replica(visual: Samples | None, acoustic: Samples, held_out: Samples |
     """
     network = initial_network(visual, acoustic, settings, seed)
     optimiser = make_optimiser(network.parameters(), settings)
-    faces = iter(()) if visual is None else batches(visual, settings.batch_size,
-                                                    random_stream(seed, FACES))
+    faces = (
+        iter(())
+        if visual is None
+        else batches(visual, settings.batch_size, random_stream(seed, FACES))
+    )
     voices = batches(acoustic, settings.batch_size, random_stream(seed, VOICES))
     steps = steps_of_epoch(acoustic, settings)
     history: list[Epoch] = []

@@ -11,7 +11,6 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from stages.failures import ClipError
 from stages.media.container import (
     COMPLETE,
     MAX_SECONDS,
@@ -19,6 +18,7 @@ from stages.media.container import (
     read_packets,
     start_seconds,
 )
+from stages.runtime.errors import ClipError
 
 RATES = (1_000, 768_000)  # Hz; beyond, resampling fails or fills the memory
 SILENCE = 1e-4  # of full scale, -80 dB: below it there is nothing but dither

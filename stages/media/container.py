@@ -12,13 +12,11 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
-from stages.failures import ClipError, UserError
+from stages.runtime.errors import ClipError, UserError
 
 # The formats that hold clips. Above all not `concat`, `hls` and the like: text files, whatever
 # they are called, that make FFmpeg open other files.
-FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,avi,flv,matroska,webm,mpeg,mpegts,asf,ogg,wav,w64,aiff,flac,mp3"
-)
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,flv,matroska,webm,mpeg,mpegts,asf,ogg,wav,w64,aiff,flac,mp3"
 COMPLETE = 0.9  # the share of what is promised that must be there
 MAX_SECONDS = 600.0  # an utterance lasts seconds; MELD's longest clip 305 s
 MAX_BYTES = 1 << 30  # a clip's compressed packets are held in memory

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from stages.weights import checkpoint_path, fetching, warn_if_renamed
+from stages.encoders.weights import checkpoint_path, fetching, warn_if_renamed
 
 Detector = Callable[[np.ndarray], list[np.ndarray]]
 Aligner = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import av
 
-from stages.failures import ClipError
 from stages.media.audio import audio_stream
 from stages.media.container import MAX_SECONDS, open_media, read_streams, require_data
 from stages.media.video import video_stream
+from stages.runtime.errors import ClipError
 
 FIND = {"video": video_stream, "audio": audio_stream}
 APART = 0.2  # of the longer: by how much face and voice of one utterance may differ in length

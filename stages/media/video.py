@@ -17,8 +17,8 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from stages.failures import ClipError
 from stages.media.container import COMPLETE, MAX_SECONDS, open_media, read_packets
+from stages.runtime.errors import ClipError
 
 MAX_PIXELS = 50_000_000  # 8K video has 33 million
 # Codecs of which a frame on which no other rests leaves nothing behind. VP8's may leave a map of
@@ -64,8 +64,7 @@ def nearest_frames(ticks: np.ndarray, duration: int, count: int = 3) -> list[int
     """
     # In whole numbers, so that a tie is a tie: times 2 * count, the sample times are integers.
     return [
-        int(np.abs(2 * count * ticks - (2 * part + 1) * duration).argmin())
-        for part in range(count)
+        int(np.abs(2 * count * ticks - (2 * part + 1) * duration).argmin()) for part in range(count)
     ]
 
 
@@ -135,9 +134,7 @@ def video_stream(
     return streams[0]
 
 
-def _by_packet_times(
-    path: Path, count: int, max_pixels: int, max_seconds: float
-) -> Frames | None:
+def _by_packet_times(path: Path, count: int, max_pixels: int, max_seconds: float) -> Frames | None:
     """Sample by the packets' times; None where those are not the times of the frames decoded."""
     with _open(path, max_pixels, max_seconds) as (stream, packets):
         shown = [packet for packet in packets if not packet.is_discard]

@@ -7,7 +7,7 @@ import av
 import cv2
 import numpy as np
 
-from stages.emotions import EMOTIONS
+from stages.corpora.emotions import EMOTIONS
 from stages.media.audio import read_audio
 from stages.sample import sentence, speaker
 from stages.synthesis.clip import make_clip

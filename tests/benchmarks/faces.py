@@ -44,7 +44,8 @@ def rows(repeats: int) -> Iterator[Row]:
             hits = [sum(len(find(image)) > 0 for image in images) for find in (ours, usual)]
             some = images[:: max(1, len(images) // TIMED)][:TIMED]
             found = compare(
-                lambda: [usual(image) for image in some], lambda: [ours(image) for image in some],
+                lambda: [usual(image) for image in some],
+                lambda: [ours(image) for image in some],
                 repeats,
             )
             height, width = images[0].shape[:2]

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import conv2d, cosine_similarity
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.backbone import for_inference, make_backbone, normalise
+from stages.encoders.pictures import for_inference, make_backbone, normalise
 from tests.benchmarks.timing import Row, compare, wall
 
 PICTURES = 16

@@ -19,11 +19,11 @@ import librosa
 import numpy as np
 from ruamel.yaml import YAML
 
-from stages.clip_cache import ClipCache, code_and_libraries
-from stages.guard import ENVIRONMENT
+from stages.extraction.clip_cache import ClipCache, code_and_libraries
+from stages.extraction.guard import ENVIRONMENT
+from stages.extraction.workers import Job, outcomes
 from stages.media.audio import read_audio
 from stages.media.video import sample_frames
-from stages.workers import Job, outcomes
 from tests.benchmarks.clips import copies, talking_clip
 from tests.benchmarks.timing import Row, compare, cores, wall
 from tests.media_files import write_video
@@ -62,9 +62,7 @@ def all_frames_by_opencv(path: Path) -> list[np.ndarray]:
         if not there:
             break
         frames.append(frame)
-    return [
-        cv2.cvtColor(frames[len(frames) * part // 6], cv2.COLOR_BGR2RGB) for part in (1, 3, 5)
-    ]
+    return [cv2.cvtColor(frames[len(frames) * part // 6], cv2.COLOR_BGR2RGB) for part in (1, 3, 5)]
 
 
 def rows(repeats: int) -> Iterator[Row]:

@@ -53,9 +53,7 @@ def lmmd_class_by_class(z_v: Tensor, y_v: Tensor, z_a: Tensor, y_a: Tensor, clas
     one_hot = [one_hot_by_loops(y, classes) for y in (y_v, y_a)]
     of_v, of_a, of_both = weights_class_by_class(*one_hot)
     kernel, n = kernels_of_all_differences(torch.cat([z_v, z_a])), len(z_v)
-    return torch.sum(
-        of_v * kernel[:n, :n] + of_a * kernel[n:, n:] - 2 * of_both * kernel[:n, n:]
-    )
+    return torch.sum(of_v * kernel[:n, :n] + of_a * kernel[n:, n:] - 2 * of_both * kernel[:n, n:])
 
 
 class PublishedTraining:
@@ -69,7 +67,9 @@ class PublishedTraining:
         ]
         self.batches = [iter(loader) for loader in self.loaders]
         self.optimiser = torch.optim.SGD(
-            network.parameters(), settings.learning_rate, settings.momentum,
+            network.parameters(),
+            settings.learning_rate,
+            settings.momentum,
             weight_decay=settings.weight_decay,
         )
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import joblib
 from ruamel.yaml import YAML
 
-from stages.emotions import EMOTIONS
-from stages.files import write_table
+from stages.corpora.emotions import EMOTIONS
+from stages.io.files import write_table
 from tests.benchmarks.clips import talking_clip
 from tests.benchmarks.timing import cores
 
@@ -96,8 +96,9 @@ def of_clips(counts: Sequence[int], epochs: int | None, runs: int) -> Iterator[C
                 yield from found if number > 0 else ()
 
 
-def of_corpus(folder: Path, clips: Path, utterances: Sequence[tuple[int, int, int]],
-              epochs: int | None) -> list[Cost]:
+def of_corpus(
+    folder: Path, clips: Path, utterances: Sequence[tuple[int, int, int]], epochs: int | None
+) -> list[Cost]:
     """Every stage on some of the clips: utterances are (sentence, speaker, emotion)."""
     project(folder, "folder", epochs)
     corpus = folder / "data/raw/folder"
@@ -106,8 +107,15 @@ def of_corpus(folder: Path, clips: Path, utterances: Sequence[tuple[int, int, in
     for i, (_, speaker, emotion) in enumerate(utterances):
         clip = f"{i:03}.mp4"
         os.link(clips / clip, corpus / clip)
-        rows.append({"id": clip[:-4], "speaker": str(speaker), "emotion": EMOTIONS[emotion],
-                     "video": clip, "audio": clip})
+        rows.append(
+            {
+                "id": clip[:-4],
+                "speaker": str(speaker),
+                "emotion": EMOTIONS[emotion],
+                "video": clip,
+                "audio": clip,
+            }
+        )
     write_table(corpus / "utterances.csv", COLUMNS, rows)
     return [cost(folder, stage, "folder", len(rows)) for stage in (*EXTRACTION, *TRAINING)]
 

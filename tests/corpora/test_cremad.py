@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 
 from stages.corpora.cremad import KNOWN_BAD, NAME, OFFICIAL, read
 from stages.corpora.utterance import Listing, Utterance, differences
-from stages.failures import UserError
+from stages.runtime.errors import UserError
 from tests.corpora.trees import make
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
-CODES = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happiness", "NEU": "neutral",
-         "SAD": "sadness"}
+CODES = {
+    "ANG": "anger",
+    "DIS": "disgust",
+    "FEA": "fear",
+    "HAP": "happiness",
+    "NEU": "neutral",
+    "SAD": "sadness",
+}
 TEXTS = ("DFA", "IEO", "IOM", "ITH", "ITS", "IWL", "IWW", "MTI", "TAI", "TIE", "TSI", "WSI")
 LEVELS = ("LO", "MD", "HI")
 
@@ -27,8 +33,13 @@ def official_takes() -> list[str]:
     """
     levels = [(text, "XX") for text in TEXTS if text != "IEO"]
     levels += [("IEO", level) for level in LEVELS]
-    takes = [f"{actor}_{text}_{code}_{level}" for actor in range(1001, 1092) for code in CODES
-             if code != "NEU" for text, level in levels]
+    takes = [
+        f"{actor}_{text}_{code}_{level}"
+        for actor in range(1001, 1092)
+        for code in CODES
+        if code != "NEU"
+        for text, level in levels
+    ]
     takes += [f"{actor}_{text}_NEU_XX" for actor in range(1001, 1092) for text in TEXTS]
     left_out = {f"{actor}_TSI_{code}_XX" for code in CODES for actor in (1080, 1081, 1082)}
     left_out |= {f"{actor}_TSI_NEU_XX" for actor in (1083, 1084)}
@@ -56,7 +67,11 @@ def test_a_clone_has_7442_takes_as_many_of_each_emotion_as_published(clone: List
     here = {item.id: item.emotion for item in clone.utterances}
     here |= {item.id: item.emotion for item, _, _ in clone.excluded}
     assert Counter(here.values()) == {
-        "anger": 1271, "disgust": 1271, "fear": 1271, "happiness": 1271, "neutral": 1087,
+        "anger": 1271,
+        "disgust": 1271,
+        "fear": 1271,
+        "happiness": 1271,
+        "neutral": 1087,
         "sadness": 1271,
     }
     assert clone.expected == 7442
@@ -95,8 +110,12 @@ def test_a_good_voice_of_a_bad_take_leaves_nothing_out(tmp_path: Path):
 def test_a_name_is_understood(tmp_path: Path):
     names = ["AudioWAV/1091_IEO_FEA_HI.wav", "VideoFlash/1091_IEO_FEA_HI.flv"]
     assert only(listing_of(tmp_path, *names)) == Utterance(
-        id="cremad/1091_IEO_FEA_HI", speaker="cremad/1091", emotion="fear", sentence="IEO",
-        video="VideoFlash/1091_IEO_FEA_HI.flv", audio="AudioWAV/1091_IEO_FEA_HI.wav",
+        id="cremad/1091_IEO_FEA_HI",
+        speaker="cremad/1091",
+        emotion="fear",
+        sentence="IEO",
+        video="VideoFlash/1091_IEO_FEA_HI.flv",
+        audio="AudioWAV/1091_IEO_FEA_HI.wav",
     )
 
 
@@ -162,10 +181,17 @@ def test_a_file_that_repeats_another_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["AudioMP3/1001_DFA_ANG_XX.mp3", "AudioWAV/._1001_DFA_ANG_XX.wav",
-             "AudioWAV/1001_DFA_SUR_XX.wav", "AudioWAV/1001_DFA_\u017fAD_XX.wav",
-             "AudioWAV/1001_ABC_ANG_XX.wav",
-             "AudioWAV/1001_DFA_ANG.wav", "AudioWAV/1001_DFA_ANG_XX.wav.part", "README.md"],
+    "name",
+    [
+        "AudioMP3/1001_DFA_ANG_XX.mp3",
+        "AudioWAV/._1001_DFA_ANG_XX.wav",
+        "AudioWAV/1001_DFA_SUR_XX.wav",
+        "AudioWAV/1001_DFA_\u017fAD_XX.wav",
+        "AudioWAV/1001_ABC_ANG_XX.wav",
+        "AudioWAV/1001_DFA_ANG.wav",
+        "AudioWAV/1001_DFA_ANG_XX.wav.part",
+        "README.md",
+    ],
 )
 def test_what_is_no_clip_is_passed_over(name: str, tmp_path: Path):
     assert listing_of(tmp_path, name) == Listing(official=OFFICIAL)

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.corpora import folder
+from stages.corpora.emotions import EMOTIONS
 from stages.corpora.folder import read
 from stages.corpora.utterance import Listing, Utterance
-from stages.emotions import EMOTIONS
-from stages.failures import UserError
+from stages.runtime.errors import UserError
 
 HEADER = "id,speaker,emotion,video,audio,sentence,split"
 FILES = ("clips/a.mp4", "sound/a.wav", "clips/b.mp4")
@@ -47,8 +47,13 @@ def only(listing: Listing) -> Utterance:
 def test_a_row_is_understood(mine: Path):
     row = "a,anna, Happy ,clips/a.mp4,sound/a.wav,hello  there,Train"
     assert only(listing_of(mine, row)) == Utterance(
-        id="folder/a", speaker="folder/anna", emotion="happiness", sentence="hello there",
-        split="train", video="clips/a.mp4", audio="sound/a.wav",
+        id="folder/a",
+        speaker="folder/anna",
+        emotion="happiness",
+        sentence="hello there",
+        split="train",
+        video="clips/a.mp4",
+        audio="sound/a.wav",
     )
 
 
@@ -60,7 +65,8 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path):
         (tmp_path / name).touch()
     listing = listing_of(tmp_path, *example[1:], header=example[0])
     assert [(item.id, item.emotion, item.split) for item in listing.utterances] == [
-        ("folder/anna_01", "happiness", "train"), ("folder/anna_02", "anger", "train"),
+        ("folder/anna_01", "happiness", "train"),
+        ("folder/anna_02", "anger", "train"),
         ("folder/ben_01", "neutral", "test"),
     ]
     assert listing.missing == []
@@ -135,8 +141,10 @@ def test_an_id_that_is_there_twice_is_refused_with_both_lines(mine: Path):
         ("a\x07,anna,fear,clips/a.mp4,,,", "line 2: id 'a\\x07': give it a name"),
         ("a,,fear,clips/a.mp4,,,", "line 2: speaker '': give it a name"),
         ("a,anna,fear,,,,", "line 2: neither video nor audio; name at least one"),
-        ("a,anna,fear,clips/a.mp4,,,val", "line 2: split 'val' is not known; write one of train, "
-         "dev, test, or leave it empty"),
+        (
+            "a,anna,fear,clips/a.mp4,,,val",
+            "line 2: split 'val' is not known; write one of train, dev, test, or leave it empty",
+        ),
     ],
 )
 def test_a_cell_that_makes_no_sense_is_refused_with_its_line(row: str, message: str, mine: Path):
@@ -150,7 +158,8 @@ def test_an_unknown_emotion_is_refused_with_its_line_and_what_is_allowed(word: s
 
 
 @pytest.mark.parametrize(
-    "path", ["../other/a.mp4", "clips/../../a.mp4", "/etc/a.mp4", "C:/clips/a.mp4"],
+    "path",
+    ["../other/a.mp4", "clips/../../a.mp4", "/etc/a.mp4", "C:/clips/a.mp4"],
 )
 def test_a_path_that_leaves_the_folder_is_refused(path: str, mine: Path):
     assert refusal(mine, f"a,anna,fear,{path},,,") == (
@@ -197,7 +206,8 @@ def test_a_row_whose_files_are_both_missing_is_missing(mine: Path):
     listing = listing_of(mine, "a,anna,fear,clips/x.mp4,clips/y.wav,,", "b,anna,fear,clips,,,")
     assert listing.utterances == []
     assert [(item.id, detail) for item, detail in listing.missing] == [
-        ("folder/a", "no file 'clips/x.mp4', 'clips/y.wav'"), ("folder/b", "no file 'clips'"),
+        ("folder/a", "no file 'clips/x.mp4', 'clips/y.wav'"),
+        ("folder/b", "no file 'clips'"),
     ]
 
 
@@ -224,9 +234,7 @@ words = st.text('abhappyfear.,;/\\" \n\t\x07\x1f\u2028\xe9', max_size=12) | st.s
     | st.binary(max_size=60),
     st.booleans(),
 )
-def test_any_file_as_a_table_gives_a_listing_or_one_line(
-    mine: Path, content: bytes, header: bool
-):
+def test_any_file_as_a_table_gives_a_listing_or_one_line(mine: Path, content: bytes, header: bool):
     (mine / "utterances.csv").write_bytes((f"{HEADER}\n".encode() if header else b"") + content)
     try:
         listing = read(mine, "folder")

@@ -9,17 +9,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stages.corpora.emotions import EMOTIONS
 from stages.corpora.meld import OFFICIAL, read, read_table, speaker_name, spoken_words
 from stages.corpora.utterance import Listing, Utterance, differences
-from stages.emotions import EMOTIONS
-from stages.failures import UserError
+from stages.runtime.errors import UserError
 from tests.corpora.trees import make
 from tests.media_files import corpora
 
-FOLDERS = {"train": "train/train_splits", "dev": "dev/dev_splits_complete",
-           "test": "test/output_repeated_splits_test"}
-HEADER = ["Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID",
-          "Season", "Episode", "StartTime", "EndTime"]
+FOLDERS = {
+    "train": "train/train_splits",
+    "dev": "dev/dev_splits_complete",
+    "test": "test/output_repeated_splits_test",
+}
+HEADER = [
+    "Sr No.",
+    "Utterance",
+    "Speaker",
+    "Emotion",
+    "Sentiment",
+    "Dialogue_ID",
+    "Utterance_ID",
+    "Season",
+    "Episode",
+    "StartTime",
+    "EndTime",
+]
 NAMES = ("neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear")
 # Measured on the official tables: rows by split and emotion.
 COUNTS = {
@@ -32,9 +46,15 @@ Row = dict[str, str]
 
 def row(dialogue: int = 0, utterance: int = 0, **cells: str) -> Row:
     times = {"StartTime": "0:16:31,240" if utterance % 2 else "00:16:31,240", "EndTime": "0:16:33"}
-    return dict(zip(HEADER, ["1", "Hi!", "Joey", "joy", "positive", "", "", "8", "21"])) | times | {
-        "Dialogue_ID": str(dialogue), "Utterance_ID": str(utterance), **cells,
-    }
+    return (
+        dict(zip(HEADER, ["1", "Hi!", "Joey", "joy", "positive", "", "", "8", "21"]))
+        | times
+        | {
+            "Dialogue_ID": str(dialogue),
+            "Utterance_ID": str(utterance),
+            **cells,
+        }
+    )
 
 
 def write_rows(path: Path, rows: list[Row], end: str = "\r\n", encoding: str = "utf-8") -> None:
@@ -177,16 +197,23 @@ def test_official_speakers_and_dialogues_are_understood():
     assert {"meld/Joey", "meld/Phoebe Sr", "meld/Richard's Date"} < speakers
     assert len(speakers) == 303
     shared = "but um i dont think its anything serious"
-    splits = {key[0] for table in tables.values() for key, item in table.items()
-              if item.sentence == shared}
+    splits = {
+        key[0]
+        for table in tables.values()
+        for key, item in table.items()
+        if item.sentence == shared
+    }
     assert splits == {"train", "test"}
 
 
 def test_a_row_is_understood(tmp_path: Path):
     rows = [row(3, 14, Speaker=" Joey ", Utterance="It\u2019s  SO\u2014good!", Emotion="joy")]
     assert only(listing_of(tmp_path, rows, clip("test", 3, 14), split="test")) == Utterance(
-        id="meld/test_dia3_utt14", speaker="meld/Joey", emotion="happiness",
-        sentence="its so good", split="test",
+        id="meld/test_dia3_utt14",
+        speaker="meld/Joey",
+        emotion="happiness",
+        sentence="its so good",
+        split="test",
         video="test/output_repeated_splits_test/dia3_utt14.mp4",
         audio="test/output_repeated_splits_test/dia3_utt14.mp4",
     )
@@ -323,8 +350,12 @@ def test_a_variant_has_its_own_ids_and_the_same_speakers(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "text, expected",
-    [("Phoebe Sr.", "Phoebe Sr"), ("  The\u00a0 Fan ", "The Fan"), ("Joey\u2019s Twin",
-     "Joey's Twin"), ("Dr. Green", "Dr. Green")],
+    [
+        ("Phoebe Sr.", "Phoebe Sr"),
+        ("  The\u00a0 Fan ", "The Fan"),
+        ("Joey\u2019s Twin", "Joey's Twin"),
+        ("Dr. Green", "Dr. Green"),
+    ],
 )
 def test_a_speaker_has_one_spelling(text: str, expected: str):
     assert speaker_name(text) == expected
@@ -332,8 +363,15 @@ def test_a_speaker_has_one_spelling(text: str, expected: str):
 
 @pytest.mark.parametrize(
     "text, expected",
-    [("It\u2019s on!", "its on"), ("it's ON", "its on"), ("Yes\u2014no\u2026", "yes no"),
-     ("!", "!"), (" ... ! ", "... !"), ("caf\xe9", "caf\xe9"), ("cafe\u0301", "caf\xe9")],
+    [
+        ("It\u2019s on!", "its on"),
+        ("it's ON", "its on"),
+        ("Yes\u2014no\u2026", "yes no"),
+        ("!", "!"),
+        (" ... ! ", "... !"),
+        ("caf\xe9", "caf\xe9"),
+        ("cafe\u0301", "caf\xe9"),
+    ],
 )
 def test_the_same_words_are_the_same_text(text: str, expected: str):
     assert spoken_words(text) == expected

@@ -107,15 +107,27 @@ def test_all_archives_together_repeat_nothing(all_archives: Path):
 
 def test_a_name_is_understood(tmp_path: Path):
     assert only(listing_of(tmp_path, f"Actor_03/01-{TAKE}.mp4")) == Utterance(
-        id=f"ravdess/{TAKE}", speaker="ravdess/03", emotion="anger", sentence="dogs",
-        video=f"Actor_03/01-{TAKE}.mp4", audio=f"Actor_03/01-{TAKE}.mp4",
+        id=f"ravdess/{TAKE}",
+        speaker="ravdess/03",
+        emotion="anger",
+        sentence="dogs",
+        video=f"Actor_03/01-{TAKE}.mp4",
+        audio=f"Actor_03/01-{TAKE}.mp4",
     )
 
 
 @pytest.mark.parametrize(
     "number, emotion",
-    [(1, "neutral"), (2, "calm"), (3, "happiness"), (4, "sadness"), (5, "anger"), (6, "fear"),
-     (7, "disgust"), (8, "surprise")],
+    [
+        (1, "neutral"),
+        (2, "calm"),
+        (3, "happiness"),
+        (4, "sadness"),
+        (5, "anger"),
+        (6, "fear"),
+        (7, "disgust"),
+        (8, "surprise"),
+    ],
 )
 def test_the_emotions_are_numbered_as_published(number: int, emotion: str, tmp_path: Path):
     listing = listing_of(tmp_path, f"03-01-{number:02d}-01-01-01-12.wav")

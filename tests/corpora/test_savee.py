@@ -15,7 +15,12 @@ from tests.corpora.trees import make
 NUMBERS = [(code, i + 1) for code in ("a", "d", "f", "h", "sa", "su") for i in range(15)]
 NUMBERS += [("n", i + 1) for i in range(30)]
 COUNTS = {
-    "anger": 60, "disgust": 60, "fear": 60, "happiness": 60, "neutral": 120, "sadness": 60,
+    "anger": 60,
+    "disgust": 60,
+    "fear": 60,
+    "happiness": 60,
+    "neutral": 120,
+    "sadness": 60,
     "surprise": 60,
 }
 
@@ -70,15 +75,26 @@ def test_padded_voices_meet_unpadded_faces(both_archives: Listing):
 def test_a_take_is_understood(tmp_path: Path):
     names = ["AudioData/KL/sa03.wav", "AudioVisualClip/KL/sa3.avi"]
     assert only(listing_of(tmp_path, *names)) == Utterance(
-        id="savee/KL_sa03", speaker="savee/KL", emotion="sadness", sentence="sa03",
-        video="AudioVisualClip/KL/sa3.avi", audio="AudioData/KL/sa03.wav",
+        id="savee/KL_sa03",
+        speaker="savee/KL",
+        emotion="sadness",
+        sentence="sa03",
+        video="AudioVisualClip/KL/sa3.avi",
+        audio="AudioData/KL/sa03.wav",
     )
 
 
 @pytest.mark.parametrize(
     "code, emotion",
-    [("a", "anger"), ("d", "disgust"), ("f", "fear"), ("h", "happiness"), ("n", "neutral"),
-     ("sa", "sadness"), ("su", "surprise")],
+    [
+        ("a", "anger"),
+        ("d", "disgust"),
+        ("f", "fear"),
+        ("h", "happiness"),
+        ("n", "neutral"),
+        ("sa", "sadness"),
+        ("su", "surprise"),
+    ],
 )
 def test_the_letters_are_the_published_emotions(code: str, emotion: str, tmp_path: Path):
     assert only(listing_of(tmp_path, f"AudioData/DC/{code}01.wav")).emotion == emotion
@@ -104,7 +120,8 @@ def test_what_is_missing_is_counted_and_named(tmp_path: Path):
     listing = listing_of(tmp_path, *names)
     assert differences(listing) == ["disgust 59 of 60"]
     assert listing.notes == [
-        "not here, 1 of 480 takes: JE_d03", "no face, 1 of 479 takes: KL_n30",
+        "not here, 1 of 480 takes: JE_d03",
+        "no face, 1 of 479 takes: KL_n30",
     ]
 
 
@@ -117,17 +134,31 @@ def test_two_spellings_of_one_take_are_one_utterance_and_a_duplicate(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "name", ["AudioData/DC/Thumbs.db", "AudioData/Info.txt", "AudioData/DC/._a01.wav",
-             "FeatureData/DC_a01.txt", "AudioData/DC/a01.wav.part"],
+    "name",
+    [
+        "AudioData/DC/Thumbs.db",
+        "AudioData/Info.txt",
+        "AudioData/DC/._a01.wav",
+        "FeatureData/DC_a01.txt",
+        "AudioData/DC/a01.wav.part",
+    ],
 )
 def test_what_is_no_clip_is_passed_over(name: str, tmp_path: Path):
     assert listing_of(tmp_path, name) == Listing(official=OFFICIAL)
 
 
 @pytest.mark.parametrize(
-    "name", ["a01.wav", "AudioData/XY/a01.wav", "AudioData/DC/s01.wav", "AudioData/DC/a16.wav",
-             "AudioData/DC/n31.wav", "AudioData/DC/a00.wav", "AudioData/DC/a01 copy.wav",
-             "ALL/XY_a01.wav"],
+    "name",
+    [
+        "a01.wav",
+        "AudioData/XY/a01.wav",
+        "AudioData/DC/s01.wav",
+        "AudioData/DC/a16.wav",
+        "AudioData/DC/n31.wav",
+        "AudioData/DC/a00.wav",
+        "AudioData/DC/a01 copy.wav",
+        "ALL/XY_a01.wav",
+    ],
 )
 def test_a_clip_that_cannot_be_told_is_not_used_and_named(name: str, tmp_path: Path):
     listing = listing_of(tmp_path, name, "AudioData/KL/n01.wav")
@@ -151,8 +182,14 @@ def any_case(text: str) -> st.SearchStrategy[str]:
     return st.tuples(*(st.sampled_from([c.lower(), c.upper()]) for c in text)).map("".join)
 
 
-@given(st.data(), st.sampled_from(["DC", "JE", "JK", "KL"]), st.sampled_from(NUMBERS),
-       st.integers(0, 3), st.booleans(), st.sampled_from([".wav", ".avi"]))
+@given(
+    st.data(),
+    st.sampled_from(["DC", "JE", "JK", "KL"]),
+    st.sampled_from(NUMBERS),
+    st.integers(0, 3),
+    st.booleans(),
+    st.sampled_from([".wav", ".avi"]),
+)
 def test_every_spelling_of_a_name_is_the_same_take(
     data: st.DataObject, who: str, what: tuple[str, int], zeros: int, flat: bool, suffix: str
 ):

@@ -9,13 +9,17 @@ OFFICIAL = {("train", "fear"): 2, ("train", "anger"): 1, ("dev", "fear"): 1, ("d
 
 def utterances(*of: str) -> list[Utterance]:
     """Of "split emotion" each."""
-    return [Utterance(f"c/{i}", "c/s", item.split()[1], split=item.split()[0])
-            for i, item in enumerate(of)]
+    return [
+        Utterance(f"c/{i}", "c/s", item.split()[1], split=item.split()[0])
+        for i, item in enumerate(of)
+    ]
 
 
 def test_what_is_all_here_differs_in_nothing():
-    listing = Listing(utterances("train fear", "train fear", "train anger", "dev fear",
-                                 "dev anger"), official=OFFICIAL)
+    listing = Listing(
+        utterances("train fear", "train fear", "train anger", "dev fear", "dev anger"),
+        official=OFFICIAL,
+    )
     assert differences(listing) == []
     assert listing.expected == 5
 
@@ -31,8 +35,10 @@ def test_a_split_that_is_not_here_is_told_once():
 
 
 def test_more_than_is_official_is_told_too():
-    listing = Listing(utterances("dev fear", "dev fear", "dev anger", "dev joy"),
-                      official={("dev", "fear"): 1, ("dev", "anger"): 1})
+    listing = Listing(
+        utterances("dev fear", "dev fear", "dev anger", "dev joy"),
+        official={("dev", "fear"): 1, ("dev", "anger"): 1},
+    )
     assert differences(listing) == ["dev fear 2 of 1", "dev joy 1 of 0"]
 
 
@@ -43,8 +49,11 @@ def test_a_corpus_without_splits_is_told_by_emotion():
 
 def test_what_a_rule_leaves_out_is_here_and_counted_once():
     (kept, left) = utterances("dev fear", "dev anger")
-    listing = Listing([kept], [(left, "known_bad", ""), (kept, "duplicate", "")],
-                      official={("dev", "fear"): 1, ("dev", "anger"): 1})
+    listing = Listing(
+        [kept],
+        [(left, "known_bad", ""), (kept, "duplicate", "")],
+        official={("dev", "fear"): 1, ("dev", "anger"): 1},
+    )
     assert differences(listing) == []
 
 
@@ -61,8 +70,13 @@ def test_without_official_counts_nothing_can_differ():
 
 @pytest.mark.parametrize(
     "names, expected",
-    [([], ""), (["a", "b"], "a, b"), (list("abcde"), "a, b, c, d, e"),
-     (list("abcdef"), "a, b, c, d, e, ..."), (["a\nb"], "'a\\nb'")],
+    [
+        ([], ""),
+        (["a", "b"], "a, b"),
+        (list("abcde"), "a, b, c, d, e"),
+        (list("abcdef"), "a, b, c, d, e, ..."),
+        (["a\nb"], "'a\\nb'"),
+    ],
 )
 def test_five_names_are_told(names: list[str], expected: str):
     assert first_five(names) == expected

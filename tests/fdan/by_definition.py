@@ -78,15 +78,22 @@ def joint_states(w: Weights, x_v: np.ndarray, x_a: np.ndarray, layers: int) -> l
     states = [(linear(x_v, w, "project_visual"), linear(x_a, w, "project_acoustic"))]
     for number in range(layers):
         z_v, z_a = states[-1]
-        states.append((
-            layer(z_v, z_a, one_layer(w, "visual", number)),
-            layer(z_a, z_v, one_layer(w, "acoustic", number)),
-        ))
+        states.append(
+            (
+                layer(z_v, z_a, one_layer(w, "visual", number)),
+                layer(z_a, z_v, one_layer(w, "acoustic", number)),
+            )
+        )
     return states
 
 
-def one_sided(w: Weights, modality: str, x: np.ndarray, layers: int,
-              others: Sequence[np.ndarray] | None = None) -> np.ndarray:
+def one_sided(
+    w: Weights,
+    modality: str,
+    x: np.ndarray,
+    layers: int,
+    others: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
     """Z^l of one modality that attends to given states of the other, or to nothing."""
     z = linear(x, w, f"project_{modality}")
     for number in range(layers):

@@ -50,8 +50,9 @@ def make_bank(kind: str = "bank", seed: int = 0) -> Bank | None:
     """Nine faces and seven voices, a mean of either a class, or nothing."""
     x_v, x_a = random(9, VISUAL_DIM, seed), random(7, ACOUSTIC_DIM, seed + 1)
     if kind == "prototypes":
-        return Bank(prototypes(x_v, torch.arange(9) % CLASSES),
-                    prototypes(x_a, torch.arange(7) % CLASSES))
+        return Bank(
+            prototypes(x_v, torch.arange(9) % CLASSES), prototypes(x_a, torch.arange(7) % CLASSES)
+        )
     return Bank(x_v, x_a) if kind == "bank" else None
 
 
@@ -133,7 +134,8 @@ def test_a_prototype_is_the_mean_of_its_class_and_an_absent_class_has_none(
     x = random_features(len(labels), 3, seed)
     expected = [
         np.mean([row for row, label in zip(x.numpy(), labels) if label == c], axis=0)
-        for c in range(7) if c in labels
+        for c in range(7)
+        if c in labels
     ]
     assert_equal(prototypes(x, torch.tensor(labels)), np.array(expected))
 
@@ -157,7 +159,8 @@ def test_the_bank_is_what_the_layers_of_the_network_itself_are_given(layers: int
     for side, modules in [("v", network.visual_layers), ("a", network.acoustic_layers)]:
         for module in modules:
             module.register_forward_pre_hook(
-                lambda _, arguments, side=side: given_to[side].append(arguments[1]))
+                lambda _, arguments, side=side: given_to[side].append(arguments[1])
+            )
     faces, voices = bank_states(network, bank)
     assert len(faces) == layers
     assert all(map(torch.equal, faces, given_to["a"]))
@@ -202,16 +205,18 @@ def test_the_voices_of_the_bank_are_predicted_as_the_network_itself_judges_them(
 
 def test_with_one_layer_a_prediction_does_not_depend_on_the_voices_of_the_bank():
     network, x_v, x = make_network(1), random(9, VISUAL_DIM, 1), random(4, ACOUSTIC_DIM, 3)
-    one, other = (bank_states(network, Bank(x_v, random(7, ACOUSTIC_DIM, seed)))[0]
-                  for seed in (4, 5))
+    one, other = (
+        bank_states(network, Bank(x_v, random(7, ACOUSTIC_DIM, seed)))[0] for seed in (4, 5)
+    )
     assert torch.equal(predict(network, x, one), predict(network, x, other))
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_the_faces_of_the_bank_matter(layers: int):
     network, x_a, x = make_network(layers), random(7, ACOUSTIC_DIM, 1), random(4, ACOUSTIC_DIM, 3)
-    one, other = (bank_states(network, Bank(random(9, VISUAL_DIM, seed), x_a))[0]
-                  for seed in (4, 5))
+    one, other = (
+        bank_states(network, Bank(random(9, VISUAL_DIM, seed), x_a))[0] for seed in (4, 5)
+    )
     assert not torch.allclose(predict(network, x, one), predict(network, x, other))
 
 

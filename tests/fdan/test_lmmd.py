@@ -49,8 +49,9 @@ def lmmd_by_definition(batch: Batch, n_classes: int, options: Options) -> tuple[
     z_v, y_v, z_a, y_a = (t.detach().numpy() for t in batch)
     z_v, z_a = z_v.astype(np.float64), z_a.astype(np.float64)
     b = bandwidth_by_definition(np.concatenate([z_v, z_a]), options["bandwidth"])
-    scales = [b * options["ratio"] ** (i - options["kernels"] // 2)
-              for i in range(options["kernels"])]
+    scales = [
+        b * options["ratio"] ** (i - options["kernels"] // 2) for i in range(options["kernels"])
+    ]
     total, gradients = 0.0, {"v": np.zeros_like(z_v), "a": np.zeros_like(z_a)}
     sides = {"v": (z_v, y_v), "a": (z_a, y_a)}
     common = 0
@@ -73,8 +74,15 @@ def lmmd_by_definition(batch: Batch, n_classes: int, options: Options) -> tuple[
     return total / divisor, gradients["v"] / divisor, gradients["a"] / divisor
 
 
-def random_batch(seed: int, n_v: int = 9, n_a: int = 6, dim: int = 5, classes: int = CLASSES,
-                 scale: float = 1.0, dtype: torch.dtype = torch.float64) -> Batch:
+def random_batch(
+    seed: int,
+    n_v: int = 9,
+    n_a: int = 6,
+    dim: int = 5,
+    classes: int = CLASSES,
+    scale: float = 1.0,
+    dtype: torch.dtype = torch.float64,
+) -> Batch:
     """Faces and voices around different centres, with random labels."""
     rng = np.random.default_rng(seed)
     z_v = torch.tensor(scale * rng.normal(0.5, 1, (n_v, dim)), dtype=dtype)
@@ -99,12 +107,14 @@ def any_batch(draw: st.DrawFn) -> Batch:
     )
 
 
-any_options = st.fixed_dictionaries({
-    "kernels": st.integers(1, 6),
-    "ratio": st.floats(1.1, 5),
-    "bandwidth": st.sampled_from(["mean", "median"]) | st.floats(1e-3, 1e3),
-    "classes": st.sampled_from(["all", "common"]),
-})
+any_options = st.fixed_dictionaries(
+    {
+        "kernels": st.integers(1, 6),
+        "ratio": st.floats(1.1, 5),
+        "bandwidth": st.sampled_from(["mean", "median"]) | st.floats(1e-3, 1e3),
+        "classes": st.sampled_from(["all", "common"]),
+    }
+)
 
 
 def value_and_gradients(batch: Batch, n_classes: int = CLASSES, **options: Any) -> list[Tensor]:
@@ -177,8 +187,10 @@ def test_shared_classes_are_those_with_a_sample_on_both_sides(y_v: list[int], y_
 
 @given(any_batch(), any_options)
 def test_the_two_divisors_differ_by_the_share_of_the_shared_classes(batch: Batch, options: Options):
-    in_all, in_common = (float(lmmd(*batch, CLASSES, **options | {"classes": classes}))
-                         for classes in ("all", "common"))
+    in_all, in_common = (
+        float(lmmd(*batch, CLASSES, **options | {"classes": classes}))
+        for classes in ("all", "common")
+    )
     shared = len(set(batch[1].tolist()) & set(batch[3].tolist()))
     assert in_all * CLASSES == pytest.approx(in_common * shared, abs=1e-12)
 
@@ -190,8 +202,9 @@ def test_samples_of_a_class_that_is_not_shared_act_through_the_bandwidth_alone(
 ):
     z_v, y_v, z_a, y_a = batch
     lonely = ~torch.isin(y_v, y_a)
-    moved = z_v + lonely[:, None] * torch.from_numpy(np.random.default_rng(seed).normal(
-        size=z_v.shape))
+    moved = z_v + lonely[:, None] * torch.from_numpy(
+        np.random.default_rng(seed).normal(size=z_v.shape)
+    )
     options = options | {"bandwidth": 3.7}
     expected = float(lmmd(z_v, y_v, z_a, y_a, CLASSES, **options))
     found = float(lmmd(moved, y_v, z_a, y_a, CLASSES, **options))
@@ -202,8 +215,9 @@ def test_samples_of_a_class_that_is_not_shared_act_through_the_bandwidth_alone(
 def test_kernel_is_symmetric_with_the_number_of_kernels_on_its_diagonal(
     batch: Batch, options: Options
 ):
-    kernel = gaussian_kernel(torch.cat([batch[0], batch[2]]), options["kernels"],
-                             options["ratio"], options["bandwidth"])
+    kernel = gaussian_kernel(
+        torch.cat([batch[0], batch[2]]), options["kernels"], options["ratio"], options["bandwidth"]
+    )
     torch.testing.assert_close(kernel, kernel.T)
     assert kernel.diagonal().tolist() == [options["kernels"]] * len(kernel)
 
@@ -319,7 +333,7 @@ def test_value_and_gradient_are_finite_for_every_kernel_that_the_params_allow(
 
 @pytest.mark.parametrize("bandwidth", [1e-300, 1e-40])
 def test_value_and_gradient_are_finite_for_the_smallest_bandwidth_that_the_params_allow(
-    bandwidth: float
+    bandwidth: float,
 ):
     batch = random_batch(0, dtype=torch.float32)
     assert_all_finite(batch, kernels=16, ratio=10.0, bandwidth=bandwidth)

@@ -57,9 +57,7 @@ def gradients_of(network: FDAN, loss: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cross_attention", [True, False])
-def test_both_modalities_pass_all_layers_as_in_equations_1_to_4(
-    layers: int, cross_attention: bool
-):
+def test_both_modalities_pass_all_layers_as_in_equations_1_to_4(layers: int, cross_attention: bool):
     network = make_double(layers, cross_attention=cross_attention)
     w, outputs = weights_of(network), network(faces(), voices())
     expected = joint_states(w, faces().numpy(), voices().numpy(), layers)
@@ -84,10 +82,12 @@ def test_without_faces_a_voice_passes_equation_4_alone(layers: int):
 def test_hear_and_see_attend_to_the_states_that_they_are_given(layers: int):
     network, seen = make_double(layers), [random_features(6, DIM, 10 + i) for i in range(layers)]
     w, states = weights_of(network), [z.numpy() for z in seen]
-    assert_equal(network.hear(voices(), seen),
-                 one_sided(w, "acoustic", voices().numpy(), layers, states))
-    assert_equal(network.see(faces(), seen),
-                 one_sided(w, "visual", faces().numpy(), layers, states))
+    assert_equal(
+        network.hear(voices(), seen), one_sided(w, "acoustic", voices().numpy(), layers, states)
+    )
+    assert_equal(
+        network.see(faces(), seen), one_sided(w, "visual", faces().numpy(), layers, states)
+    )
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -159,12 +159,15 @@ def test_lmmd_is_taken_after_every_layer(layers: int, cross_attention: bool):
     assert len(found) == layers and found == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("name, value", [("kernels", 2), ("ratio", 1.5), ("bandwidth", 0.1),
-                                         ("classes", "all")])
+@pytest.mark.parametrize(
+    "name, value", [("kernels", 2), ("ratio", 1.5), ("bandwidth", 0.1), ("classes", "all")]
+)
 def test_every_option_of_lmmd_reaches_it(name: str, value: Any):
     outputs, y_v = make_double(1)(faces(), voices()), Y_V.clamp(max=1)
-    ours, theirs = (fdan_loss(outputs, y_v, Y_A, 0.1, kernel).lmmd[0].item()
-                    for kernel in (KERNEL, KERNEL | {name: value}))
+    ours, theirs = (
+        fdan_loss(outputs, y_v, Y_A, 0.1, kernel).lmmd[0].item()
+        for kernel in (KERNEL, KERNEL | {name: value})
+    )
     z_v, z_a = outputs.layers[0]
     expected = lmmd(z_v, y_v, z_a, Y_A, CLASSES, **(KERNEL | {name: value})).item()
     assert theirs == pytest.approx(expected, rel=1e-9) and theirs != pytest.approx(ours, rel=1e-3)
@@ -173,8 +176,10 @@ def test_every_option_of_lmmd_reaches_it(name: str, value: Any):
 def test_both_cross_entropies_are_means_over_their_own_samples():
     outputs = make_double(1)(faces(), voices())
     losses = fdan_loss(outputs, Y_V, Y_A, 0.1, KERNEL)
-    for found, logits, y in [(losses.acoustic, outputs.acoustic, Y_A),
-                             (losses.visual, outputs.visual, Y_V)]:
+    for found, logits, y in [
+        (losses.acoustic, outputs.acoustic, Y_A),
+        (losses.visual, outputs.visual, Y_V),
+    ]:
         expected = by_definition.cross_entropy(logits.detach().numpy(), y.numpy())
         assert found.item() == pytest.approx(expected, rel=1e-9)
 
@@ -204,11 +209,13 @@ def test_with_alpha_0_the_gradients_are_those_of_cross_entropy_alone(
 ):
     network = make_double(layers, cross_attention=cross_attention)
     outputs = network(faces(), voices())
-    alone = (functional.cross_entropy(outputs.acoustic, Y_A)
-             + functional.cross_entropy(outputs.visual, Y_V))
+    alone = functional.cross_entropy(outputs.acoustic, Y_A) + functional.cross_entropy(
+        outputs.visual, Y_V
+    )
     expected = gradients_of(network, alone)
-    found, with_lmmd = (gradients_of(network, losses_of(network, alpha).total)
-                        for alpha in (0.0, 0.5))
+    found, with_lmmd = (
+        gradients_of(network, losses_of(network, alpha).total) for alpha in (0.0, 0.5)
+    )
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-12)
     assert any(not torch.allclose(with_lmmd[name], found[name]) for name in found)

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stages.device import require_determinism
 from stages.fdan.inference import Bank, draw_bank, prototypes
 from stages.fdan.optimiser import SGD
 from stages.fdan.stacked import Diverged, Inputs, Listeners, Stack, capture, train_stacked
@@ -32,14 +31,23 @@ from stages.fdan.training import (
     steps_of_epoch,
     train_replica,
 )
+from stages.runtime.device import require_determinism
 
 CPU = torch.device("cpu")
 CLASSES, D_V, D_A = 4, 7, 5
 NETWORK = {"dim": 12, "ffn_dim": 10, "layers": 1, "cross_attention": True, "acoustic_only": False}
 LMMD = {"kernels": 5, "ratio": 2.0, "bandwidth": "mean", "classes": "all"}
 SETTINGS = Settings(
-    classes=CLASSES, alpha=0.5, learning_rate=0.02, momentum=0.9, weight_decay=1e-3, batch_size=8,
-    epochs=4, network=NETWORK, lmmd=LMMD, select="uar",
+    classes=CLASSES,
+    alpha=0.5,
+    learning_rate=0.02,
+    momentum=0.9,
+    weight_decay=1e-3,
+    batch_size=8,
+    epochs=4,
+    network=NETWORK,
+    lmmd=LMMD,
+    select="uar",
 )
 # Training faces, training voices and held-out voices of each fold: 4, 4, 3, 5 and 1 steps an epoch.
 SIZES = [(40, 32, 12), (43, 35, 9), (37, 31, 13), (60, 40, 12), (30, 9, 1)]
@@ -61,8 +69,12 @@ def samples(n: int, dim: int, seed: int) -> Samples:
     return Samples(centres[y] + torch.randn(n, dim, generator=generator), y)
 
 
-def some_inputs(settings: Settings, inference: str = "bank", seeds: int = 1,
-                sizes: list[tuple[int, int, int]] = SIZES) -> list[Inputs]:
+def some_inputs(
+    settings: Settings,
+    inference: str = "bank",
+    seeds: int = 1,
+    sizes: list[tuple[int, int, int]] = SIZES,
+) -> list[Inputs]:
     """Every fold with every seed; the seeds of a fold share its samples."""
     network, inputs = settings.network, []
     for fold, (faces, voices, held) in enumerate(sizes):
@@ -71,8 +83,10 @@ def some_inputs(settings: Settings, inference: str = "bank", seeds: int = 1,
         for seed in range(seeds):
             bank = None
             if inference == "bank":
-                chosen, heard = (draw_bank(part.y, settings.batch_size, random_stream(seed, BANK))
-                                 for part in (visual, acoustic))
+                chosen, heard = (
+                    draw_bank(part.y, settings.batch_size, random_stream(seed, BANK))
+                    for part in (visual, acoustic)
+                )
                 bank = Bank(visual.x[chosen], acoustic.x[heard])
             elif inference == "prototypes":
                 bank = Bank(prototypes(*visual), prototypes(*acoustic))
@@ -85,8 +99,9 @@ def some_inputs(settings: Settings, inference: str = "bank", seeds: int = 1,
 
 def with_changes(changes: dict[str, Any]) -> Settings:
     """SETTINGS with changes to them, to the network or to LMMD."""
-    network, kernel = ({key: value for key, value in changes.items() if key in of}
-                       for of in (NETWORK, LMMD))
+    network, kernel = (
+        {key: value for key, value in changes.items() if key in of} for of in (NETWORK, LMMD)
+    )
     others = {key: value for key, value in changes.items() if key not in network | kernel}
     return replace(SETTINGS, network=NETWORK | network, lmmd=LMMD | kernel, **others)
 
@@ -105,21 +120,29 @@ def assert_agree(found: list[Replica], expected: list[Replica], tolerance: float
             assert all(type(value) is float for value in epoch.values())
             assert epoch == pytest.approx(of_other, rel=tolerance, abs=tolerance)
         assert not one.network.training
-        torch.testing.assert_close(dict(one.network.state_dict()),
-                                   dict(other.network.state_dict()),
-                                   rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(
+            dict(one.network.state_dict()),
+            dict(other.network.state_dict()),
+            rtol=tolerance,
+            atol=tolerance,
+        )
 
 
 # All that changes what is computed in a step or at the end of an epoch.
 CHANGES: list[dict[str, Any]] = [
     {"layers": layers, "cross_attention": cross_attention, "alpha": alpha, "select": select}
-    for layers, cross_attention, (alpha, select)
-    in product([1, 2], [True, False], [(0.0, "last"), (0.5, "uar"), (0.5, "war")])
+    for layers, cross_attention, (alpha, select) in product(
+        [1, 2], [True, False], [(0.0, "last"), (0.5, "uar"), (0.5, "war")]
+    )
 ]
-CHANGES += [{"acoustic_only": True, "layers": layers, "select": select}
-            for layers, select in [(1, "last"), (2, "uar")]]
-CHANGES += [{"bandwidth": bandwidth, "classes": classes, "layers": 2}
-            for bandwidth, classes in product(["mean", "median", 3.7], ["all", "common"])]
+CHANGES += [
+    {"acoustic_only": True, "layers": layers, "select": select}
+    for layers, select in [(1, "last"), (2, "uar")]
+]
+CHANGES += [
+    {"bandwidth": bandwidth, "classes": classes, "layers": 2}
+    for bandwidth, classes in product(["mean", "median", 3.7], ["all", "common"])
+]
 CHANGES += [{"momentum": 0.0}, {"weight_decay": 0.0}, {"kernels": 4, "ratio": 3.5}]
 each_change = pytest.mark.parametrize("changes", CHANGES, ids=str)
 
@@ -158,9 +181,13 @@ def test_in_single_precision_it_agrees_to_rounding():
 @hypothesis.settings(max_examples=15)
 def test_it_does_so_for_any_sizes_and_in_any_order(data: st.DataObject):
     """Folds with fewer samples than a batch, with one voice, with few held out, all in one run."""
-    sizes = data.draw(st.lists(
-        st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 9)),
-        min_size=1, max_size=4))
+    sizes = data.draw(
+        st.lists(
+            st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 9)),
+            min_size=1,
+            max_size=4,
+        )
+    )
     settings = with_changes({"epochs": 2, "layers": 2, "batch_size": 5})
     inference = data.draw(st.sampled_from(["bank", "prototypes", "none"]))
     inputs = data.draw(st.permutations(some_inputs(settings, inference, seeds=2, sizes=sizes)))
@@ -170,12 +197,15 @@ def test_it_does_so_for_any_sizes_and_in_any_order(data: st.DataObject):
 @pytest.mark.parametrize("without", [[0, 1, 2, 3, 4], [1, 3]])
 def test_folds_without_held_out_voices_keep_the_last_epoch(without: list[int], float64: None):
     settings = with_changes({"select": "last"})
-    inputs = [of_one._replace(held_out=None) if place in without else of_one
-              for place, of_one in enumerate(some_inputs(settings))]
+    inputs = [
+        of_one._replace(held_out=None) if place in without else of_one
+        for place, of_one in enumerate(some_inputs(settings))
+    ]
     found = train_stacked(inputs, settings, CPU)
     assert_agree(found, one_by_one(inputs, settings), 1e-10)
     assert ["validation_uar" in of_one.history[0] for of_one in found] == [
-        place not in without for place in range(5)]
+        place not in without for place in range(5)
+    ]
 
 
 def test_the_samples_of_a_fold_are_stored_once():
@@ -226,8 +256,19 @@ class Operations(TorchDispatchMode):
 
     READ_BACK = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim"}
     # Of some torch.use_deterministic_algorithms makes sorts, which may read back as well.
-    UNORDERED = {"index_put", "index_put_", "scatter_add", "scatter_add_", "index_add",
-                 "index_add_", "median", "kthvalue", "nll_loss2d_forward", "cumsum", "histc"}
+    UNORDERED = {
+        "index_put",
+        "index_put_",
+        "scatter_add",
+        "scatter_add_",
+        "index_add",
+        "index_add_",
+        "median",
+        "kthvalue",
+        "nll_loss2d_forward",
+        "cumsum",
+        "histc",
+    }
     # The other, scatter.value, writes one value everywhere.
     SCATTER = torch.ops.aten.scatter.src
 
@@ -236,12 +277,14 @@ class Operations(TorchDispatchMode):
         self.seen: set[str] = set()
         self.refused: set[str] = set()
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (),
-                           kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         name = function.overloadpacket.__name__
         self.seen.add(name)
         by_mask = name == "index" and any(
-            index is not None and index.dtype == torch.bool for index in args[1])
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
         if by_mask or name in self.READ_BACK | self.UNORDERED or function is self.SCATTER:
             self.refused.add(str(function))
         return function(*args, **kwargs or {})
@@ -275,10 +318,16 @@ def test_a_step_keeps_to_its_device(changes: dict[str, Any], monkeypatch: pytest
     assert {part.device for part in parts} == {device}
 
 
-@pytest.mark.parametrize("forbidden", [
-    lambda x: x.sum().item(), lambda x: x[x > 0], torch.nonzero, lambda x: x.median(0),
-    lambda x: x.scatter_add(0, torch.zeros(3, dtype=torch.long), torch.ones(3)),
-])
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        torch.nonzero,
+        lambda x: x.median(0),
+        lambda x: x.scatter_add(0, torch.zeros(3, dtype=torch.long), torch.ones(3)),
+    ],
+)
 def test_that_test_notices_what_a_graph_cannot_hold(forbidden: Callable[[Tensor], Any]):
     with Operations() as operations:
         forbidden(torch.tensor([1.0, -2.0, 3.0]))

@@ -39,9 +39,16 @@ from tests.fdan.by_definition import (
 
 NETWORK = {"dim": 16, "ffn_dim": 16, "layers": 1, "cross_attention": True, "acoustic_only": False}
 SETTINGS = Settings(
-    classes=3, alpha=1e-3, learning_rate=0.02, momentum=0.9, weight_decay=1e-3, batch_size=8,
-    epochs=12, network=NETWORK,
-    lmmd={"kernels": 5, "ratio": 2.0, "bandwidth": "mean", "classes": "all"}, select="last",
+    classes=3,
+    alpha=1e-3,
+    learning_rate=0.02,
+    momentum=0.9,
+    weight_decay=1e-3,
+    batch_size=8,
+    epochs=12,
+    network=NETWORK,
+    lmmd={"kernels": 5, "ratio": 2.0, "bandwidth": "mean", "classes": "all"},
+    select="last",
 )
 DIM, FACES, VOICES = 6, 48, 32
 
@@ -66,8 +73,13 @@ def toy_bank() -> Bank:
     return Bank(toy(8, 0).x, toy(8, 1).x)
 
 
-def train(seed: int = 0, faces: int = FACES, held_out: Samples | None = None,
-          bank: Bank | None = None, **changes: Any) -> Replica:
+def train(
+    seed: int = 0,
+    faces: int = FACES,
+    held_out: Samples | None = None,
+    bank: Bank | None = None,
+    **changes: Any,
+) -> Replica:
     """Train on the toy; `changes` are of the settings or of the network."""
     of_network = {name: changes.pop(name) for name in NETWORK if name in changes}
     settings = replace(SETTINGS, network=NETWORK | of_network, **changes)
@@ -138,8 +150,9 @@ def test_learns_a_separable_task():
     assert history[-1]["acoustic_loss"] < 0.3 < history[0]["acoustic_loss"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"cross_attention": False}, {"acoustic_only": True},
-                                     {"layers": 3}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"cross_attention": False}, {"acoustic_only": True}, {"layers": 3}]
+)
 def test_recognises_voices_that_it_has_not_seen(changes: dict[str, Any]):
     network, unseen = train(**changes).network, toy(60, 1, seed=7)
     faces = None if changes.get("acoustic_only") else bank_states(network, toy_bank())[0]
@@ -152,8 +165,9 @@ def test_alpha_draws_the_modalities_together():
 
 
 def test_weight_decay_shrinks_the_weights():
-    light, heavy = (train(weight_decay=decay).network.classifier.weight.norm()
-                    for decay in (0, 0.1))
+    light, heavy = (
+        train(weight_decay=decay).network.classifier.weight.norm() for decay in (0, 0.1)
+    )
     assert heavy < 0.9 * light
 
 
@@ -162,14 +176,25 @@ def test_weight_decay_shrinks_the_weights():
 def test_one_step_moves_every_parameter_of_the_network(
     layers: int, cross_attention: bool, acoustic_only: bool, alpha: float, sgd: type[SpiedSGD]
 ):
-    replica = train(layers=layers, cross_attention=cross_attention, acoustic_only=acoustic_only,
-                    alpha=alpha, batch_size=VOICES, epochs=1, weight_decay=0.0, learning_rate=1.0)
+    replica = train(
+        layers=layers,
+        cross_attention=cross_attention,
+        acoustic_only=acoustic_only,
+        alpha=alpha,
+        batch_size=VOICES,
+        epochs=1,
+        weight_decay=0.0,
+        learning_rate=1.0,
+    )
     declared = dict(replica.network.named_parameters())
     assert {id(p) for p in sgd.last.all} == {id(p) for p in declared.values()}
     assert len(sgd.last.all) == len(declared)
-    unmoved = [name for name, p in declared.items()
-               for now, before in zip(sgd.last.all, sgd.last.before)
-               if now is p and torch.equal(p, before)]
+    unmoved = [
+        name
+        for name, p in declared.items()
+        for now, before in zip(sgd.last.all, sgd.last.before)
+        if now is p and torch.equal(p, before)
+    ]
     assert unmoved == []
 
 
@@ -196,8 +221,9 @@ def test_another_seed_starts_from_other_parameters(sgd: type[SpiedSGD]):
     train(seed=0, epochs=1)
     before = sgd.last.before
     train(seed=1, epochs=1)
-    drawn = [not torch.equal(one, other) for one, other in zip(before, sgd.last.before)
-             if one.ndim == 2]
+    drawn = [
+        not torch.equal(one, other) for one, other in zip(before, sgd.last.before) if one.ndim == 2
+    ]
     assert drawn and all(drawn)
 
 
@@ -211,13 +237,24 @@ def test_neither_depends_on_the_global_random_state_nor_touches_it():
 
 @given(st.integers(0, 1000))
 def test_the_streams_of_a_seed_and_of_its_neighbours_differ(seed: int):
-    drawn = {tuple(torch.randperm(30, generator=random_stream(s, number)).tolist())
-             for s in (seed, seed + 1) for number in range(3)}
+    drawn = {
+        tuple(torch.randperm(30, generator=random_stream(s, number)).tolist())
+        for s in (seed, seed + 1)
+        for number in range(3)
+    }
     assert len(drawn) == 6
 
 
-@pytest.mark.parametrize("changes", [{"acoustic_only": True}, {"faces": 20}, {"layers": 3},
-                                     {"cross_attention": False}, {"alpha": 0.0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"acoustic_only": True},
+        {"faces": 20},
+        {"layers": 3},
+        {"cross_attention": False},
+        {"alpha": 0.0},
+    ],
+)
 def test_the_batches_of_voices_depend_on_the_seed_alone(changes: dict[str, Any], inputs: list):
     train(seed=3)
     expected = [x_a for _, x_a in inputs]
@@ -270,8 +307,14 @@ def test_the_history_of_every_epoch_tells_what_there_is(
     layers: int, cross_attention: bool, acoustic_only: bool, held_out: Samples | None
 ):
     bank = None if acoustic_only else toy_bank()
-    history = train(held_out=held_out, bank=bank, epochs=2, layers=layers,
-                    cross_attention=cross_attention, acoustic_only=acoustic_only).history
+    history = train(
+        held_out=held_out,
+        bank=bank,
+        epochs=2,
+        layers=layers,
+        cross_attention=cross_attention,
+        acoustic_only=acoustic_only,
+    ).history
     expected = names_of(layers, not acoustic_only, held_out is not None)
     assert [set(epoch) for epoch in history] == [expected] * 2
     assert all(type(value) is float for epoch in history for value in epoch.values())
@@ -281,7 +324,7 @@ def test_the_history_of_every_epoch_tells_what_there_is(
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_the_history_is_of_all_batches_of_an_epoch(layers: int, alpha: float, steps: list[Step]):
     history = train(epochs=2, layers=layers, alpha=alpha, batch_size=4).history
-    second = steps[len(steps) // 2:]
+    second = steps[len(steps) // 2 :]
     expected = {
         "acoustic_loss": [step.losses.acoustic.item() for step in second],
         "visual_loss": [step.losses.visual.item() for step in second],
@@ -312,23 +355,28 @@ def test_validation_equals_a_computation_in_numpy(layers: int, kind: str):
     bank = None if faces is None else Bank(x_v, x_a)
     y = held_out.y.numpy()
     logits = linear(one_sided(w, "acoustic", held_out.x.numpy(), layers, faces), w, "classifier")
-    assert validate(network, held_out, bank) == pytest.approx({
-        "validation_loss": cross_entropy(logits, y),
-        "validation_uar": unweighted_recall(logits, y),
-        "validation_war": np.mean(logits.argmax(1) == y),
-    }, rel=1e-6)
+    assert validate(network, held_out, bank) == pytest.approx(
+        {
+            "validation_loss": cross_entropy(logits, y),
+            "validation_uar": unweighted_recall(logits, y),
+            "validation_war": np.mean(logits.argmax(1) == y),
+        },
+        rel=1e-6,
+    )
 
 
-@pytest.mark.parametrize("changes", [{}, {"layers": 2}, {"cross_attention": False},
-                                     {"acoustic_only": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"layers": 2}, {"cross_attention": False}, {"acoustic_only": True}]
+)
 @pytest.mark.parametrize("select", ["uar", "war"])
 def test_the_network_has_the_parameters_of_the_best_epoch(select: str, changes: dict[str, Any]):
     held_out = noisy_voices()
     bank = None if changes.get("acoustic_only") else toy_bank()
     replica = train(held_out=held_out, bank=bank, select=select, epochs=20, **changes)
     history, measure = replica.history, f"validation_{select}"
-    best = min(range(20), key=lambda i: (-round(history[i][measure], 6),
-                                         history[i]["validation_loss"], i))
+    best = min(
+        range(20), key=lambda i: (-round(history[i][measure], 6), history[i]["validation_loss"], i)
+    )
     assert len(history) == 20 and replica.epoch == best + 1 < 20
     again = validate(replica.network, held_out, bank)
     assert again == {name: history[best][name] for name in again}
@@ -357,8 +405,11 @@ def test_the_network_kept_is_the_one_that_training_had_after_that_epoch(changes:
     ],
 )
 def test_of_the_best_epochs_the_one_with_the_lowest_loss_is_kept_then_the_earliest(
-    recalls: list[float], losses: list[float], select: str, expected: int,
-    monkeypatch: pytest.MonkeyPatch
+    recalls: list[float],
+    losses: list[float],
+    select: str,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     scripted = iter(
         {"validation_uar": recall, "validation_war": 1 - recall, "validation_loss": float(loss)}
@@ -373,8 +424,10 @@ def test_of_the_best_epochs_the_one_with_the_lowest_loss_is_kept_then_the_earlie
 def test_recalls_that_differ_by_their_rounding_are_equal(monkeypatch: pytest.MonkeyPatch):
     recalls = [np.mean([2 / 3, 1 / 2, 1 / 7, 1 / 3]), np.mean([1 / 3, 1 / 7, 2 / 3, 1 / 2])]
     assert recalls[0] != recalls[1] == pytest.approx(recalls[0], rel=1e-12)
-    scripted = iter({"validation_uar": recall, "validation_loss": loss}
-                    for recall, loss in zip(sorted(recalls), [1.0, 2.0]))
+    scripted = iter(
+        {"validation_uar": recall, "validation_loss": loss}
+        for recall, loss in zip(sorted(recalls), [1.0, 2.0])
+    )
     monkeypatch.setattr(training, "validate", lambda *_: next(scripted))
     assert train(held_out=noisy_voices(), select="uar", epochs=2).epoch == 1
 

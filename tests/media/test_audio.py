@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from stages.failures import ClipError, UserError
 from stages.media.audio import check_speech, read_audio
 from stages.media.probe import probe_duration
+from stages.runtime.errors import ClipError, UserError
 from tests.media_files import corpora, sine, write_sound, write_video
 
 RATE = 16000
@@ -152,7 +152,8 @@ def test_a_sample_rate_that_no_recorder_has_is_unreadable(tmp_path: Path, rate: 
     with pytest.raises(ClipError) as caught:
         read_audio(path, RATE)
     assert (caught.value.code, caught.value.detail) == (
-        "unreadable", f"its sample rate is {rate} Hz"
+        "unreadable",
+        f"its sample rate is {rate} Hz",
     )
 
 

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.failures import UserError
 from stages.media import faces
 from stages.media.faces import (
     Detector,
@@ -23,6 +22,7 @@ from stages.media.faces import (
     make_detector,
 )
 from stages.media.video import sample_frames
+from stages.runtime.errors import UserError
 from tests.media_files import corpora
 
 NO_SERVER = "http://127.0.0.1:9"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.failures import ClipError, UserError
 from stages.media.audio import read_audio
 from stages.media.probe import far_apart, probe, probe_duration
 from stages.media.video import sample_frames
+from stages.runtime.errors import ClipError, UserError
 from tests.media_files import corpora, sine, write_sound, write_video
 
 BOTH = ("video", "audio")

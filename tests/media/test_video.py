@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.failures import ClipError, UserError
-from stages.guard import Guard
+from stages.extraction.guard import Guard
 from stages.media import video
 from stages.media.container import MAX_BYTES
 from stages.media.video import nearest_frames, sample_frames, sample_times
+from stages.runtime.errors import ClipError, UserError
 from tests.media_files import corpora, cut_by_edit_list, sine, write_sound, write_video
 
 VFR = [int(t) for t in np.cumsum([20] * 20 + [150] * 10)]
@@ -166,9 +166,7 @@ def with_frames_in_header(path: Path, header: str, frames: int) -> Path:
     ("header", "frames"),
     [*(("avih", n) for n in (0, 1, 7, 5000, 2**32 - 1)), *(("strh", n) for n in (0, 1, 7))],
 )
-def test_the_number_of_frames_in_a_header_does_not_matter(
-    tmp_path: Path, header: str, frames: int
-):
+def test_the_number_of_frames_in_a_header_does_not_matter(tmp_path: Path, header: str, frames: int):
     path = write_video(tmp_path / "a.avi", codec="mpeg4")
     expected = sample_frames(path)
     found = sample_frames(with_frames_in_header(path, header, frames))
@@ -389,9 +387,13 @@ def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "_decode", lambda *_: pytest.fail("it was decoded"))
 
 
-@pytest.mark.parametrize("name, settings", [
-    ("a.mp4", {}), ("a.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
-])
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("a.mp4", {}),
+        ("a.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+    ],
+)
 def test_a_picture_of_8192_by_8192_is_not_decoded(
     tmp_path: Path, name: str, settings: dict[str, str], undecoded: None
 ):
@@ -415,8 +417,10 @@ def test_a_file_of_more_than_a_gibibyte_is_not_decoded(tmp_path: Path, undecoded
 
 def test_a_clip_that_grows_to_something_huge_is_refused(guard: Guard, tmp_path: Path):
     # A transport stream is made to be joined in the middle; the head says 96x64.
-    parts = [write_video(tmp_path / "a.ts", frames=12),
-             write_video(tmp_path / "b.ts", frames=3, size=(8192, 8192))]
+    parts = [
+        write_video(tmp_path / "a.ts", frames=12),
+        write_video(tmp_path / "b.ts", frames=3, size=(8192, 8192)),
+    ]
     path = tmp_path / "clip.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     with pytest.raises(ClipError) as caught:
@@ -425,8 +429,9 @@ def test_a_clip_that_grows_to_something_huge_is_refused(guard: Guard, tmp_path: 
 
 
 def test_a_clip_whose_size_changes_keeps_that_of_its_first_sample(tmp_path: Path):
-    parts = [write_video(tmp_path / f"{width}.ts", frames=12, size=(width, 64))
-             for width in (96, 160)]
+    parts = [
+        write_video(tmp_path / f"{width}.ts", frames=12, size=(width, 64)) for width in (96, 160)
+    ]
     path = tmp_path / "clip.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     assert sample_frames(path).images.shape == (3, 64, 96, 3)

@@ -1,0 +1,158 @@
+"""The clips of a corpus: which cannot be used, and how long the others last."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from stages.commands.check.findings import FINE, KNOW, MEND, Finding, listed, some
+from stages.corpora.utterance import Utterance
+from stages.extraction.guard import guards
+from stages.io.skips import too_many
+from stages.media.probe import APART, Probed, far_apart
+from stages.runtime.errors import ClipError, UserError
+from stages.runtime.progress import track
+
+KINDS = ("video", "audio")
+CALLED = {"video": "face", "audio": "voice"}
+POINTER = "lfs_pointer"  # for the stages no code but an error
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The utterances of a corpus, and what the packets of their files tell (stages.media.probe)."""
+
+    utterances: list[Utterance]
+    probed: dict[str, Probed]
+
+    def with_kind(self, kind: str) -> list[tuple[Utterance, float | ClipError]]:
+        """The utterances that have a "video" or an "audio": its seconds, or why it is no use."""
+        found = [(item, getattr(item, kind)) for item in self.utterances]
+        return [(item, self.probed[name][kind]) for item, name in found if name]
+
+    def usable(self, kind: str) -> dict[Utterance, float]:
+        """Those that can be used, with their seconds; 0 where the packets do not tell."""
+        found = self.with_kind(kind)
+        return {item: seconds for item, seconds in found if not isinstance(seconds, ClipError)}
+
+    def broken(self, kind: str) -> dict[Utterance, ClipError]:
+        """Those that cannot be used, and why."""
+        return {item: why for item, why in self.with_kind(kind) if isinstance(why, ClipError)}
+
+
+def of_each(process: str, clips: Sequence[tuple[Path, Mapping[str, Any]]], label: str) -> list[Any]:
+    """What `process`, "module:function", makes of each clip with its settings, in child processes.
+
+    A ClipError or a UserError that it raises stands in the place of the result.
+    """
+    cores = joblib.cpu_count()
+    # The children end first, so that no thread waits for one.
+    with ThreadPoolExecutor(cores) as threads, guards(cores) as call:
+
+        def attempt(clip: tuple[Path, Mapping[str, Any]]) -> Any:
+            try:
+                return call(process, *clip)
+            except (ClipError, UserError) as error:
+                return error
+
+        return list(track(threads.map(attempt, clips), len(clips), label, "clips"))
+
+
+def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str) -> Clips:
+    """Read the packets of every file that an utterance names."""
+    kinds: dict[str, set[str]] = {}
+    for item in utterances:
+        for kind in KINDS:
+            if getattr(item, kind):
+                kinds.setdefault(getattr(item, kind), set()).add(kind)
+    asked = [(root / name, {"kinds": sorted(wanted)}) for name, wanted in kinds.items()]
+    answers = of_each("stages.media.probe:probe", asked, label)
+    probed = {}
+    for (name, wanted), found in zip(kinds.items(), answers):
+        if isinstance(found, UserError):  # the only one there is for a single file
+            found = ClipError(POINTER, "is a Git LFS pointer, not the media itself")
+        probed[name] = dict.fromkeys(wanted, found) if isinstance(found, ClipError) else found
+        seconds = probed[name].get("audio")
+        if isinstance(seconds, float) and 0 < seconds < min_seconds:
+            why = f"{seconds:.3f} s of sound; the least is {min_seconds:g} s"
+            probed[name]["audio"] = ClipError("too_short", why)
+    return Clips(utterances, probed)
+
+
+def file_findings(clips: Clips, root: Path, max_skip_fraction: float) -> Iterator[Finding]:
+    """Which files cannot be used, and whether they are so many that a stage would stop."""
+    pointers: list[str] = []
+    broken: dict[str, str] = {}
+    codes: Counter[str] = Counter()
+    for name, probed in clips.probed.items():
+        errors = {why.code: why.detail for why in probed.values() if isinstance(why, ClipError)}
+        if POINTER in errors:
+            pointers.append(name)
+        elif errors:
+            broken[name] = "; ".join(f"{code}: {detail}" for code, detail in errors.items())
+            codes.update(errors.keys())
+    if pointers:
+        yield Finding(
+            MEND,
+            f"{len(pointers)} of {len(clips.probed)} files are Git LFS pointers, not the media "
+            f"themselves; run `git lfs pull` in {root}",
+            some(pointers),
+        )
+    if broken:
+        state, shares = KNOW, []
+        end = f" (max_skip_fraction={max_skip_fraction:g} allows it)"
+        for stage, kind in (("frames", "video"), ("mels", "audio")):
+            failed = [{"code": why.code} for why in clips.broken(kind).values()
+                      if why.code != POINTER]  # fmt: skip
+            total = len(clips.with_kind(kind))
+            if failed:
+                shares.append(f"the stage {stage} leaves out {len(failed)} of {total}")
+            if too_many(failed, total, max_skip_fraction):
+                state = MEND
+                end = f", and stops where they are more than {max_skip_fraction=:g}; mend them, "
+                end += "or raise it"
+        text = f"{len(broken)} of {len(clips.probed)} files cannot be used ({listed(codes)}): "
+        lines = [f"{name}  {why}" for name, why in broken.items()]
+        yield Finding(state, text + " and ".join(shares) + end, some(lines))
+    whole = len(clips.probed) - len(pointers) - len(broken)
+    if whole:
+        yield Finding(FINE, f"{whole} files can be opened and are there to their ends")
+
+
+def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
+    """How long faces and voices last, and where those of one utterance do not match."""
+    for kind in KINDS:
+        values = sorted(seconds for seconds in clips.usable(kind).values() if seconds)
+        if not values:
+            yield Finding(KNOW, f"no {CALLED[kind]}s")
+            continue
+        yield Finding(
+            FINE,
+            f"{CALLED[kind]}s last {timedelta(seconds=round(sum(values)))} in all: shortest "
+            f"{values[0]:.2f} s, median {statistics.median(values):.2f} s, longest "
+            f"{values[-1]:.2f} s",
+        )
+    seen, heard = clips.usable("video"), clips.usable("audio")
+    long = [f"{item.id}  {value:.1f} s" for item, value in heard.items() if value > max_seconds]
+    if long:
+        text = f"cut off after mels.max_seconds={max_seconds:g}: {len(long)} of {len(heard)}"
+        yield Finding(KNOW, text, some(long))
+    both = seen.keys() & heard.keys()
+    apart = [
+        f"{item.id}  face {seen[item]:.2f} s, voice {heard[item]:.2f} s"
+        for item in seen
+        if item in both and far_apart(seen[item], heard[item])
+    ]
+    if apart:
+        yield Finding(
+            KNOW,
+            f"face and voice differ in length by more than {APART:.0%} in {len(apart)} of "
+            f"{len(both)} utterances: perhaps they are cut wrongly, or are not of one take",
+            some(apart),
+        )

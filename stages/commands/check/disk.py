@@ -1,0 +1,65 @@
+"""The room and the time that the extraction of a corpus takes."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from stages.commands.check.clips import Clips
+from stages.commands.check.findings import FINE, MEND, Finding, amount
+from stages.extraction.clip_cache import cache_folder
+from stages.io.arrays import SPARE_BYTES
+from stages.runtime.space import features_bytes, frames_bytes, mels_bytes
+
+
+def space_findings(
+    clips: Clips, frames: Mapping[str, Any], mels: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """What the stages write on each disk, against what is free there."""
+    faces, heard = clips.usable("video"), clips.usable("audio")
+    seconds = sum(min(value, mels["max_seconds"]) for value in heard.values())
+    made = {
+        Path("data/frames"): frames_bytes(len(faces), frames["size"]),
+        Path("data/mels"): mels_bytes(len(heard), seconds, mels),
+        Path("data/features"): features_bytes(len(faces), len(heard)),
+    }
+    kept = made[Path("data/frames")] + made[Path("data/mels")]
+    needs = {**made, Path(".dvc/cache"): sum(made.values()), cache_folder(): kept}
+    disks: dict[int, list[Path]] = {}
+    for path in needs:
+        disks.setdefault(os.stat(existing(path)).st_dev, []).append(path)
+    for paths in disks.values():
+        free = shutil.disk_usage(existing(paths[0])).free
+        needed = sum(needs[path] for path in paths)
+        text = (
+            f"{', '.join(f'{path} {amount(needs[path])}' for path in paths)}: about "
+            f"{amount(needed)} in all, {amount(free)} are free on that disk"
+        )
+        if free < needed + SPARE_BYTES:
+            yield Finding(MEND, f"{text}; make room, or set FDAN_CACHE to a folder elsewhere")
+        else:
+            yield Finding(FINE, text)
+
+
+def existing(path: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    path = path.absolute()
+    return next(folder for folder in [path, *path.parents] if folder.exists())
+
+
+def time_finding(clips: Clips, seconds: float) -> Finding:
+    """How long the stage frames takes, a clip of the sample having taken so many `seconds`."""
+    count, cores = len(clips.usable("video")), joblib.cpu_count()
+    total = count * seconds / cores
+    if total < 90:
+        time = f"{max(1, round(total))} s"
+    else:
+        time = f"{total / 60:.0f} min" if total < 5400 else f"{total / 3600:.1f} h"
+    return Finding(
+        FINE,
+        f"the stage frames takes about {time} for {count} clips on {cores} cores: an estimate "
+        f"from the sample, {seconds:.2f} s a clip",
+    )

@@ -1,0 +1,87 @@
+"""The published weights that params.yaml asks for: in torch.hub's cache, or to be fetched.
+
+torch takes seconds to load, and is loaded only where there are weights to look for.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from typing import Any
+from urllib.request import Request, urlopen
+
+from stages.commands.check.findings import FINE, KNOW, MEND, Finding, amount
+from stages.commands.download.remote import AGENT
+from stages.runtime.errors import UserError, one_line
+from stages.runtime.params import refuse_random_weights
+
+REPLY_SECONDS = 5.0
+
+
+def frame_weights(frames: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The settings of the stage frames that need weights, each with an address of its weights."""
+    if frames["detector"] == "haar" and not frames["align"]:
+        return []
+    from stages.media.faces import aligner_url, detector_urls
+
+    name = frames["detector"]
+    wanted = [(f"frames.detector {name}", url) for url in detector_urls(name)]
+    return wanted + ([("frames.align", aligner_url())] if frames["align"] else [])
+
+
+def at_hand(wanted: list[tuple[str, str]]) -> bool:
+    """Whether the files of all these weights are in the cache."""
+    if not wanted:
+        return True
+    from stages.encoders.weights import checkpoint_path
+
+    return all(checkpoint_path(url).exists() for _, url in wanted)
+
+
+def weight_findings(
+    corpus: str, frames: Mapping[str, Any], features: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Whether the weights that params.yaml asks for are there."""
+    if frames["detector"] == "haar":
+        yield Finding(FINE, "frames.detector haar: part of OpenCV")
+    wanted = frame_weights(frames)
+    backbone = f"features.backbone {features['backbone']}"
+    try:
+        if features["weights"] == "random":
+            refuse_random_weights(corpus, "random", features["allow_random_weights"])
+            yield Finding(FINE, f"{backbone}: random weights")
+        else:
+            from stages.encoders.pictures import imagenet_weights
+
+            wanted.append((backbone, imagenet_weights(features["backbone"]).url))
+    except UserError as error:
+        yield Finding(MEND, str(error))
+    with ThreadPoolExecutor() as threads:
+        yield from threads.map(lambda item: weight_finding(*item), wanted)
+
+
+def weight_finding(what: str, url: str) -> Finding:
+    """Whether one file of weights is there or can be fetched."""
+    from stages.encoders.weights import checkpoint_path, sha256_prefix_ok
+
+    path = checkpoint_path(url)
+    if path.exists():
+        if sha256_prefix_ok(path):
+            return Finding(FINE, f"{what}: {path}")
+        return Finding(
+            KNOW,  # the stages, too, warn of it and go on
+            f"{what}: {path} has not the SHA-256 that its name promises: it is damaged, or holds "
+            f"other weights than {url}",
+        )
+    try:
+        request = Request(url, method="HEAD", headers=AGENT)
+        with urlopen(request, timeout=REPLY_SECONDS) as reply:
+            size = int(reply.headers.get("Content-Length") or 0)
+    except (OSError, HTTPException, ValueError) as error:
+        return Finding(
+            MEND,
+            f"{what}: not in the cache, and {url} cannot be reached "
+            f"({one_line(error)}); fetch it where there is a "
+            f"network and put it at {path}",
+        )
+    text = f"{what}: not in the cache; will be fetched from {url} ({amount(size)}) to {path}"
+    return Finding(KNOW, text)

@@ -1,0 +1,157 @@
+"""The task that a corpus is part of: its emotions, its speakers, and whether they can be split."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from stages.commands.check.clips import CALLED, KINDS, Clips
+from stages.commands.check.findings import FINE, KNOW, MEND, Finding
+from stages.corpora.emotions import EMOTIONS
+from stages.corpora.utterance import Listing
+from stages.io.skips import skipped_unevenly
+from stages.manifest import RAW, list_corpus
+from stages.runtime.errors import UserError
+from stages.splits.protocols import Rows, assign_roles, require_classes
+
+PROTOCOLS = ("paper", "speaker", "sentence", "speaker_sentence", "official")
+MOST_FOLDS = 10  # that are tried out to say what can be done
+
+
+class Task(NamedTuple):
+    """What would be trained and tested, by kind ("video", "audio"): the corpora, their rows."""
+
+    corpora: dict[str, list[str]]
+    rows: dict[str, Rows]
+
+
+def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task, list[Finding]]:
+    """The task of params.yaml if it takes from the corpus, or else one of the corpus alone.
+
+    Also what to say of the other corpora.
+    """
+    corpora = {"video": params["visual"], "audio": [params["acoustic"]]}
+    if corpus not in [*params["visual"], params["acoustic"]]:
+        corpora = {"video": [corpus], "audio": [corpus]}
+    found = []
+    listings = {}
+    for name in {*corpora["video"], *corpora["audio"]} - {corpus}:
+        try:
+            listings[name] = list_corpus(RAW / name, name)
+        except UserError as error:
+            found.append(Finding(MEND, f"params.yaml trains on {name} too: {error}"))
+            listings[name] = Listing()
+    rows: dict[str, Rows] = {}
+    for kind, modality in (("video", "visual"), ("audio", "acoustic")):
+        items = []
+        for name in corpora[kind]:
+            here = clips.usable(kind) if name == corpus else listings[name].utterances
+            items += [item for item in here if getattr(item, kind)]
+        items.sort(key=lambda item: item.id)
+        rows[kind] = [asdict(item) | {"modality": modality} for item in items]
+    return Task(corpora, rows), found
+
+
+def emotion_findings(
+    corpus: str, clips: Clips, task: Task, allow_missing: bool
+) -> Iterator[Finding]:
+    """How many there are of each emotion, which is absent, and which is broken more than others."""
+    all_of = Counter(item.emotion for item in clips.utterances)
+    of = {kind: Counter(item.emotion for item in clips.usable(kind)) for kind in KINDS}
+    broken = {item for kind in KINDS for item in clips.broken(kind)}
+    bad = Counter(item.emotion for item in broken)
+    heads = ["utterances", "faces", "voices", "broken"]
+    first = max(map(len, EMOTIONS))
+    lines = ["  ".join([" " * first, *heads])]
+    for emotion in EMOTIONS:
+        counts = [all_of[emotion], of["video"][emotion], of["audio"][emotion], bad[emotion]]
+        cells = [f"{count:{len(head)}}" for count, head in zip(counts, heads)]
+        lines.append("  ".join([emotion.ljust(first), *cells]))
+    present = sum(all_of[emotion] > 0 for emotion in EMOTIONS)
+    text = f"{present} of the seven emotions; faces and voices are those that can be used"
+    yield Finding(FINE, text, lines)
+    for kind in KINDS:
+        absent = [emotion for emotion in EMOTIONS if not of[kind][emotion]]
+        if not absent or not of[kind]:
+            continue  # "no faces at all" is another matter
+        text = f"no {CALLED[kind]} of {', '.join(absent)}"
+        if {row["emotion"] for row in task.rows[kind]} >= set(absent):
+            yield Finding(KNOW, f"{text}; other corpora of params.yaml have them")
+        elif allow_missing or corpus not in task.corpora[kind]:
+            yield Finding(KNOW, f"{text}; allow_missing_classes is {str(allow_missing).lower()}")
+        else:
+            yield Finding(
+                MEND,
+                f"{text}: the stage split would stop; set allow_missing_classes: true, or add a "
+                "corpus that has them",
+            )
+    for item in skipped_unevenly(bad, all_of):
+        yield Finding(
+            KNOW,
+            f"{item.emotion} is broken far more often than the other emotions: {item.skipped} of "
+            f"{item.total} against {item.others_skipped} of {item.others_total}",
+        )
+
+
+def speaker_findings(clips: Clips) -> Iterator[Finding]:
+    """Who speaks, and what is said."""
+    counts = Counter(item.speaker for item in clips.utterances).most_common()
+    (most, highest), (fewest, lowest) = counts[0], counts[-1]
+    if len(counts) == 1:
+        yield Finding(KNOW, f"1 speaker, {most}: results hold for that one person")
+    else:
+        yield Finding(
+            FINE,
+            f"{len(counts)} speakers; the fewest utterances are of {fewest} ({lowest}), the most "
+            f"of {most} ({highest})",
+        )
+    said = [item.sentence for item in clips.utterances if item.sentence]
+    if len(said) == len(clips.utterances):
+        yield Finding(FINE, f"sentences: {len(set(said))} different ones")
+    else:
+        yield Finding(
+            KNOW,
+            f"the sentence is known of {len(said)} of {len(clips.utterances)} utterances; "
+            "protocols sentence and speaker_sentence need all",
+        )
+
+
+def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
+    """Whether the protocol of params.yaml can be carried out, or what could be instead."""
+    protocol, folds = params["protocol"], params["folds"]
+    for kind in KINDS:
+        if not task.rows[kind]:
+            text = f"{', '.join(task.corpora[kind])}: no {CALLED[kind]} that can be used"
+            return Finding(MEND, f"{text}; the stage split would stop")
+    # What the whole corpus lacks is said already.
+    whole = all(len({row["emotion"] for row in task.rows[kind]}) == len(EMOTIONS) for kind in KINDS)
+    allow = params["allow_missing_classes"] or not whole
+    faces, voices = task.rows["video"], task.rows["audio"]
+
+    def refusal(protocol: str, folds: int) -> str | None:
+        try:
+            rows = assign_roles(
+                faces, voices, protocol, folds, params["validation"], params["seed"]
+            )
+            columns = sum(name.startswith("fold_") for name in rows[0])
+            require_classes(rows, columns, allow)
+        except UserError as error:
+            return str(error)
+        return None
+
+    why = refusal(protocol, folds)
+    what = (
+        f"{len(voices)} voices of {', '.join(task.corpora['audio'])} and "
+        f"{len(faces)} faces of {', '.join(task.corpora['video'])}"
+    )
+    if why is None:
+        text = f"protocol {protocol} with folds: {folds} can be carried out with {what}"
+        return Finding(FINE, text)
+    possible = []
+    for name in PROTOCOLS:
+        tried = [1] if name == "official" else range(min(max(folds, 5), MOST_FOLDS), 1, -1)
+        most = next((count for count in tried if refusal(name, count) is None), None)
+        if most is not None:
+            possible.append(f"{name} with folds: {most}")
+    instead = ", ".join(possible) or "no protocol"
+    return Finding(MEND, f"{why}. With {what} can be carried out: {instead}")

@@ -1,0 +1,366 @@
+"""Compare: is the difference between two results more than chance?
+
+    python -m stages.commands.compare A [B] [--json]
+
+A and B are git revisions, names of DVC experiments, or "workspace", which B is unless given. To be
+read beside `dvc metrics diff A B`, which tells the difference but not what it is worth.
+
+In:  metrics/predictions.csv of A and of B, from the workspace or from DVC's cache
+Out: on stdout WAR, UAR and w-F1 of both, their differences with 95 % intervals and the verdict,
+     and McNemar's test of the utterances that only one of the two recognises
+Paper: Section 3.2 for the measures; it compares single numbers, without intervals.
+"""
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import dvc.api
+import numpy as np
+from dvc.exceptions import DvcException, PathMissingError
+from dvc.scm import RevError
+
+from stages.corpora.emotions import CODES
+from stages.runtime.command import run
+from stages.runtime.errors import UserError, one_line
+from stages.scoring.metrics import (
+    MEASURES,
+    MIN_SPEAKERS,
+    REPEATS,
+    confusions,
+    interval,
+    mcnemar,
+    resample_weights,
+    seed_variance,
+)
+
+PREDICTIONS = Path("metrics/predictions.csv")
+WORKSPACE = "workspace"
+COLUMNS = ("id", "speaker", "seed", "actual", "predicted")
+NAMES = {"war": "WAR", "uar": "UAR", "w_f1": "w-F1"}
+SEED = 0  # of the bootstrap: the same two results give the same intervals
+
+Interval = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """One result: what every seed of a system made of every test utterance.
+
+    Attributes:
+        revision: where it was read from, as the user calls it.
+        ids: n, sorted.
+        speakers: n.
+        actual: int [n], index into `CODES`.
+        predicted: int [n, S], one column a seed, in the order of the seeds.
+    """
+
+    revision: str
+    ids: list[str]
+    speakers: list[str]
+    actual: np.ndarray
+    predicted: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One measure of A and of B, each the mean over its seeds, and B - A.
+
+    Attributes:
+        interval: 95 % interval of the difference over other utterances.
+        by_speaker: the same over other speakers; None if there are fewer than 3, and too narrow if
+            there are few (of two equal systems with 4 speakers, 0 is outside one time in seven).
+        more_than_chance: `interval` leaves out 0.
+    """
+
+    a: float
+    b: float
+    difference: float
+    interval: Interval
+    by_speaker: Interval | None
+    more_than_chance: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Everything that `compare` finds; `measures` has the keys of metrics/test.json."""
+
+    a: str
+    b: str
+    n_test: int
+    n_speakers: int
+    seeds_a: int
+    seeds_b: int
+    measures: dict[str, Difference]
+    only_a: int
+    only_b: int
+    mcnemar_p: float
+
+
+def read_predictions(revision: str) -> Predictions:
+    """The predictions of a git revision, a DVC experiment or the workspace.
+
+    Raises:
+        UserError: there is no such revision, it has no predictions, they are neither in the cache
+            nor on its remote, or they are not a whole table.
+    """
+    if revision == WORKSPACE:
+        return parse_predictions(_workspace_text(), revision, str(PREDICTIONS))
+    return parse_predictions(_revision_text(revision), revision, f"{PREDICTIONS} of {revision}")
+
+
+def parse_predictions(text: str, revision: str, source: str) -> Predictions:
+    """The predictions of a table as `evaluate` writes it; `source` is its name for people.
+
+    Raises:
+        UserError: a column is missing, an emotion is unknown, or an utterance is not in the table
+            once a seed, always with the same speaker and true emotion.
+    """
+    reader = csv.DictReader(io.StringIO(text))
+    facts: dict[str, tuple[str, str]] = {}
+    answers: dict[str, dict[int, int]] = {}
+
+    def mistaken(what: str) -> UserError:
+        return UserError(f"{source}: {what}; make it again by dvc repro evaluate")
+
+    for column in COLUMNS:
+        if column not in (reader.fieldnames or ()):
+            raise mistaken(f"has no column {column!r}")
+    for row in reader:
+        name, speaker, seed, actual, predicted = (row[column] or "" for column in COLUMNS)
+        for code in (actual, predicted):
+            if code not in CODES:
+                raise mistaken(f"{name}: the emotion {code!r} is none of {', '.join(CODES)}")
+        if not (seed.isascii() and seed.isdigit()):
+            raise mistaken(f"{name}: the seed {seed!r} is not a number")
+        if facts.setdefault(name, (speaker, actual)) != (speaker, actual):
+            raise mistaken(f"{name}: has two speakers or two true emotions")
+        if int(seed) in answers.setdefault(name, {}):
+            raise mistaken(f"{name}: has two predictions of seed {seed}")
+        answers[name][int(seed)] = CODES.index(predicted)
+    if not answers:
+        raise mistaken("holds no predictions")
+    ids = sorted(answers)
+    seeds = sorted({seed for of_id in answers.values() for seed in of_id})
+    for name in ids:
+        for seed in seeds:
+            if seed not in answers[name]:
+                raise mistaken(f"{name}: has no prediction of seed {seed}")
+    return Predictions(
+        revision,
+        ids,
+        [facts[name][0] for name in ids],
+        np.array([CODES.index(facts[name][1]) for name in ids]),
+        np.array([[answers[name][seed] for seed in seeds] for name in ids]),
+    )
+
+
+def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Comparison:
+    """Compare two results on the same test utterances.
+
+    An interval is that of a paired bootstrap: each sample takes the same utterances (or the same
+    speakers) of A and of B, so that what is hard for both cancels. It holds for other utterances
+    like these, and where a side has several seeds for other seeds as well: what the seeds differ
+    by more than the choice of utterances explains is added as noise, so that a difference that
+    another seed would undo counts as chance. Its size is pooled over A and B and follows Student's
+    t, as few seeds tell it badly; the seeds of A and of B count as unrelated. With one seed on both
+    sides it is unknown and counts as none, and what another division into training and test would
+    change is never counted.
+
+    An utterance counts as recognised in McNemar's test if more than half of the seeds do.
+
+    Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), Chapters 8 and 13;
+    see `seed_variance` for the seeds.
+
+    Raises:
+        UserError: A and B were not tested on the same utterances with the same true emotions.
+    """
+    _refuse_unlike(a, b)
+    rng = np.random.default_rng(SEED)
+    n, speakers = len(a.ids), len(set(a.speakers))
+    weights = [resample_weights(n, repeats, rng)]
+    if speakers >= MIN_SPEAKERS:
+        weights.append(resample_weights(n, repeats, rng, a.speakers))
+    seeds_a, seeds_b = a.predicted.shape[1], b.predicted.shape[1]
+    freedom = seeds_a + seeds_b - 2
+    other_seeds = rng.standard_t(freedom, repeats) if freedom else np.zeros(repeats)
+    other_seeds *= np.sqrt(1 / seeds_a + 1 / seeds_b)
+
+    once = np.ones((1, n), int)
+    observed = _measured(a, once), _measured(b, once)
+    resampled = [(_measured(a, rows), _measured(b, rows)) for rows in weights]
+    measures = {}
+    for key in MEASURES:
+        values = [side[key][0] for side in observed]
+        samples = [[side[key] for side in sides] for sides in resampled]
+        noise = np.sqrt(seed_variance(values, samples[0])) * other_seeds
+        of_a, of_b = (float(of_seeds.mean()) for of_seeds in values)
+        (low, high), *by_speaker = (_interval(sides, noise) for sides in samples)
+        measures[key] = Difference(
+            of_a,
+            of_b,
+            of_b - of_a,
+            (low, high),
+            by_speaker[0] if by_speaker else None,
+            low > 0 or high < 0,
+        )
+    only_a = int((_recognised(a) & ~_recognised(b)).sum())
+    only_b = int((_recognised(b) & ~_recognised(a)).sum())
+    return Comparison(
+        a=a.revision,
+        b=b.revision,
+        n_test=n,
+        n_speakers=speakers,
+        seeds_a=seeds_a,
+        seeds_b=seeds_b,
+        measures=measures,
+        only_a=only_a,
+        only_b=only_b,
+        mcnemar_p=mcnemar(only_a, only_b),
+    )
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The comparison for people: a table as of `dvc metrics diff --md`, and what it means."""
+    c = comparison
+    by_speaker = any(found.by_speaker for found in c.measures.values())
+    header = ["Metric", c.a, c.b, "Change", "95 % interval"]
+    rows = [header + ["By speaker"] * by_speaker + ["More than chance"]]
+    for key, found in c.measures.items():
+        row = [key, f"{found.a:.3f}", f"{found.b:.3f}", f"{found.difference:+.3f}"]
+        row.append(_text(found.interval))
+        row += [_text(found.by_speaker)] if found.by_speaker else []
+        rows.append(row + ["yes" if found.more_than_chance else "no"])
+    rows.insert(1, ["-" * max(map(len, column)) for column in zip(*rows)])
+    widths = [len(rule) for rule in rows[1]]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    lines += [
+        "",
+        f"{c.n_test} test utterances of {c.n_speakers} speakers; "
+        f"{_counted(c.seeds_a)} of {c.a}, {_counted(c.seeds_b)} of {c.b}.",
+        f"McNemar: {c.only_a} recognised by {c.a} alone, {c.only_b} by {c.b} alone; "
+        f"p = {c.mcnemar_p:.2g}.",
+        "",
+        *(verdict(key, found) for key, found in c.measures.items()),
+    ]
+    if c.seeds_a == c.seeds_b == 1:
+        lines.append("One seed each: what another seed would change is not counted.")
+    return "\n".join(lines)
+
+
+def verdict(key: str, found: Difference) -> str:
+    """What a difference is worth, in one sentence."""
+    says = "is more than chance" if found.more_than_chance else "is not more than chance"
+    if found.more_than_chance and found.by_speaker and _holds_zero(found.by_speaker):
+        says += " for these speakers, but may be for others"
+    return f"{NAMES[key]}: the difference of {found.difference:+.3f} {_text(found.interval)} {says}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.commands.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", metavar="A", help="git revision, DVC experiment or workspace")
+    parser.add_argument("b", metavar="B", nargs="?", default=WORKSPACE, help="default: workspace")
+    parser.add_argument("--json", action="store_true", help="print the same numbers as JSON")
+    asked = parser.parse_args()
+    found = compare(read_predictions(asked.a), read_predictions(asked.b))
+    if asked.json:
+        print(json.dumps(dataclasses.asdict(found), indent=2, allow_nan=False))
+    else:
+        print(as_markdown(found))
+
+
+def _workspace_text() -> str:
+    try:
+        return PREDICTIONS.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{PREDICTIONS}: cannot be read: {error}; make it by dvc repro evaluate, or get it by "
+            "dvc pull"
+        ) from error
+
+
+def _revision_text(revision: str) -> str:
+    source = f"{PREDICTIONS} of {revision}"
+    try:
+        if not revision:  # DVC would take it for HEAD
+            raise RevError("an empty name is no revision")
+        return dvc.api.read(str(PREDICTIONS), rev=revision, encoding="utf-8")
+    except RevError as error:
+        raise UserError(
+            f"{revision!r}: is neither a git revision nor an experiment that has run; see git log "
+            "and dvc exp list --all-commits"
+        ) from error
+    except PathMissingError as error:
+        # Joined by ";" as dvc exp apply fails where it finds no outs, having set the params.
+        raise UserError(
+            f"{source}: is neither in git nor in DVC's cache; get it by dvc fetch -A if it was "
+            f"pushed, or commit your work and make it by: dvc exp apply {revision}; dvc repro "
+            "evaluate"
+        ) from error
+    except (DvcException, OSError, UnicodeDecodeError) as error:
+        reason = one_line(error)
+        raise UserError(
+            f"{source}: cannot be read: {reason}; see whether git checkout {revision} and dvc "
+            "status work"
+        ) from error
+
+
+def _refuse_unlike(a: Predictions, b: Predictions) -> None:
+    only_a, only_b = sorted(set(a.ids) - set(b.ids)), sorted(set(b.ids) - set(a.ids))
+    if only_a or only_b:
+        sides = [
+            f"{len(names)} in {side.revision} alone" + (f" (first {names[0]})" if names else "")
+            for side, names in ((a, only_a), (b, only_b))
+        ]
+        raise UserError(
+            f"{PREDICTIONS}: the test utterances differ: {', '.join(sides)}; compare results of "
+            "the same corpus, protocol and folds"
+        )
+    for name, in_a, in_b in zip(a.ids, a.actual, b.actual):
+        if in_a != in_b:
+            raise UserError(
+                f"{PREDICTIONS}: {name}: is {CODES[in_a]} in {a.revision} and {CODES[in_b]} in "
+                f"{b.revision}; compare results with the same labels (shuffle_labels)"
+            )
+
+
+def _measured(side: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Each measure of every seed in every bootstrap sample, [B, S]."""
+    counts = confusions(side.actual, side.predicted, weights, len(CODES))
+    return {key: measure(counts) for key, measure in MEASURES.items()}
+
+
+def _interval(resampled: Sequence[np.ndarray], noise: np.ndarray) -> Interval:
+    """The interval of B - A from a measure of A's and B's seeds, each [B, S], and noise [B]."""
+    a, b = (values.mean(1) for values in resampled)
+    # No difference is beyond 1, but Student's t is; and the mean of three equal numbers need not
+    # be that number.
+    return interval((b - a + noise).clip(-1, 1).round(12))
+
+
+def _recognised(side: Predictions) -> np.ndarray:
+    return (side.predicted == side.actual[:, None]).mean(1) > 0.5
+
+
+def _holds_zero(ends: Interval) -> bool:
+    return ends[0] <= 0 <= ends[1]
+
+
+def _text(ends: Interval) -> str:
+    return f"[{ends[0]:+.3f}, {ends[1]:+.3f}]"
+
+
+def _counted(seeds: int) -> str:
+    return "1 seed" if seeds == 1 else f"{seeds} seeds"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,166 @@
+"""Tables that other people wrote: what spreadsheet programs and publishers save as CSV.
+
+Text is UTF-8 with or without a byte order mark, UTF-16 with one, or else Windows-1252; lines end
+in LF, CRLF or CR; cells are parted by commas, semicolons or tabs. Whatever else a file may be
+ends in one line that names it and, where there is one, the line.
+"""
+
+import codecs
+import csv
+import io
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+
+from stages.corpora.emotions import EMOTIONS
+from stages.runtime.errors import UserError
+
+SEPARATORS = (",", ";", "\t")
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+# What corpora call the seven emotions beside their own names.
+SYNONYMS = {
+    "angry": "anger",
+    "disgusted": "disgust",
+    "afraid": "fear",
+    "fearful": "fear",
+    "happy": "happiness",
+    "joy": "happiness",
+    "joyful": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+}
+
+
+def read_rows(
+    path: Path, required: Sequence[str], optional: Sequence[str] = ()
+) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a table whose first line names its columns, each with the line it begins in.
+
+    Args:
+        required: columns that must be there; case and spaces around a name do not count.
+        optional: columns that read as empty where they are not there. Others are passed over.
+
+    Returns:
+        (line, cells by column, without spaces around them); lines count from 1, the header's.
+        Empty lines are passed over; cells that a row lacks at its end are empty.
+
+    Raises:
+        UserError: the file cannot be read as a table, lacks a required column, names one twice,
+            or has a row with more cells than columns.
+    """
+    text = _read_text(path)
+    separator = max(SEPARATORS, key=lambda item: _known(_header(text, item), required, optional))
+    records = _records(path, text, separator)
+    _, names = next(records, (1, []))
+    header = [name.strip().casefold() for name in names]
+    position = {}
+    for column in (*required, *optional):
+        if header.count(column.casefold()) > 1:
+            raise UserError(f"{path}: column {column!r} appears twice; keep one of them")
+        if column.casefold() in header:
+            position[column] = header.index(column.casefold())
+        elif column in required:
+            found = ", ".join(shown(name) for name in names[:20]) or "nothing"
+            raise UserError(
+                f"{path}: no column {column!r}, its first line has {found}; name the columns "
+                f"{', '.join(required)} there"
+            )
+    rows = []
+    for line, cells in records:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise UserError(
+                f"{path}: line {line}: has more cells than there are columns; put a cell that "
+                f"contains {separator!r} between double quotes"
+            )
+        if any(cell.strip() for cell in cells):
+            padded = cells + [""] * (len(header) - len(cells))
+            values = {column: padded[index].strip() for column, index in position.items()}
+            rows.append((line, dict.fromkeys(optional, "") | values))
+    return rows
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; mend access to it") from error
+
+
+def emotion_of(word: str, path: Path, line: int) -> str:
+    """One of the seven emotions for its name or a synonym, in any case.
+
+    Raises:
+        UserError: it is none of them; names the line and what is allowed.
+    """
+    name = word.strip().casefold()
+    name = SYNONYMS.get(name, name)
+    if name not in EMOTIONS:
+        raise UserError(
+            f"{path}: line {line}: emotion {shown(word)} is not known; write one of "
+            f"{', '.join(EMOTIONS)} (or {', '.join(SYNONYMS)})"
+        )
+    return name
+
+
+def refuse_repeat(
+    first: dict[Hashable, int], key: Hashable, name: str, path: Path, line: int
+) -> None:
+    """Remember in `first` which line has `key`; a second line that has it is refused.
+
+    Raises:
+        UserError: names both lines, and the key as `name`.
+    """
+    if first.setdefault(key, line) != line:
+        raise UserError(
+            f"{path}: line {line}: {name} is already in line {first[key]}; keep one of them"
+        )
+
+
+def shown(text: str) -> str:
+    """Text as a message quotes it: on one line, and not longer than one."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+
+
+def _read_text(path: Path) -> str:
+    content = read_content(path)
+    for encoding in ("utf-16",) if content.startswith(UTF16_MARKS) else ("utf-8-sig", "cp1252"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise UserError(f"{path}: is no text that can be read; save it as CSV in UTF-8")
+
+
+def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Each record with the line it begins in."""
+    # newline="" keeps the three kinds of line ends apart, as the csv module wants them.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    line = 1
+    try:
+        for record in reader:
+            yield line, record
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: line {line}: cannot be read: {error}; mend its double quotes"
+        ) from error
+
+
+def _header(text: str, separator: str) -> list[str]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        return next(reader, [])
+    except csv.Error:
+        return []
+
+
+def _known(header: list[str], required: Sequence[str], optional: Sequence[str]) -> int:
+    names = {name.strip().casefold() for name in header}
+    return sum(column.casefold() in names for column in (*required, *optional))

@@ -1,0 +1,31 @@
+"""The embedded corpus that `stages/sample.py` makes: <speaker>/<speaker>_<EMO>_<sentence>.mp4."""
+
+import re
+from pathlib import Path
+
+from stages.corpora.emotions import CODES, EMOTIONS
+from stages.corpora.utterance import Listing, Utterance
+
+NAME = re.compile(r"(?P<speaker>[FM]\d+)_(?P<emotion>[A-Z]{2})_(?P<sentence>s\d+)\.mp4")
+OBTAIN = "make it by dvc repro sample"
+
+
+def read(root: Path, corpus: str) -> Listing:
+    """List the clips below `root`; each holds both the face and the voice of an utterance."""
+    listing = Listing()
+    for path in sorted(root.glob("*/*.mp4")):
+        match = NAME.fullmatch(path.name)
+        if match is None or match["emotion"] not in CODES:
+            continue
+        relative = path.relative_to(root).as_posix()
+        listing.utterances.append(
+            Utterance(
+                id=f"{corpus}/{path.stem}",
+                speaker=f"sample/{match['speaker']}",
+                emotion=EMOTIONS[CODES.index(match["emotion"])],
+                sentence=match["sentence"],
+                video=relative,
+                audio=relative,
+            )
+        )
+    return listing

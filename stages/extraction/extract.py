@@ -1,0 +1,86 @@
+"""What the stages frames and mels share: every clip of a corpus through one function.
+
+Clips are worked on side by side (stages/extraction/workers.py) and come back in the order of the manifest, so
+that a stage's output does not depend on how many workers there are. What was made of a clip is kept
+(stages/extraction/clip_cache.py), so that a killed stage repeats at most the clips that it was working on.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from stages.extraction.clip_cache import clip_cache, code_and_libraries, read_entry
+from stages.extraction.workers import Job, outcomes
+from stages.io.skips import (
+    refuse,
+    skip_row,
+    table_path,
+    too_many,
+    uneven_among,
+    warn_of_uneven,
+    write_skips,
+)
+from stages.runtime.errors import ClipError, UserError
+from stages.runtime.progress import track
+
+MANIFESTS = Path("data/manifest")
+
+
+def extract(
+    utterances: list[dict[str, str]],
+    column: str,
+    process: str,
+    settings: dict[str, Any],
+    corpus: str,
+    stage: str,
+    max_skip_fraction: float,
+    workers: str,
+) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
+    """Yield (utterance, arrays by name) for every utterance whose clip can be used.
+
+    To be closed by who takes from it (contextlib.closing), which ends the child processes at once.
+
+    Args:
+        utterances: rows of the manifest; those without a path in `column` are passed over.
+        column: "video" or "audio".
+        process: name of a function, "module:function" for another process to import, that makes
+            a NamedTuple of arrays of (path, **settings) or raises ClipError for a clip that cannot
+            be used.
+        workers: as params.yaml has it; see `stages.extraction.workers.outcomes`.
+
+    Writes the stage's skip table at the end, or when too many clips have failed. At the end it
+    prints which emotions were skipped far more often than others.
+
+    Raises:
+        UserError: more than `max_skip_fraction` of the clips failed, or a path leaves the corpus.
+    """
+    chosen = [row for row in utterances if row[column]]
+    root = Path("data/raw", corpus).resolve()
+    for name in (PurePosixPath(row[column]) for row in chosen):
+        if name.is_absolute() or ".." in name.parts:
+            raise UserError(
+                f"{MANIFESTS / corpus}.csv: {str(name)!r} leaves {root}; make it again by dvc repro"
+            )
+    cache = clip_cache(stage, process, settings)
+    job = Job(root, cache, process, settings, code_and_libraries())
+    skips: list[dict[str, str]] = []
+    table = table_path(corpus, stage)
+    with outcomes(job, [row[column] for row in chosen], workers) as found:
+        for outcome, row in track(zip(found, chosen), len(chosen), f"{stage}@{corpus}", "clips"):
+            result = outcome if isinstance(outcome, ClipError) else read_entry(outcome)
+            if result is None:
+                raise UserError(
+                    f"{outcome}: what was made of {row[column]} is not there; keep the cache while "
+                    "a stage runs, and where all workers see it (FDAN_CACHE)"
+                )
+            if not isinstance(result, ClipError):
+                yield row, result
+                continue
+            skips.append(skip_row(row, stage, result.code, result.detail))
+            if too_many(skips, len(chosen), max_skip_fraction):
+                write_skips(table, skips)
+                raise refuse(skips, len(chosen), max_skip_fraction, table)
+    write_skips(table, skips)
+    warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))

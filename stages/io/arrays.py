@@ -1,0 +1,226 @@
+"""Array files: HDF5 with ids, settings and a checksum, written in one pass and whole.
+
+One chunked dataset an array, rows appended in the order of the ids, no timestamps: the same input
+gives the same bytes. Appending to one growing dataset keeps the memory of a stage independent of
+the number of clips.
+
+HDF5 has no checksums for what it knows of its arrays, and one flipped bit there was seen to give
+other values, or to hang it. So the SHA-256 of all that HDF5 wrote stands in the 512 bytes before
+it, the "user block" of the format, and HDF5 opens no file that does not fit it. What goes wrong
+after that, while an array is read, fletcher32 finds.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from stages.io.files import replacing
+from stages.runtime.errors import UserError, one_line
+
+SCHEMA = 2
+HEAD_BYTES = 512  # the least that HDF5 leaves to others
+MAGIC = f"FDAN arrays, schema {SCHEMA}, SHA-256 ".encode()
+CHUNK_BYTES = 1 << 19
+SPARE_BYTES = 64 << 20
+RESERVE_BYTES = 16 << 20  # beyond what is appended: chunks not yet written, and metadata
+PATIENCE = 10.0  # seconds that another process gets to close a file that it writes to
+
+
+class ArrayWriter:
+    """Appends rows to the arrays of one file. Made by `write_arrays`.
+
+    Rows wait in memory until they fill a chunk: for the few bytes of one clip HDF5 takes as long as
+    for those of a thousand.
+    """
+
+    def __init__(self, file: h5py.File, path: Path):
+        self._file = file
+        self._path = path
+        self._reserved = 0  # bytes of the file
+        self._waiting: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+        self._waiting_bytes: Counter[str] = Counter()
+
+    def append(self, name: str, rows: np.ndarray) -> None:
+        """Append `rows` [n, ...] to the array `name`, which the first call creates."""
+        self._waiting[name].append(rows.copy())  # who appends may go on to change them
+        self._waiting_bytes[name] += rows.nbytes
+        if self._waiting_bytes[name] >= CHUNK_BYTES:
+            self._write(name)
+
+    def flush(self) -> None:
+        """Write what still waits."""
+        for name in list(self._waiting):
+            self._write(name)
+
+    def _write(self, name: str) -> None:
+        rows = np.concatenate(self._waiting.pop(name))
+        self._waiting_bytes[name] = 0
+        if name not in self._file:
+            row_bytes = max(1, int(np.prod(rows.shape[1:])) * rows.itemsize)
+            self._file.create_dataset(
+                name,
+                shape=(0, *rows.shape[1:]),
+                maxshape=(None, *rows.shape[1:]),
+                chunks=(max(1, CHUNK_BYTES // row_bytes), *rows.shape[1:]),
+                dtype=rows.dtype,
+                fletcher32=True,
+                track_times=False,
+            )
+        # HDF5 can crash the interpreter on a full disk, so never let it meet one. The reservation
+        # meets what free space does not show, as a quota or a limit on the size of files.
+        require_space(self._path, rows.nbytes)
+        needed = self._file.id.get_filesize() + rows.nbytes + RESERVE_BYTES
+        if needed > self._reserved:
+            # Ahead, as file systems that cannot reserve have the reservation written out.
+            more = needed - self._reserved + RESERVE_BYTES
+            os.posix_fallocate(self._file.id.get_vfd_handle(), self._reserved, more)
+            self._reserved += more
+        data = self._file[name]
+        start = len(data)
+        data.resize(start + len(rows), axis=0)
+        data[start:] = rows
+
+
+@contextlib.contextmanager
+def write_arrays(
+    path: Path, kind: str, settings: Mapping[str, Any], expected_bytes: int
+) -> Iterator[ArrayWriter]:
+    """Write an array file of `kind`, atomically.
+
+    Args:
+        settings: what the arrays were made with; stored as JSON and returned by `read_settings`.
+        expected_bytes: about how large the file will be; checked against the free space first.
+
+    Raises:
+        UserError: there is no room, or the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        require_space(path, expected_bytes)
+        with h5py.File(temporary, "w", userblock_size=HEAD_BYTES) as file:
+            file.attrs["kind"] = kind
+            file.attrs["settings"] = json.dumps(settings, sort_keys=True)
+            writer = ArrayWriter(file, path)
+            yield writer
+            writer.flush()
+            file.flush()  # into what is reserved; the rest of that goes
+            os.ftruncate(file.id.get_vfd_handle(), file.id.get_filesize())
+        head = _head(temporary)
+        with open(temporary, "r+b") as written:
+            written.write(head)
+
+
+def require_space(path: Path, needed: int) -> None:
+    """Raise UserError unless `needed` bytes and some spare fit on the disk of `path`."""
+    free = shutil.disk_usage(path.parent).free
+    if free < needed + SPARE_BYTES:
+        raise UserError(
+            f"{path}: no space: needs {(needed + SPARE_BYTES) / 1e6:.0f} MB, "
+            f"{free / 1e6:.0f} MB are free; make room"
+        )
+
+
+@contextlib.contextmanager
+def open_arrays(path: Path, kind: str) -> Iterator[h5py.File]:
+    """Open an array file for reading; arrays are read by `file["name"][...]`.
+
+    The whole file is read once for its checksum, at the speed of the disk or of SHA-256 (about
+    1.5 GB/s), whichever is slower.
+
+    Raises:
+        UserError: the file is missing, damaged, of another kind or another schema version, or
+            another process keeps it open for writing. A checksum that fails while reading is
+            reported the same way.
+    """
+    try:
+        _wait_for_writer(path)
+        with open(path, "rb") as content:
+            head = content.read(HEAD_BYTES)
+        if not head.startswith(MAGIC):
+            raise UserError(
+                f"{path}: is not an array file of schema {SCHEMA}; delete it and run dvc repro"
+            )
+        if head != _head(path):
+            raise UserError(
+                f"{path}: is damaged, its checksum does not fit; delete it and run dvc repro"
+            )
+        with h5py.File(path, "r") as file:
+            if file.attrs["kind"] != kind:
+                raise UserError(
+                    f"{path}: holds {file.attrs['kind']}, not {kind}; delete it and run dvc repro"
+                )
+            yield file
+    except (OSError, KeyError) as error:  # h5py's errors of a missing array name no file
+        reason = one_line(error)
+        raise UserError(f"{path}: cannot be read: {reason}; delete it and run dvc repro") from error
+
+
+def _wait_for_writer(path: Path) -> None:
+    """Wait while another process holds the lock that HDF5 takes (flock) on a file that it writes.
+
+    The lock is never gone around: what is read under a writer may be anything.
+    """
+    deadline = time.monotonic() + PATIENCE
+    with open(path, "rb") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise UserError(
+                        f"{path}: is open for writing in another process{_lock_holder(path)}; "
+                        "close it there, or wait for it to end"
+                    ) from error
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                    raise
+                return  # a file system without locks, as some of clusters
+            time.sleep(0.2)
+
+
+def _lock_holder(path: Path) -> str:
+    """ " (process 12)" for a file that process 12 has locked; "" where Linux does not tell."""
+    with contextlib.suppress(OSError):
+        inode = path.stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            # 1: FLOCK  ADVISORY  WRITE 12 fe:00:1234 0 EOF
+            fields = line.split()
+            if len(fields) > 5 and fields[5].split(":")[-1] == str(inode):
+                return f" (process {fields[4]})"
+    return ""
+
+
+def read_settings(file: h5py.File) -> dict[str, Any]:
+    """The settings an open array file was written with."""
+    return json.loads(file.attrs["settings"])
+
+
+def encode_ids(ids: list[str]) -> np.ndarray:
+    """Ids as fixed-length UTF-8 bytes [n]: HDF5 keeps those of variable length elsewhere."""
+    width = max((len(item.encode()) for item in ids), default=1)
+    return np.array([item.encode() for item in ids], dtype=f"S{max(1, width)}")
+
+
+def decode_ids(rows: np.ndarray) -> list[str]:
+    """The inverse of `encode_ids`."""
+    return [item.decode() for item in rows]
+
+
+def _head(path: Path) -> bytes:
+    """What stands in a whole file's first `HEAD_BYTES`, made of all that follows them."""
+    with open(path, "rb") as file:
+        file.seek(HEAD_BYTES)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return (MAGIC + digest.encode() + b"\n").ljust(HEAD_BYTES, b"\0")

@@ -1,0 +1,150 @@
+"""How a stage starts as a command, and how it ends when a person must mend something."""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from stages.runtime.errors import UserError
+
+LOCKS = Path("data/.locks")
+PATIENCE = 30.0  # seconds that another run gets to end, e.g. one whose dvc was killed
+GRACE = 10  # seconds that a stopped stage gets to remove its temporary files
+
+
+def run(main: Callable[[], None], lock: str = "") -> None:
+    """Run a stage's `main`; print a `UserError` as one line and exit with code 2.
+
+    Args:
+        lock: name of what is written, for which a second run waits or is refused; "" for a
+            command that writes nothing.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    if "DVC_STAGE" in os.environ:
+        _end_with_dvc()
+    try:
+        with alone(lock) if lock else contextlib.nullcontext():
+            main()
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(128 + signal.SIGPIPE)  # as programs end that `head` has read enough of
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        # Worker processes may still be busy; nothing of theirs is under a final name.
+        os._exit(128 + signal.SIGINT)
+    finally:
+        _drop_what_nobody_reads()
+
+
+def _drop_what_nobody_reads() -> None:
+    """Python would complain at its end that it cannot write what is left for a closed pipe."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end(*_: object) -> None:
+    """Unwind, so that no temporary file stays behind."""
+    # An exception is lost where a library calls back; one stage in 40 was seen to work on.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(GRACE)
+    sys.exit(128 + signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def alone(name: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the lock of a stage, so that no two runs write the same files.
+
+    The kernel takes the lock back however the process ends.
+
+    Args:
+        patience: seconds to wait for another process that holds it.
+
+    Raises:
+        UserError: another process still holds it after that, or it cannot be written.
+    """
+    path = LOCKS / name
+    with contextlib.ExitStack() as held:
+        try:
+            LOCKS.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(open(path, "ab+", buffering=0))
+            _take(file, path, patience)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be written: {error.strerror}; free space or mend access"
+            ) from error
+        yield
+
+
+def _take(file: IO[bytes], path: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = f"another run of {path.name} is under way (process {file.read().decode()})"
+        if time.monotonic() >= deadline:
+            raise UserError(f"{path}: {other}; wait for it to end, or end it")
+        if not told:
+            print(f"{other}; waiting {patience:g} s for it to end", file=sys.stderr, flush=True)
+            told = True
+        time.sleep(0.2)
+
+
+def _end_with_dvc() -> None:
+    """End when dvc does, which else would leave the stage writing beside the stage of its next run.
+
+    Linux tells a process of its parent's end only, which may be a shell that dvc has started.
+    """
+    dvc = _dvc()
+    try:
+        # Who adopts orphans, init or a subreaper, is of another session; dvc is of the stage's.
+        gone = os.getsid(dvc) != os.getsid(0)
+    except ProcessLookupError:
+        gone = True
+    if gone:
+        sys.exit(128 + signal.SIGTERM)
+
+    def watch() -> None:
+        while _dvc() == dvc:
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _dvc() -> int:
+    """The nearest process above that lacks the DVC_STAGE which dvc gives to what it starts."""
+    ours = f"DVC_STAGE={os.environ['DVC_STAGE']}".encode()
+    above = os.getppid()
+    with contextlib.suppress(OSError):  # of another user, or it has ended
+        while ours in Path(f"/proc/{above}/environ").read_bytes().split(b"\0"):
+            status = Path(f"/proc/{above}/stat").read_bytes()
+            above = int(status.rpartition(b")")[2].split()[1])  # proc(5): name, state, parent
+    return above
+
+
+def run_on_corpus(main: Callable[[str], None], description: str) -> None:
+    """Like `run`, for a stage that works on the one corpus named on its command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("corpus", help="one of params.yaml's corpora, e.g. sample")
+    corpus = parser.parse_args().corpus
+    name = f"{Path(sys.argv[0]).stem}@{corpus.replace('/', '_')}"
+    run(lambda: main(corpus), lock=name)

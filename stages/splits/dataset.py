@@ -1,0 +1,86 @@
+"""The samples that play a role in a fold, and their features, for train and what follows it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.corpora.emotions import EMOTIONS
+from stages.fdan.checkpoint import SPLIT
+from stages.io.arrays import decode_ids, open_arrays
+from stages.io.files import file_sha256, read_json, read_table
+from stages.runtime.errors import UserError
+from stages.splits.protocols import Rows
+
+# What train and what follows it need of data/split.json.
+SPLIT_KEYS = (
+    "backbone", "duplicates", "excluded", "features_sha256", "folds", "n_test_with_trained_face",
+    "precision", "protocol", "shuffle_labels", "skipped", "skipped_unevenly", "weights",
+    "weights_source",
+)  # fmt: skip
+
+
+def read_split() -> tuple[dict[str, Any], Rows]:
+    """What data/split.json says, and the rows of data/split.csv.
+
+    Raises:
+        UserError: one of them cannot be read, or lacks a key or a column.
+    """
+    split = read_json(Path("data/split.json"), SPLIT_KEYS)
+    folds = [f"fold_{fold}" for fold in range(split["folds"])]
+    return split, read_table(SPLIT, ["modality", "id", "speaker", "sentence", "emotion", *folds])
+
+
+class Features:
+    """The features of the chosen corpora, by utterance id."""
+
+    def __init__(self, sha256_of: dict[str, str]):
+        """Read the feature files of the corpora named in data/split.json.
+
+        Raises:
+            UserError: a file is not the one that was split, or its features are not finite.
+        """
+        self.visual: dict[str, np.ndarray] = {}
+        self.acoustic: dict[str, np.ndarray] = {}
+        for corpus, expected in sha256_of.items():
+            path = Path(f"data/features/{corpus}.h5")
+            if not path.exists() or file_sha256(path) != expected:
+                raise UserError(f"{path}: is not the file that data/split.json names; dvc repro")
+            with open_arrays(path, "features") as file:
+                if "visual" in file:
+                    ok = file["visual_ok"][...]
+                    frames = file["visual"][...]
+                    for i, name in enumerate(decode_ids(file["visual_ids"][...])):
+                        self.visual[name] = frames[i][ok[i]]
+                if "acoustic" in file:
+                    names = decode_ids(file["acoustic_ids"][...])
+                    self.acoustic.update(zip(names, file["acoustic"][...]))
+            for modality, features in [("face", self.visual), ("voice", self.acoustic)]:
+                bad = [name for name, values in features.items() if not np.isfinite(values).all()]
+                if bad:
+                    raise UserError(
+                        f"{path}: the features of the {modality} of {bad[0]} (and of "
+                        f"{len(bad) - 1} more) are not finite; delete it and run dvc repro"
+                    )
+
+    def faces(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Every usable frame is a sample: features [n, D], labels [n] and utterance ids [n]."""
+        frames = [self.visual[row["id"]] for row in rows]
+        repeats = [len(item) for item in frames]
+        ids = [row["id"] for row, count in zip(rows, repeats) for _ in range(count)]
+        return np.concatenate(frames), np.repeat(labels(rows), repeats), ids
+
+    def voices(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Every utterance is a sample: features [n, D], labels [n] and utterance ids [n]."""
+        ids = [row["id"] for row in rows]
+        return np.stack([self.acoustic[name] for name in ids]), labels(rows), ids
+
+
+def labels(rows: Rows) -> np.ndarray:
+    """Indices int64 [n] of the rows' emotions in EMOTIONS."""
+    return np.array([EMOTIONS.index(row["emotion"]) for row in rows], np.int64)
+
+
+def having(rows: Rows, modality: str, fold: int, role: str) -> Rows:
+    """The rows of data/split.csv of a modality that play `role` in `fold`."""
+    return [row for row in rows if row["modality"] == modality and row[f"fold_{fold}"] == role]

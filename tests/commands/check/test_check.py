@@ -1,0 +1,503 @@
+"""The check of a corpus: what is planted is named, and the exit code says whether to mend it."""
+
+import contextlib
+import csv
+import hashlib
+import os
+import pkgutil
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from stages import frames
+from stages.commands.check import check, clips
+from stages.commands.check import pretrained as weights
+from stages.commands.check.clips import of_each
+from stages.commands.check.decoding import spread, surely_more
+from stages.commands.check.findings import FINE, KNOW, MEND, Finding, show
+from stages.corpora.emotions import EMOTIONS
+from stages.corpora.utterance import Utterance
+from stages.runtime.command import run
+from stages.runtime.errors import ClipError
+from tests.media_files import corpora, sine, write_sound, write_video
+
+PROJECT = Path(__file__).parents[3]
+FOLDER = Path("data/raw/folder")
+SPEAKERS = ("anna", "ben")
+VOICE = 0.3 * sine(220, 1.2, 48000)
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
+
+
+class Report(NamedTuple):
+    """What a check said and how it ended."""
+
+    code: int
+    text: str  # with each space and line end between words one space
+    last: str
+
+    def says(self, state: str, text: str) -> bool:
+        return f"{state} {text}" in self.text
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two speakers with one sentence in each emotion, face and voice in one clip."""
+    root = tmp_path_factory.mktemp("whole")
+    clip = write_video(root / "clip.mp4", frames=30, voice=VOICE)
+    names = [f"{speaker}_{emotion}" for speaker in SPEAKERS for emotion in EMOTIONS]
+    for name in names:
+        shutil.copy(clip, root / f"{name}.mp4")
+    clip.unlink()
+    rows = [(name, *name.split("_"), f"{name}.mp4", f"{name}.mp4", "hello") for name in names]
+    write_rows(root, rows)
+    return root
+
+
+def write_rows(root: Path, rows: list[tuple[str, ...]]) -> None:
+    with open(root / "utterances.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "speaker", "emotion", "video", "audio", "sentence"])
+        writer.writerows(rows)
+
+
+def read_rows() -> list[tuple[str, ...]]:
+    with open(FOLDER / "utterances.csv", newline="") as file:
+        return [tuple(row) for row in csv.reader(file)][1:]
+
+
+def write_params(**changes: Any) -> None:
+    """params.yaml of a project that trains on the folder; "frames.detector" as frames_detector."""
+    yaml = YAML()
+    params = yaml.load(PROJECT / "params.yaml")
+    params.update(corpora=["folder"], visual=["folder"], acoustic="folder", folds=2)
+    params["max_skip_fraction"] = 0.1
+    params["features"]["allow_random_weights"] = True
+    for key, value in changes.items():
+        section, _, name = key.partition("_")
+        if section in ("frames", "mels", "features"):
+            params[section][name] = value
+        else:
+            params[key] = value
+    yaml.dump(params, Path("params.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory; clips are worked on in this process, and show a face each."""
+
+    def call(process: str, clip: Path, settings: dict[str, Any]) -> Any:
+        return pkgutil.resolve_name(process)(clip, **settings)
+
+    monkeypatch.setattr(clips, "guards", lambda count: contextlib.nullcontext(call))
+    show_faces(1, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(whole, FOLDER)
+    write_params()
+
+
+def show_faces(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stage frames find so many faces in each frame."""
+    boxes = np.array([[10, 10, 50, 50, 1]] * count, np.float32).reshape(-1, 5)
+    monkeypatch.setattr(frames, "make_detector", lambda *_: lambda images: [boxes] * len(images))
+
+
+@pytest.fixture
+def checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Report]:
+    """Runs the check in this process, without any weights in the cache."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+    def run_check(corpus: str = "folder") -> Report:
+        monkeypatch.setattr(sys, "argv", ["check", corpus])
+        code = 0
+        try:
+            run(check.main)
+        except SystemExit as ended:
+            code = ended.code
+        said = capsys.readouterr()
+        text = said.out + "".join(
+            line for line in said.err.splitlines(True) if line.startswith("error")
+        )
+        return Report(code, " ".join(text.split()), text.splitlines()[-1])
+
+    return run_check
+
+
+def test_a_whole_corpus_has_nothing_to_mend(checked):
+    report = checked()
+    assert report.last == "nothing must be mended; next: dvc repro evaluate contact_sheet"
+    assert report.code == 0 and MEND not in report.text.replace("nothing must be mended", "")
+    for text in (
+        "14 utterances, 14 with a face and 14 with a voice",
+        "14 files can be opened and are there to their ends",
+        "7 of the seven emotions",
+        "2 speakers; the fewest utterances are of folder/ben (7), the most of folder/anna (7)",
+        "sentences: 1 different ones",
+        "protocol paper with folds: 2 can be carried out with 14 voices of folder and 14 faces",
+        "faces last 0:00:17 in all: shortest 1.20 s, median 1.20 s, longest 1.20 s",
+        "frames.detector haar: part of OpenCV",
+        "haar finds a face in 36 of 36 frames of 12 clips",
+        "12 of 12 voices are heard",
+    ):
+        assert report.says(FINE, text), text
+    assert "anger 2 2 2 0 disgust 2 2 2 0" in report.text
+    assert "the stage frames takes about 1 s for 14 clips" in report.text
+
+
+def test_nothing_is_written(checked):
+    def tree() -> dict[str, bytes]:
+        files = [path for path in Path.cwd().rglob("*") if path.is_file()]
+        return {str(path): hashlib.sha256(path.read_bytes()).digest() for path in files}
+
+    before = tree()
+    checked()
+    assert tree() == before
+
+
+def test_a_corpus_that_params_does_not_name_comes_with_the_lines_to_write(checked):
+    write_params(corpora=["sample"], visual=["sample"], acoustic="sample")
+    report = checked()
+    assert report.says(
+        KNOW,
+        "params.yaml does not name it yet; write there corpora: - sample - folder visual: - folder "
+        "acoustic: folder",
+    )
+    expected = "nothing must be mended; next: name the corpus in params.yaml, and dvc repro"
+    assert report.code == 0 and report.last == f"{expected} evaluate contact_sheet"
+
+
+@pytest.mark.parametrize(
+    "corpus, expected",
+    [
+        ("iemocap", "error: params.yaml: corpora: no reader for 'iemocap'; name it cremad, "),
+        ("ravdess", "error: data/raw/ravdess: no such folder; put or link the unpacked speech "),
+    ],
+)
+def test_a_corpus_that_is_not_there_is_one_line_and_code_2(corpus: str, expected: str, checked):
+    report = checked(corpus)
+    assert report.code == 2 and report.text.startswith(expected)
+
+
+def test_wrong_params_are_one_line_and_code_2(checked):
+    write_params(folds=-1)
+    report = checked()
+    assert (report.code, report.text[:24]) == (2, "error: params.yaml: fold")
+
+
+@pytest.mark.parametrize("allowed, code, state", [(0.1, 0, KNOW), (0.02, 1, MEND)])
+def test_a_truncated_clip_is_named_and_weighed(allowed: float, code: int, state: str, checked):
+    write_params(max_skip_fraction=allowed, allow_missing_classes=True)
+    clip = FOLDER / "anna_fear.mp4"
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    report = checked()
+    assert report.code == code
+    assert report.says(
+        state,
+        "1 of 14 files cannot be used (1 truncated): the stage frames leaves out 1 of 14 and the "
+        "stage mels leaves out 1 of 14",
+    )
+    assert "anna_fear.mp4 truncated: ends after " in report.text
+    assert "fear 2 1 1 1" in report.text
+    assert ("more than max_skip_fraction=0.02" in report.text) == (state == MEND)
+
+
+def test_an_empty_file_is_named(checked):
+    (FOLDER / "anna_fear.mp4").write_bytes(b"")
+    assert "anna_fear.mp4 unreadable: the file is empty" in checked().text
+
+
+def test_git_lfs_pointers_are_named_with_the_remedy(checked):
+    for emotion in ("fear", "anger"):
+        (FOLDER / f"anna_{emotion}.mp4").write_text(POINTER)
+    report = checked()
+    assert report.code == 1 and report.says(
+        MEND,
+        "2 of 14 files are Git LFS pointers, not the media themselves; run `git lfs pull` in "
+        "data/raw/folder anna_anger.mp4 anna_fear.mp4",
+    )
+    assert report.says(FINE, "12 files can be opened")
+
+
+def test_missing_files_are_named(checked):
+    for emotion in ("fear", "anger"):
+        (FOLDER / f"anna_{emotion}.mp4").unlink()
+    report = checked()
+    assert "missing: folder/anna_anger (no file 'anna_anger.mp4'), folder/anna_fear" in report.text
+    assert report.code == 1 and report.says(
+        MEND, "2 of 14 utterances are missing, more than max_skip_fraction=0.1"
+    )
+
+
+def test_an_emotion_that_is_broken_far_more_often_is_named(checked):
+    write_params(max_skip_fraction=0.5)
+    rows = read_rows()
+    for i in range(4):
+        shutil.copy(FOLDER / "anna_fear.mp4", FOLDER / f"more{i}.mp4")
+        (FOLDER / f"bad{i}.mp4").write_bytes(b"no clip at all")
+        rows += [(f"more{i}", "anna", "joy", f"more{i}.mp4", "", "hello")]
+        rows += [(f"bad{i}", "anna", "fear", f"bad{i}.mp4", "", "hello")]
+    write_rows(FOLDER, rows)
+    report = checked()
+    assert report.says(
+        KNOW,
+        "fear is broken far more often than the other emotions: 4 of 6 against 0 of 16",
+    )
+
+
+@pytest.mark.parametrize("allowed, code, state", [(False, 1, MEND), (True, 0, KNOW)])
+def test_an_emotion_that_is_absent_is_named(allowed: bool, code: int, state: str, checked):
+    write_params(allow_missing_classes=allowed)
+    write_rows(FOLDER, [row for row in read_rows() if row[2] != "surprise"])
+    report = checked()
+    assert report.code == code
+    assert report.says(state, "no face of surprise") and report.says(state, "no voice of surprise")
+    assert report.says(FINE, "protocol paper with folds: 2 can be carried out")
+
+
+def test_faces_that_another_corpus_of_the_task_has_are_not_absent(checked):
+    write_params(corpora=["folder", "folder_b"], visual=["folder", "folder_b"])
+    shutil.copytree(FOLDER, "data/raw/folder_b")
+    write_rows(FOLDER, [row[:3] + ("" if row[2] == "fear" else row[3],) + row[4:]
+                        for row in read_rows()])  # fmt: skip
+    report = checked()
+    assert report.code == 0
+    assert report.says(KNOW, "no face of fear; other corpora of params.yaml have them")
+    assert "with 14 voices of folder and 26 faces of folder, folder_b" in report.text
+
+
+def test_another_corpus_of_the_task_that_is_not_there_is_named(checked):
+    write_params(corpora=["folder", "savee"], visual=["folder", "savee"])
+    report = checked()
+    assert report.code == 1
+    assert report.says(MEND, "params.yaml trains on savee too: data/raw/savee: no such folder; ")
+
+
+def test_a_protocol_that_cannot_be_is_named_with_those_that_can(checked):
+    write_params(protocol="speaker", folds=5)
+    report = checked()
+    assert report.code == 1 and report.last.startswith("1 thing must be mended; then run ")
+    assert report.says(
+        MEND,
+        "params.yaml: folds: 5 is more than the 2 speakers of the voices; this protocol needs "
+        "folds <= 2. With 14 voices of folder and 14 faces of folder can be carried out: "
+        "paper with folds: 2, speaker with folds: 2",
+    )
+
+
+def test_unknown_sentences_are_told(checked):
+    write_rows(FOLDER, [(*row[:5], "") for row in read_rows()])
+    assert checked().says(KNOW, "the sentence is known of 0 of 14 utterances; protocols sentence")
+
+
+def test_lengths_that_are_outside_or_do_not_match_are_named(checked):
+    write_params(mels_max_seconds=2.0)
+    write_sound(FOLDER / "long.wav", 0.3 * sine(220, 3.0, 16000), 16000)
+    write_sound(FOLDER / "short.wav", 0.3 * sine(220, 0.05, 16000), 16000)
+    rows = read_rows()
+    rows[0] = (*rows[0][:4], "long.wav", "hello")
+    rows[1] = (*rows[1][:4], "short.wav", "hello")
+    write_rows(FOLDER, rows)
+    report = checked()
+    cut = "cut off after mels.max_seconds=2: 1 of 13 folder/anna_anger 3.0 s"
+    assert report.says(KNOW, cut)
+    assert "short.wav too_short: 0.050 s of sound; the least is 0.1 s" in report.text
+    assert report.says(
+        KNOW,
+        "face and voice differ in length by more than 20% in 1 of 13 utterances: perhaps they are "
+        "cut wrongly, or are not of one take folder/anna_anger face 1.20 s, voice 3.00 s",
+    )
+
+
+def test_silent_voices_are_named(checked):
+    write_sound(FOLDER / "silent.wav", 0 * sine(220, 1.2, 16000), 16000)
+    write_rows(FOLDER, [(*row[:4], "silent.wav", "hello") for row in read_rows()])
+    report = checked()
+    assert report.code == 1 and report.says(
+        MEND,
+        "12 of 12 voices looked at cannot be used (12 silent): of all there are probably more than "
+        "max_skip_fraction=0.1",
+    )
+
+
+def test_one_silent_voice_of_a_sample_proves_nothing(checked):
+    write_sound(FOLDER / "silent.wav", 0 * sine(220, 1.2, 16000), 16000)
+    rows = read_rows()
+    write_rows(FOLDER, [(*rows[0][:4], "silent.wav", "hello"), *rows[1:]])
+    report = checked()
+    assert report.code == 0
+    assert report.says(KNOW, "1 of 12 voices looked at cannot be used (1 silent) folder/anna_anger")
+
+
+def test_a_corpus_without_a_face_is_named(checked, monkeypatch: pytest.MonkeyPatch):
+    show_faces(0, monkeypatch)
+    report = checked()
+    assert report.code == 1 and report.says(
+        MEND,
+        "haar finds a face in 0 of 36 frames of 12 clips, and none in 12 of the clips; "
+        "frames.no_face is centre_crop; look at a clip, and try another frames.detector",
+    )
+
+
+def test_a_corpus_of_voices_alone_lacks_its_faces_only(checked):
+    write_rows(FOLDER, [(*row[:3], "", *row[4:]) for row in read_rows()])
+    report = checked()
+    assert report.code == 1 and report.says(MEND, "folder: no face that can be used")
+    assert "finds a face" not in report.text and "12 of 12 voices" in report.text
+
+
+def test_a_disk_without_room_is_named(checked, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=50_000_000))
+    report = checked()
+    assert report.code == 1
+    assert "50.0 MB are free on that disk; make room, or set FDAN_CACHE" in report.text
+    assert report.says(MEND, "data/frames 6.3 MB, data/mels 0.9 MB, data/features 0.1 MB")
+
+
+def test_random_weights_for_a_real_corpus_are_refused_as_the_stage_does(checked):
+    write_params(features_allow_random_weights=False)
+    report = checked()
+    assert report.code == 1
+    assert report.says(MEND, "params.yaml: features.weights: random weights say nothing about fold")
+
+
+@pytest.fixture
+def yunet(monkeypatch: pytest.MonkeyPatch):
+    """Lets YuNet's weights be published somewhere else."""
+    from face_alignment.detection.yunet import yunet_detector
+
+    write_params(frames_detector="yunet")
+    return lambda url: monkeypatch.setattr(yunet_detector, "model_url", url)
+
+
+def test_weights_that_cannot_be_had_are_named_with_address_and_place(checked, yunet):
+    yunet("http://127.0.0.1:9/net.onnx")
+    report = checked()
+    path = Path("torch/hub/checkpoints/net.onnx").absolute()
+    assert report.code == 1 and report.says(
+        MEND,
+        "frames.detector yunet: not in the cache, and http://127.0.0.1:9/net.onnx cannot be "
+        "reached (<urlopen error [Errno 111] Connection refused>); fetch it where there is a "
+        f"network and put it at {path}",
+    )
+    assert report.says(KNOW, "faces were not looked for, as the weights of yunet are not there")
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(
+    checked, yunet, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(weights, "REPLY_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        yunet(f"http://127.0.0.1:{deaf.getsockname()[1]}/net.onnx")
+        assert "cannot be reached (timed out)" in checked().text
+
+
+def test_weights_that_can_be_fetched_are_not_fetched(checked, yunet, tmp_path: Path):
+    (tmp_path / "net.onnx").write_bytes(bytes(1_500_000))
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "-b", "127.0.0.1", "0"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as server:  # fmt: skip
+        port = server.stdout.readline().split("port ")[1].split()[0]
+        yunet(f"http://127.0.0.1:{port}/net.onnx")
+        report = checked()
+        server.kill()
+    assert report.code == 0 and not Path("torch").exists()
+    assert report.says(KNOW, "frames.detector yunet: not in the cache; will be fetched from http:")
+    assert "(1.5 MB)" in report.text
+
+
+def test_weights_other_than_their_name_promises_are_told(checked):
+    write_params(features_weights="imagenet", features_backbone="squeezenet1_1")
+    path = Path("torch/hub/checkpoints/squeezenet1_1-b8a52dc0.pth")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"other weights")
+    report = checked()
+    assert report.code == 0 and report.says(KNOW, "features.backbone squeezenet1_1: ")
+    assert f"{path.absolute()} has not the SHA-256 that its name promises" in report.text
+
+
+def test_a_backbone_that_is_none_is_told(checked):
+    write_params(features_weights="imagenet", features_backbone="resnet35")
+    assert checked().says(MEND, "params.yaml: features.backbone: 'resnet35' is not a torchvision")
+
+
+def test_a_clip_that_crashes_its_decoder_does_not_take_the_check_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.undo()
+    asked = []
+    for name in ("a", "crash", "b"):
+        (tmp_path / name).write_text(name)
+        asked.append((tmp_path / name, {"log": str(tmp_path / "log")}))
+    first, crashed, last = of_each("tests.clip_work:process", asked, "check")
+    assert isinstance(crashed, ClipError) and crashed.code == "decoder_crash"
+    assert bytes(first.values) == b"made of a" and bytes(last.values) == b"made of b"
+
+
+@pytest.mark.parametrize("columns, longest", [("40", 60), ("70", 70), ("200", 100)])
+def test_a_finding_is_as_wide_as_the_terminal_within_limits(
+    columns: str, longest: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    *wrapped, below = show(Finding(KNOW, 100 * "word ", ["a file"])).splitlines()
+    assert longest - 5 < max(map(len, wrapped)) <= longest
+    assert wrapped[0].startswith("  worth knowing   word word")
+    assert {line[:19] for line in wrapped[1:]} == {18 * " " + "w"} and below == 20 * " " + "a file"
+
+
+def test_a_sample_is_spread_over_emotions_and_speakers():
+    everyone = [
+        Utterance(f"folder/{speaker}_{emotion}_{i}", speaker, emotion)
+        for speaker in ("anna", "ben", "cleo", "dora")
+        for emotion in EMOTIONS
+        for i in range(20)
+    ]
+    chosen = spread(everyone, 12)
+    assert chosen == spread(reversed(everyone), 12) and len(set(chosen)) == 12
+    assert {item.emotion for item in chosen} == set(EMOTIONS)
+    assert sorted(item.speaker for item in chosen) == sorted(["anna", "ben", "cleo", "dora"] * 3)
+    assert len(spread(everyone[:5], 12)) == 5 and spread([], 12) == []
+
+
+def test_when_a_sample_says_that_too_many_are_bad():
+    assert not surely_more(0, 12, 0.0) and surely_more(1, 12, 0.0)
+    assert not surely_more(2, 12, 0.02) and surely_more(3, 12, 0.02)
+    assert not surely_more(12, 12, 1.0)
+
+
+@pytest.mark.slow
+def test_real_clips(torch_home: None, monkeypatch: pytest.MonkeyPatch):
+    home = os.environ["TORCH_HOME"]
+    real = corpora().resolve()
+    folder = Path.cwd()
+    monkeypatch.undo()  # the child processes do not know of any stub
+    monkeypatch.chdir(folder)
+    names = ["ravdess", "ravdess_grey"]
+    for name in names:
+        Path("data/raw", name).symlink_to(real / name)
+    write_params(
+        corpora=names, visual=names, acoustic="ravdess", folds=5, frames_detector="yunet",
+        features_weights="imagenet", features_backbone="squeezenet1_1",
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.commands.check.check", "ravdess"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "TORCH_HOME": home},
+        capture_output=True,
+        text=True,
+    )
+    report = Report(done.returncode, " ".join(done.stdout.split()), done.stdout.splitlines()[-1])
+    assert report.says(FINE, "114 files can be opened and are there to their ends")
+    assert report.says(FINE, "yunet finds a face in 30 of 30 frames of 10 clips")
+    assert report.says(KNOW, "no face of anger, disgust, fear, happiness; other corpora of params")
+    assert report.last == "nothing must be mended; next: dvc repro evaluate contact_sheet"
+    assert done.returncode == 0

@@ -1,0 +1,312 @@
+"""The paper's tables: what is queued, and that every row says whose figure it is."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.commands import tables
+from stages.commands.compare import Predictions
+from stages.commands.tables import FDAN, TABLES, experiments, show
+from stages.runtime.errors import UserError
+from tests.feature_files import write_params
+
+SYSTEMS = {
+    "table1": [
+        "VGG-16",
+        "VGG-19",
+        "ResNet-18",
+        "ResNet-34",
+        "ResNet-50",
+        "INCA",
+        "GM-TCNet",
+        "TF-Mix",
+        "FDAN",
+    ],
+    "table2": [
+        "VGG-16",
+        "VGG-19",
+        "ResNet-18",
+        "ResNet-34",
+        "ResNet-50",
+        "SMIN",
+        "TRIN",
+        "SDT",
+        "CADF",
+        "MAP",
+        "FDAN",
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml, in which no experiment has run."""
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path)
+    monkeypatch.setattr(tables, "read_metrics", lambda name, file: None)
+    return tmp_path
+
+
+def with_savee_and_meld(project: Path) -> None:
+    write_params(project, corpora=["savee", "meld"], visual=["savee"], acoustic="savee")
+
+
+def cells(markdown: str) -> list[list[str]]:
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_table_shows_all_systems_of_the_paper_as_reported(name: str):
+    rows = cells(show(TABLES[name], {}))[2:]
+    assert [row[0] for row in rows[: len(SYSTEMS[name])]] == SYSTEMS[name]
+    for row in rows[: len(SYSTEMS[name])]:
+        assert row[-1].startswith("reported: ") and "Li et al." in row[-1]
+
+
+def test_published_figures_are_percentages_and_the_best_ones_are_those_of_the_abstract():
+    for name in ("table1", "table2", "table3", "table4"):
+        for row in TABLES[name].published:
+            assert all(value is None or 40 < value < 100 for value in row[1:4])
+    assert TABLES["table1"].published[-1][1:4] == (86.66, 86.19, 86.96)
+    assert TABLES["table2"].published[-1][1:4] == (81.16, 75.91, 80.72)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_has_not_run_says_so(name: str):
+    found = experiments(TABLES[name], {})
+    text = show(TABLES[name], {})
+    assert found and all(f"not run ({item.name})" in text for item in found)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_names_tell_experiments_apart_and_can_be_names_of_git_references(name: str, project: Path):
+    with_savee_and_meld(project)
+    other = {"protocol": "speaker", "folds": "4"}
+    for extra in ({}, other, {"lmmd.kernels": "3"}):
+        names = [item.name for item in experiments(TABLES[name], extra)]
+        assert len(set(names)) == len(names)
+        for item in names:
+            subprocess.run(["git", "check-ref-format", f"refs/exps/{item}"], check=True)
+    plain = {item.name for item in experiments(TABLES[name], {})}
+    assert plain.isdisjoint(item.name for item in experiments(TABLES[name], other))
+    assert plain.isdisjoint(item.name for item in experiments(TABLES[name], {"batch_size": "8"}))
+
+
+def test_rows_of_the_same_settings_are_one_experiment_in_all_tables(project: Path):
+    with_savee_and_meld(project)
+    names = {
+        name: [item.name for item in experiments(TABLES[name], {}) if item.row is FDAN]
+        for name in ("table1", "table4", "findings", "grid")
+    }
+    assert names["table1"] == names["findings"] == names["grid"] == names["table4"][:1]
+
+
+def test_tables_run_on_savee_and_meld_where_they_are(project: Path):
+    with_savee_and_meld(project)
+    tasks = [
+        (item.settings["visual"], item.settings["acoustic"])
+        for item in experiments(TABLES["table3"], {})
+    ]
+    assert tasks == [("[savee,meld]", "savee"), ("[savee,meld]", "meld")]
+    assert {item.settings["acoustic"] for item in experiments(TABLES["table2"], {})} == {"meld"}
+
+
+def test_tables_run_on_what_params_name_where_savee_and_meld_are_not(project: Path):
+    write_params(project, corpora=["sample", "ravdess"], visual=["sample"], acoustic="sample")
+    (one,) = experiments(TABLES["table1"], {})
+    assert (one.settings["visual"], one.settings["acoustic"]) == ("[sample]", "sample")
+    (several,) = experiments(TABLES["table3"], {})
+    assert (several.settings["visual"], several.settings["acoustic"]) == (
+        "[sample,ravdess]",
+        "sample",
+    )
+    assert "measured on others instead" in show(TABLES["table1"], {})
+
+
+def test_the_ablation_changes_what_the_paper_removes():
+    settings = {item.row.name: item.settings for item in experiments(TABLES["table4"], {})}
+    assert settings["fdan_1"]["cross_attention"] == "false"
+    assert settings["fdan_2"]["alpha"] == "0"
+    assert settings["acoustic_only"]["acoustic_only"] == "true"
+    assert not {"alpha", "cross_attention", "acoustic_only"} & set(settings["fdan"])
+
+
+def test_the_grid_is_that_of_the_paper():
+    found = {
+        (item.settings.get("alpha"), item.settings.get("weight_decay"))
+        for item in experiments(TABLES["grid"], {})
+        if item.row is not FDAN
+    }
+    assert found == {(a, d) for a in ("1e-3", "1e-4", "1e-5") for d in ("1e-3", "1e-4")}
+
+
+def test_the_learning_rate_is_chosen_without_the_test_part():
+    assert TABLES["learning_rate"].targets == ("train",)
+    assert "validation" in show(TABLES["learning_rate"], {})
+
+
+class FakeDvc:
+    """Records what dvc is asked; `ran` and `waiting` are the names that it knows."""
+
+    def __init__(self, ran: str = "", waiting: str = "", code: int = 0):
+        self.asked: list[list[str]] = []
+        self.answers = {"list": ran, "status": waiting}
+        self.code = code
+
+    def __call__(self, command: list[str], **_: Any) -> subprocess.CompletedProcess:
+        self.asked.append(command[3:])
+        return subprocess.CompletedProcess(command, self.code, self.answers.get(command[4], ""))
+
+    def queued(self) -> list[list[str]]:
+        return [command for command in self.asked if "--queue" in command]
+
+
+def test_queueing_gives_dvc_the_name_the_seeds_the_settings_and_the_stages(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(subprocess, "run", dvc := FakeDvc())
+    tables.queue(TABLES["table1"], {"folds": "3"}, seeds=4)
+    (command,) = dvc.queued()
+    given = [command[i + 1] for i, word in enumerate(command) if word == "-S"]
+    assert {"seeds=4", "folds=3", "acoustic=sample", "visual=[sample]"} == set(given)
+    assert command[command.index("--name") + 1] == "sample-paper-fdan"
+    assert command[:3] == ["exp", "run", "--queue"]
+    assert command[-2:] == ["evaluate", "best_test_epoch"]
+    assert "--force" not in command  # it would extract everything anew
+
+
+def test_what_has_run_is_not_queued_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(subprocess, "run", dvc := FakeDvc(ran="sample-paper-fdan"))
+    monkeypatch.setattr(tables, "read_metrics", lambda name, file: {"model": "a1"})
+    tables.queue(TABLES["table1"], {}, seeds=1)
+    assert dvc.queued() == [] and "sample-paper-fdan: has run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("best", [None, {"model": "of the commit before"}])
+def test_what_has_run_without_all_that_a_table_needs_is_run_again(
+    best: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(subprocess, "run", dvc := FakeDvc(ran="sample-paper-fdan"))
+    without_best = {"test": {"model": "a1"}, "best_test_epoch": best}
+    monkeypatch.setattr(tables, "read_metrics", lambda name, file: without_best[file])
+    tables.queue(TABLES["table1"], {}, seeds=1)
+    assert ["exp", "remove", "sample-paper-fdan"] in dvc.asked and len(dvc.queued()) == 1
+
+
+def test_what_is_waiting_is_not_queued_twice(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subprocess, "run", dvc := FakeDvc(waiting="1a2b sample-paper-fdan Queued"))
+    tables.queue(TABLES["table1"], {}, seeds=1)
+    assert ["queue", "remove", "sample-paper-fdan"] in dvc.asked and len(dvc.queued()) == 1
+
+
+def test_a_refusal_of_dvc_stops_the_queueing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subprocess, "run", FakeDvc(code=255))
+    with pytest.raises(UserError, match="sample-paper-fdan: dvc exp run --queue failed"):
+        tables.queue(TABLES["table1"], {}, seeds=1)
+
+
+def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of every experiment, in which FDAN_1 is much worse than the others."""
+    interval = {"low": 0.5, "high": 0.75}
+    test = {
+        "war": 0.625,
+        "uar": 0.6,
+        "w_f1": 0.61,
+        "n_correct": 87.5,
+        "n_test": 140,
+        "n_seeds": 2,
+        "n_folds": 5,
+        "protocol": "paper",
+        "backbone": "resnet34",
+        "weights": "imagenet",
+        "model": "a1",
+        "ci95": {
+            "war_wilson": interval,
+            "uar_by_utterance": interval,
+            "w_f1_by_utterance": interval,
+        },
+        "sd_over_seeds": {"war": 0.012, "uar": 0.013, "w_f1": 0.014},
+    }
+    train = {
+        "acoustic_loss": 0.5,
+        "visual_loss": 0.4,
+        "lmmd_1": 2.0,
+        "lmmd_2": 1.0,
+        "lmmd_in_loss": 0.1,
+        "validation_uar": 0.7,
+        "validation_loss": 0.8,
+        "epoch": 12.0,
+    }
+    best = {
+        "war": 0.7,
+        "uar": 0.69,
+        "w_f1": 0.68,
+        "n_correct": 98,
+        "n_test": 140,
+        "label": "optimistic: not a result",
+        "model": "a1",
+    }
+    files = {"test": test, "train": train, "best_test_epoch": best}
+    monkeypatch.setattr(tables, "read_metrics", lambda name, file: files[file])
+
+    def predictions(name: str) -> Predictions:
+        rng = np.random.default_rng(1)
+        true = np.arange(140) % 7
+        wrong = rng.random((140, 2)) < (0.9 if name.endswith("fdan_1") else 0.3)
+        predicted = (true[:, None] + wrong) % 7
+        return Predictions(name, [f"s/{i:03}" for i in range(140)], ["s"] * 140, true, predicted)
+
+    monkeypatch.setattr(tables, "read_predictions", predictions)
+
+
+def test_a_measured_row_has_its_interval_its_spread_and_its_protocol(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    fake_results(monkeypatch)
+    rows = {
+        row[0]: row
+        for row in cells(show(TABLES["table1"], {}))
+        if row[0:1] != ["FDAN"] or "reported" not in row[-1]
+    }
+    measured = rows["FDAN"]
+    assert measured[1] == "62.50 [50.0, 75.0] ± 1.2" and measured[4] == "87.5 of 140"
+    assert measured[5] == (
+        "measured here: sample with faces of sample, protocol paper, 5 folds, "
+        "2 seeds, resnet34 with imagenet weights"
+    )
+    best = rows["FDAN, best test epoch"]
+    assert best[1] == "70.00" and best[5] == "optimistic: not a result"
+
+
+def test_a_best_test_epoch_of_another_model_is_not_shown(monkeypatch: pytest.MonkeyPatch):
+    fake_results(monkeypatch)
+    of_this = tables.read_metrics
+    monkeypatch.setattr(
+        tables,
+        "read_metrics",
+        lambda name, file: of_this(name, file) | ({"model": "b2"} if file[0] == "b" else {}),
+    )
+    assert "best test epoch" not in show(TABLES["table1"], {})
+
+
+def test_an_ablation_is_set_against_fdan_with_its_interval_and_the_weight_of_lmmd(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    fake_results(monkeypatch)
+    text = show(TABLES["table4"], {})
+    (worse,) = [
+        row
+        for row in cells(text)
+        if row[0].startswith("FDAN_1 (no") and len(row) == 6 and re.search("p = ", row[3])
+    ]
+    assert float(worse[1].split()[0]) < -40 and worse[2] == "yes"
+    assert worse[4] == "3.00" and worse[5] == "0.1 (10 %)"
+    (same,) = [row for row in cells(text) if row[0].startswith("FDAN_2") and "p = " in row[3]]
+    assert same[1].startswith("+0.00") and same[2] == "no" and same[3] == "0 : 0, p = 1"

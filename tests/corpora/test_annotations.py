@@ -1,0 +1,199 @@
+"""Tables that other people wrote: read alike however they were saved, or refused in one line."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stages.corpora.annotations import SYNONYMS, emotion_of, read_rows, refuse_repeat, shown
+from stages.corpora.emotions import EMOTIONS
+from stages.runtime.errors import UserError
+
+SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def rows_of(folder: Path, content: str | bytes, *optional: str) -> list[tuple[int, dict]]:
+    """The rows of a table with columns a and b."""
+    path = folder / "t.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_rows(path, ("a", "b"), optional)
+
+
+def refusal(folder: Path, content: str | bytes) -> str:
+    with pytest.raises(UserError) as caught:
+        rows_of(folder, content)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(str(folder / "t.csv"))
+    return message.removeprefix(f"{folder / 't.csv'}: ")
+
+
+ONE_ROW = [(2, {"a": "It\u2019s", "b": "caf\xe9"})]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_it_does_not_matter_how_a_table_was_saved(
+    encoding: str, end: str, separator: str, tmp_path: Path
+):
+    text = end.join([f"a{separator}b", f"It\u2019s{separator}caf\xe9", ""])
+    assert rows_of(tmp_path, text.encode(encoding)) == ONE_ROW
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b,a\ncaf\xe9,It\u2019s",
+        "x,a,y,b\n1,It\u2019s,2,caf\xe9\n",
+        " A ,B\n It\u2019s , caf\xe9 \n",
+        '"a","b"\n"It\u2019s","caf\xe9"\n',
+        "a,b,,\nIt\u2019s,caf\xe9,,\n",
+        "a,b\nIt\u2019s,caf\xe9\n,\n\n",
+    ],
+)
+def test_order_case_spaces_quotes_and_what_is_not_asked_for_do_not_matter(
+    text: str, tmp_path: Path
+):
+    assert rows_of(tmp_path, text) == ONE_ROW
+
+
+def test_separators_inside_quotes_belong_to_the_cell(tmp_path: Path):
+    assert rows_of(tmp_path, 'a,b\n"1,5;","x ""y"""\n') == [(2, {"a": "1,5;", "b": 'x "y"'})]
+
+
+def test_lines_are_counted_as_an_editor_does(tmp_path: Path):
+    rows = rows_of(tmp_path, 'a,b\n"1\n2",3\n\n4,5\n')
+    assert rows == [(2, {"a": "1\n2", "b": "3"}), (5, {"a": "4", "b": "5"})]
+
+
+def test_cells_that_a_row_lacks_are_empty(tmp_path: Path):
+    assert rows_of(tmp_path, "a,b\n1\n") == [(2, {"a": "1", "b": ""})]
+
+
+def test_an_optional_column_is_empty_where_it_is_not_there(tmp_path: Path):
+    assert rows_of(tmp_path, "a,b\n1,2\n", "c") == [(2, {"a": "1", "b": "2", "c": ""})]
+    assert rows_of(tmp_path, "a,c,b\n1,3,2\n", "c") == [(2, {"a": "1", "b": "2", "c": "3"})]
+
+
+def test_a_column_that_is_not_there_is_named_beside_what_is(tmp_path: Path):
+    assert refusal(tmp_path, "a,c\n1,2\n") == (
+        "no column 'b', its first line has 'a', 'c'; name the columns a, b there"
+    )
+
+
+def test_an_empty_file_has_no_columns(tmp_path: Path):
+    assert refusal(tmp_path, "") == (
+        "no column 'a', its first line has nothing; name the columns a, b there"
+    )
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path):
+    assert refusal(tmp_path, "a,b,A\n1,2,3\n") == "column 'a' appears twice; keep one of them"
+
+
+def test_a_row_with_too_many_cells_is_named(tmp_path: Path):
+    assert refusal(tmp_path, "a,b\n1,2\nOh, my,3\n") == (
+        "line 3: has more cells than there are columns; put a cell that contains ',' between "
+        "double quotes"
+    )
+
+
+@pytest.mark.parametrize("text", ['a,b\n1,2\n"x"y,3\n', 'a,b\n1,2\n"x,3\n4,5\n'])
+def test_a_row_with_a_stray_quote_is_named_and_swallows_nothing(text: str, tmp_path: Path):
+    assert refusal(tmp_path, text).startswith("line 3: cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"PK\3\4\0\0\0\0", b"a,b\n\x81\x8d,1\n", "a,b\n1,2\n".encode("utf-16-le"), b"\xff\xfea\0,"],
+)
+def test_what_is_no_text_is_refused(content: bytes, tmp_path: Path):
+    assert refusal(tmp_path, content) == "is no text that can be read; save it as CSV in UTF-8"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match="t.csv: cannot be read: No such file"):
+        read_rows(tmp_path / "t.csv", ("a",))
+
+
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+
+
+@SAME_FOLDER
+@given(
+    st.lists(st.tuples(cells, cells), max_size=5),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_what_a_spreadsheet_program_writes_is_read_back(
+    tmp_path: Path, rows: list[tuple[str, str]], separator: str, end: str, encoding: str
+):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL)
+    writer.writerows([("a", "b"), *rows])
+    found = [tuple(row.values()) for _, row in rows_of(tmp_path, text.getvalue().encode(encoding))]
+    stripped = [(a.strip(), b.strip()) for a, b in rows]
+    assert found == [row for row in stripped if any(row)]
+
+
+@SAME_FOLDER
+@given(st.binary(max_size=80) | st.text('ab,;\t\n\r" 1\ufeff', max_size=40).map(str.encode))
+def test_any_file_gives_rows_or_one_line(tmp_path: Path, content: bytes):
+    try:
+        rows = rows_of(tmp_path, b"a,b\n" + content)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert all(set(row) == {"a", "b"} and line > 1 for line, row in rows)
+
+
+@pytest.mark.parametrize("name", EMOTIONS)
+def test_an_emotion_is_known_by_its_name_in_any_case(name: str, tmp_path: Path):
+    assert emotion_of(f" {name.title()} ", tmp_path, 2) == name
+
+
+def test_every_synonym_is_of_one_of_the_seven():
+    assert set(SYNONYMS.values()) <= set(EMOTIONS) and not set(SYNONYMS) & set(EMOTIONS)
+
+
+@pytest.mark.parametrize(
+    "word, name",
+    [
+        ("joy", "happiness"),
+        ("Happy", "happiness"),
+        ("angry", "anger"),
+        ("fearful", "fear"),
+        ("disgusted", "disgust"),
+        ("SURPRISED", "surprise"),
+        ("sad", "sadness"),
+    ],
+)
+def test_an_emotion_is_known_by_what_others_call_it(word: str, name: str, tmp_path: Path):
+    assert emotion_of(word, tmp_path, 2) == name
+
+
+@pytest.mark.parametrize("word", ["calm", "contempt", "", "0", "happiness\nsadness"])
+def test_another_emotion_is_refused_with_its_line_and_what_is_allowed(word: str):
+    with pytest.raises(UserError) as caught:
+        emotion_of(word, Path("t.csv"), 7)
+    message = str(caught.value)
+    assert message.startswith(f"t.csv: line 7: emotion {word!r} is not known; write one of anger, ")
+    assert len(message.splitlines()) == 1 and all(name in message for name in EMOTIONS)
+
+
+def test_a_key_in_two_lines_is_refused_with_both():
+    first: dict = {}
+    refuse_repeat(first, "x", "id x", Path("t.csv"), 2)
+    refuse_repeat(first, "y", "id y", Path("t.csv"), 3)
+    with pytest.raises(UserError, match="^t.csv: line 9: id x is already in line 2; keep one"):
+        refuse_repeat(first, "x", "id x", Path("t.csv"), 9)
+
+
+def test_what_is_quoted_is_short_and_on_one_line():
+    assert shown("a\nb") == "'a\\nb'"
+    assert len(shown("x" * 1000)) < 70

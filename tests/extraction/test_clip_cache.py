@@ -1,0 +1,280 @@
+"""What was made of a clip: kept by content, absent when damaged, reported and cleared."""
+
+import importlib.metadata
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.extraction import clip_cache
+from stages.extraction.clip_cache import cache_folder, read_entry, write_entry
+from stages.runtime.errors import ClipError, UserError
+
+ROOT = Path(__file__).parents[2]
+PROCESS = "stages.mels:clip_mel"
+ARRAYS = {
+    "faces": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
+    "ok": np.array([True, False]),
+    "times": np.array([0.5, -np.inf, np.nan]),
+    "by_columns": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
+    "none": np.empty((0, 5), np.int16),
+}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.wav"
+    path.write_bytes(b"a voice")
+    return path
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Path:
+    return tmp_path / "cache/mels/entry"
+
+
+def entry_of(clip: Path, process: str = PROCESS, **settings: Any) -> str:
+    """The name of the entry of a clip, which is all that it is found by."""
+    return clip_cache.clip_cache("mels", process, settings).entry(clip).name
+
+
+def test_arrays_come_back_as_they_were(entry: Path) -> None:
+    write_entry(entry, ARRAYS)
+    found = read_entry(entry)
+    assert list(found) == list(ARRAYS)
+    for name, values in ARRAYS.items():
+        assert found[name].dtype == values.dtype and found[name].shape == values.shape
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_the_same_arrays_give_the_same_bytes(entry: Path) -> None:
+    write_entry(entry, ARRAYS)
+    first = entry.read_bytes()
+    write_entry(entry, ARRAYS)
+    assert entry.read_bytes() == first
+
+
+@pytest.mark.parametrize("detail", ["the file is empty", "", "Zürich, 音声 \udcff"])
+def test_a_failure_comes_back_as_it_was(entry: Path, detail: str) -> None:
+    write_entry(entry, ClipError("unreadable", detail))
+    found = read_entry(entry)
+    assert isinstance(found, ClipError)
+    assert (found.code, found.detail) == ("unreadable", detail)
+
+
+def test_objects_are_neither_kept_nor_read(entry: Path) -> None:
+    with pytest.raises(ValueError):
+        write_entry(entry, {"values": np.array([{}, None])})
+
+
+def test_an_absent_entry_is_none(entry: Path) -> None:
+    assert read_entry(entry) is None
+    entry.mkdir(parents=True)
+    assert read_entry(entry) is None
+
+
+def test_an_entry_cut_anywhere_counts_as_absent(entry: Path) -> None:
+    write_entry(entry, {"values": np.arange(3)})
+    whole = entry.read_bytes()
+    for length in range(len(whole)):
+        entry.write_bytes(whole[:length])
+        assert read_entry(entry) is None, length
+
+
+def test_an_entry_with_one_other_byte_counts_as_absent(entry: Path) -> None:
+    write_entry(entry, {"values": np.arange(3)})
+    whole = entry.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        entry.write_bytes(damaged)
+        assert read_entry(entry) is None, place
+
+
+def test_a_damaged_entry_is_written_anew(entry: Path) -> None:
+    write_entry(entry, ARRAYS)
+    entry.write_bytes(entry.read_bytes()[:-9] + bytes(900))
+    write_entry(entry, {"values": np.arange(3)})
+    np.testing.assert_array_equal(read_entry(entry)["values"], np.arange(3))
+    assert list(entry.parent.iterdir()) == [entry]  # and nothing beside it
+
+
+def test_neither_the_name_nor_the_time_of_a_clip_matters(clip: Path) -> None:
+    expected = entry_of(clip, n_mels=128)
+    os.utime(clip, (0, 0))
+    copy = clip.with_name("moved.mp4")
+    shutil.copy(clip, copy)
+    assert entry_of(clip, n_mels=128) == entry_of(copy, n_mels=128) == expected
+
+
+def test_the_bytes_of_the_clip_and_the_settings_matter(clip: Path) -> None:
+    other = clip.with_name("other.wav")
+    other.write_bytes(b"A voice")
+    names = [
+        entry_of(clip, n_mels=128),
+        entry_of(other, n_mels=128),
+        entry_of(clip, n_mels=64),
+        entry_of(clip, n_fft=128),
+        entry_of(clip, n_mels="128"),
+        entry_of(clip, process="stages.mels:log_mel", n_mels=128),
+        entry_of(clip, process="stages.frames:clip_faces", n_mels=128),
+    ]
+    assert len(set(names)) == len(names)
+
+
+def test_the_order_of_the_settings_does_not_matter(clip: Path) -> None:
+    assert entry_of(clip, n_mels=64, n_fft=512) == entry_of(clip, n_fft=512, n_mels=64)
+
+
+@pytest.mark.parametrize("library", ["av", "librosa", "numpy", "scipy"])
+def test_another_version_of_a_library_matters(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    before = entry_of(clip)
+    version = importlib.metadata.version
+
+    def other(name: str) -> str:
+        return "0.0" if name == library else version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", other)
+    assert entry_of(clip) != before
+
+
+def test_the_code_that_works_on_clips_matters(tmp_path: Path, clip: Path) -> None:
+    shutil.copytree(ROOT / "stages", tmp_path / "stages")
+    script = f"""
+import sys
+from pathlib import Path
+import stages.mels
+from stages.extraction.clip_cache import clip_cache
+for changed in ["", "mels", "media/audio", "media/container", "media/faces", "progress"]:
+    if changed:
+        with open(f"stages/{{changed}}.py", "a") as file:
+            file.write("# changed")
+    print(changed, clip_cache("mels", {PROCESS!r}, {{}}).entry(Path(sys.argv[1])).name)
+"""
+    command = [sys.executable, "-c", script, str(clip)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True)
+    names = dict(line.split(" ") for line in done.stdout.splitlines())
+    concerned = ["", "mels", "media/audio", "media/container"]
+    assert len({names[changed] for changed in concerned}) == len(concerned)
+    assert names["media/container"] == names["media/faces"] == names["progress"]
+
+
+def test_a_clip_that_cannot_be_read_has_no_entry(tmp_path: Path) -> None:
+    cache = clip_cache.clip_cache("mels", PROCESS, {})
+    assert cache.entry(tmp_path / "absent.wav") is None
+    assert cache.entry(tmp_path) is None
+
+
+def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FDAN_CACHE", "/somewhere")
+    assert cache_folder() == Path("/somewhere")
+    monkeypatch.setenv("FDAN_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert cache_folder() == Path("/caches/fdan")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache/fdan"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_that_names_the_way_out(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError) as raised:
+        write_entry(tmp_path / "file/mels/entry", ARRAYS)
+    message = str(raised.value)
+    assert message.startswith(f"{tmp_path}/file/mels: cannot be written: Not a directory; ")
+    assert "FDAN_CACHE" in message and "python -m stages.extraction.clip_cache --clear" in message
+    assert "\n" not in message
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 256 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("cannot mount a disk; only root can")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_of_the_entry_is_no_entry(
+    full_disk: Path,
+) -> None:
+    small, large = full_disk / "mels/small", full_disk / "mels/large"
+    write_entry(small, ARRAYS)
+    with pytest.raises(UserError, match="No space left on device; .*FDAN_CACHE"):
+        write_entry(large, {"values": np.zeros(1 << 20, np.uint8)})
+    assert read_entry(large) is None and read_entry(small) is not None
+
+
+def test_a_file_that_may_not_grow_is_one_line(entry: Path) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, usual[1]))
+    try:
+        with pytest.raises(UserError, match="File too large; .*FDAN_CACHE"):
+            write_entry(entry, {"values": np.zeros(5000, np.uint8)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert read_entry(entry) is None
+
+
+def command(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["clip_cache", *words])
+    clip_cache.main()
+    return capsys.readouterr().out
+
+
+def test_the_report_tells_the_place_and_the_size(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, clip: Path
+) -> None:
+    for stage, sizes in {"mels": [500_000, 1_000_000], "frames": [20_000_000]}.items():
+        for size in sizes:
+            entry = clip_cache.clip_cache(stage, PROCESS, {"n": size}).entry(clip)
+            write_entry(entry, {"values": np.zeros(size, np.uint8)})
+    assert command(capsys, monkeypatch).splitlines() == [
+        f"{cache_folder()}:",
+        "  frames: 1 clips, 20.0 MB",
+        "  mels: 2 clips, 1.5 MB",
+    ]
+
+
+def test_an_empty_cache_has_a_report_too(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(capsys, monkeypatch) == f"{cache_folder()}:\n"
+    assert command(capsys, monkeypatch, "--clear") == f"{cache_folder()}:\nemptied\n"
+
+
+def test_clearing_deletes_the_entries_and_nothing_else(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, clip: Path
+) -> None:
+    entry = clip_cache.clip_cache("mels", PROCESS, {}).entry(clip)
+    write_entry(entry, ARRAYS)
+    others = [cache_folder() / "thesis.tex", cache_folder() / "mels/thesis.tex"]
+    for other in others:
+        other.write_text("years of work")  # of who has set FDAN_CACHE to a folder in use
+    assert command(capsys, monkeypatch, "--clear").splitlines()[1:] == [
+        "  mels: 1 clips, 0.0 MB",
+        "emptied",
+    ]
+    assert not entry.exists() and all(other.exists() for other in others)
+    assert command(capsys, monkeypatch) == f"{cache_folder()}:\n"
+
+
+def test_it_is_a_command(tmp_path: Path) -> None:
+    environment = {**os.environ, "FDAN_CACHE": str(tmp_path / "cache")}
+    words = [sys.executable, "-m", "stages.extraction.clip_cache"]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/cache:\n")

@@ -1,0 +1,384 @@
+"""A planted leak stops the run and names both ids; what has no leak is let through."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages import best_test_epoch, evaluate, split, train
+from stages.fdan import replicas
+from stages.io.files import file_sha256, read_json, read_table, write_json, write_table
+from stages.runtime.errors import UserError
+from stages.splits.dataset import having
+from stages.splits.leaks import refuse_bank, refuse_leaks, twins
+from stages.splits.protocols import assign_roles
+from tests.feature_files import (
+    Rows,
+    officially_split,
+    utterances,
+    work_in,
+    write_corpus,
+    write_params,
+)
+
+PROTOCOLS = ("paper", "speaker", "sentence", "speaker_sentence", "official")
+SPLIT = Path("data/split.csv")
+DESCRIPTION = Path("models/fdan.json")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: the corpus `sample`, and params that train in no time."""
+    work_in(tmp_path, monkeypatch)
+    write_params(tmp_path, epochs=1)
+    write_corpus(tmp_path, "sample", utterances("sample"))
+    return tmp_path
+
+
+def in_modality(modality: str, rows: Rows) -> Rows:
+    return [{"modality": modality, **row} for row in rows]
+
+
+def roles_of(protocol: str, seed: int = 0, sentences: int = 3) -> tuple[Rows, int]:
+    """Faces of two corpora, one a variant of that of the voices, with their roles."""
+    rows = officially_split(utterances("sample", sentences=sentences))
+    grey = officially_split(utterances("sample_grey", sentences=sentences))
+    faces, voices = in_modality("visual", rows + grey), in_modality("acoustic", rows)
+    divided = assign_roles(faces, voices, protocol, 1 if protocol == "official" else 2, 0.2, seed)
+    return divided, sum(name.startswith("fold_") for name in divided[0])
+
+
+def voice_tested_in(fold: int, rows: Rows) -> dict[str, str]:
+    """A test voice of the fold."""
+    return having(rows, "acoustic", fold, "test")[0]
+
+
+def complaint(of: Callable[..., Any], *arguments: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        of(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def ids_in(message: str) -> list[str]:
+    return re.findall(r"sample\w*/S\w+", message)
+
+
+@given(st.sampled_from(PROTOCOLS), st.integers(0, 2**31))
+def test_the_roles_of_every_protocol_have_no_leak(protocol: str, seed: int):
+    rows, folds = roles_of(protocol, seed)
+    assert refuse_leaks(rows, protocol, folds) is None
+
+
+@pytest.mark.parametrize("modality", ["acoustic", "visual"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_recording_of_a_test_voice_in_training_is_refused(protocol: str, modality: str):
+    rows, folds = roles_of(protocol)
+    for fold in range(folds):
+        tested = voice_tested_in(fold, rows)
+        twin = tested | {"modality": modality, f"fold_{fold}": "train"}
+        twin["id"] = tested["id"].replace("sample/", "sample_grey/")
+        if (modality, protocol) == ("visual", "paper"):
+            assert refuse_leaks([*rows, twin], protocol, folds) is None
+        else:
+            message = complaint(refuse_leaks, [*rows, twin], protocol, folds)
+            assert ids_in(message) == [twin["id"], tested["id"]]
+            assert f"fold {fold}: " in message and "is the same recording as" in message
+
+
+def stranger(of: dict[str, str], **changes: str) -> dict[str, str]:
+    """A training voice or face that has nothing in common with `of` but what `changes` say."""
+    other = {"id": "sample/S9_other", "speaker": "sample/S9", "sentence": "s9", "emotion": "fear"}
+    return of | other | {key: "train" for key in of if key.startswith("fold_")} | changes
+
+
+@pytest.mark.parametrize("modality", ["acoustic", "visual"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "key, relation, protocols",
+    [
+        ("speaker", "has the same speaker as", ("speaker", "speaker_sentence")),
+        ("sentence", "says the same as", ("sentence", "speaker_sentence")),
+    ],
+)
+def test_what_a_protocol_keeps_apart_is_refused_in_training_and_nothing_else(
+    key: str, relation: str, protocols: tuple[str, ...], protocol: str, modality: str
+):
+    rows, folds = roles_of(protocol)
+    tested = voice_tested_in(0, rows)
+    learned = stranger(tested, modality=modality, **{key: tested[key]})
+    if protocol in protocols:
+        message = complaint(refuse_leaks, [*rows, learned], protocol, folds)
+        named = ids_in(message)
+        assert named[0] == learned["id"] and named[1] in {row["id"] for row in rows}
+        assert relation in message
+        (culprit,) = [row for row in rows if row["id"] == named[1] and row["modality"] != "visual"]
+        assert culprit[key] == learned[key] and culprit["fold_0"] == "test"
+    else:
+        assert refuse_leaks([*rows, learned], protocol, folds) is None
+
+
+@pytest.mark.parametrize("protocol, key", [("speaker", "speaker"), ("sentence", "sentence")])
+def test_what_chooses_the_epoch_is_kept_apart_from_the_test_as_well(protocol: str, key: str):
+    rows, folds = roles_of(protocol)
+    tested = voice_tested_in(0, rows)
+    chooser = stranger(tested, **{key: tested[key], "fold_0": "validation"})
+    message = complaint(refuse_leaks, [*rows, chooser], protocol, folds)
+    assert ids_in(message)[0] == chooser["id"] and "fold 0: " in message
+
+
+def test_voices_of_corpora_without_sentences_do_not_say_the_same():
+    rows, folds = roles_of("sentence")
+    learned = stranger(voice_tested_in(0, rows), modality="visual", sentence="")
+    assert refuse_leaks([*rows, learned], "sentence", folds) is None
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_bank_of_training_faces_is_let_through(protocol: str):
+    rows, folds = roles_of(protocol)
+    for fold in range(folds):
+        held = {row["id"] for row in having(rows, "acoustic", fold, "test")}
+        bank = [
+            row["id"]
+            for row in having(rows, "visual", fold, "train")
+            if row["id"].replace("sample_grey/", "sample/") not in held
+        ]
+        assert bank and refuse_bank(rows, protocol, fold, bank) is None
+
+
+@pytest.mark.parametrize("variant", ["sample", "sample_grey"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_face_of_a_test_voice_in_a_bank_is_refused(protocol: str, variant: str):
+    rows, folds = roles_of(protocol)
+    for fold in range(folds):
+        tested = voice_tested_in(fold, rows)["id"]
+        face = tested.replace("sample/", f"{variant}/")
+        message = complaint(refuse_bank, rows, protocol, fold, [face])
+        assert ids_in(message) == [face, tested] and f"fold {fold}: " in message
+
+
+@pytest.mark.parametrize("protocol", ["speaker", "sentence"])
+def test_a_face_that_stays_out_is_refused_in_a_bank(protocol: str):
+    rows, _ = roles_of(protocol)
+    tested = {row["id"] for row in rows if row["fold_0"] == "test"}
+    rows = [row for row in rows if row["modality"] == "visual" or row["id"] not in tested]
+    face = next(row["id"] for row in having(rows, "visual", 0, "out"))
+    message = complaint(refuse_bank, rows, protocol, 0, [face])
+    assert ids_in(message) == [face] and "is no training face" in message
+
+
+def test_a_face_that_is_in_no_corpus_is_refused_in_a_bank():
+    rows, _ = roles_of("paper")
+    message = complaint(refuse_bank, rows, "paper", 0, ["sample/S9_unknown"])
+    assert ids_in(message) == ["sample/S9_unknown"] and "is no training face" in message
+
+
+def test_a_test_speaker_in_a_bank_is_refused():
+    rows, _ = roles_of("speaker")
+    tested = voice_tested_in(0, rows)
+    face = stranger(tested, modality="visual", speaker=tested["speaker"])
+    message = complaint(refuse_bank, [*rows, face], "speaker", 0, [face["id"]])
+    assert ids_in(message)[0] == face["id"] and "has the same speaker as" in message
+    assert refuse_bank([*rows, face], "paper", 0, [face["id"]]) is None
+
+
+def test_twins_are_other_recordings_with_the_same_features():
+    found = twins({"sample/a": b"1", "sample/b": b"2", "sample/c": b"1", "sample/d": b"1"})
+    assert found == [("sample/a", "sample/c"), ("sample/a", "sample/d")]
+
+
+def test_a_variant_with_the_same_features_is_no_twin():
+    assert twins({"sample/a": b"1", "sample_grey/a": b"1"}) == []
+
+
+names = st.lists(st.sampled_from("abcdefgh"), unique=True)
+
+
+@given(names, st.data())
+def test_without_the_twins_all_features_differ(ids: list[str], data: st.DataObject):
+    marks = {f"sample/{name}": data.draw(st.sampled_from([b"1", b"2", b"3"])) for name in ids}
+    copies = {copy for _, copy in twins(marks)}
+    kept = [marks[name] for name in marks if name not in copies]
+    assert sorted(kept) == sorted(set(marks.values()))
+
+
+# What follows plants leaks in the files of a project and runs its stages.
+
+COPY, ORIGINAL = "sample/S3_SU_s1", "sample/S0_AN_s1"
+
+
+@pytest.mark.parametrize("part", ["faces", "voices"])
+def test_one_recording_under_two_ids_is_refused(part: str, project: Path):
+    rows = utterances("sample")
+    without = {part: [row for row in rows if row["id"] != COPY]}
+    write_corpus(project, "sample", rows, copies={COPY: ORIGINAL}, **without)
+    message = complaint(split.main)
+    assert set(ids_in(message)) == {COPY, ORIGINAL} and "duplicates: drop" in message
+    assert not SPLIT.exists()
+
+
+def test_one_face_in_two_corpora_is_refused(project: Path):
+    write_corpus(project, "ravdess", utterances("ravdess"))  # drawn like sample
+    write_params(project, corpora=["sample", "ravdess"], visual=["sample", "ravdess"])
+    message = complaint(split.main)
+    assert "ravdess/S0_AN_s0 is the same recording as sample/S0_AN_s0" in message
+
+
+def test_a_variant_of_a_corpus_may_have_the_same_features(project: Path):
+    write_corpus(project, "sample_grey", utterances("sample_grey"))
+    names = ["sample", "sample_grey"]
+    write_params(project, corpora=names, visual=names)
+    split.main()
+    assert sum(row["modality"] == "visual" for row in read_table(SPLIT)) == 2 * 56
+
+
+def test_on_request_one_of_the_copies_is_kept_and_the_others_are_listed_and_counted(
+    project: Path, capsys: pytest.CaptureFixture[str]
+):
+    third = "sample/S2_SU_s1"
+    rows = utterances("sample")
+    write_corpus(project, "sample", rows, copies={COPY: ORIGINAL, third: ORIGINAL})
+    write_params(project, epochs=1, duplicates="drop")
+    for stage in (split, train, evaluate):
+        stage.main()
+    dropped = {COPY: ORIGINAL, third: ORIGINAL}
+    task = read_json(Path("data/split.json"))
+    assert task["duplicates"] == {"visual": dropped, "acoustic": dropped}
+    assert (task["n_visual"], task["n_acoustic"]) == (54, 54)
+    ids = [row["id"] for row in read_table(SPLIT)]
+    assert ids == [row["id"] for row in rows if row["id"] not in dropped] * 2
+    metrics = read_json(Path("metrics/test.json"))
+    assert (metrics["n_duplicates"], metrics["n_test"]) == (4, 54)
+    assert "2 voices and 2 faces left out as copies" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol, folds", [("speaker", 4), ("sentence", 2)])
+def test_the_face_of_a_voice_that_is_left_out_as_a_copy_does_not_train_where_that_is_tested(
+    protocol: str, folds: int, project: Path
+):
+    rows, kept = utterances("sample"), "sample/S0_AN_s0"
+    seen = [row for row in rows if row["id"] != kept]  # no face of the recording that is kept
+    write_corpus(project, "sample", rows, faces=seen, copies={COPY: kept})
+    write_params(project, protocol=protocol, folds=folds, duplicates="drop")
+    split.main()
+    rows = read_table(SPLIT)
+    for fold in range(folds):
+        if kept in {row["id"] for row in having(rows, "acoustic", fold, "test")}:
+            assert COPY not in {row["id"] for row in having(rows, "visual", fold, "train")}
+
+
+@pytest.mark.parametrize("copied, kept", [("test", "S3_SU_s0"), ("dev", "S3_SU_s1")])
+def test_of_official_copies_that_of_the_test_part_is_kept_and_else_that_of_the_dev_part(
+    copied: str, kept: str, project: Path
+):
+    rows = officially_split(utterances("sample", sentences=4))
+    train_id, held_id = "sample/S0_AN_s2", f"sample/{kept}"
+    write_corpus(project, "sample", rows, copies={train_id: held_id})
+    write_params(project, protocol="official", folds=1, duplicates="drop")
+    split.main()
+    found = read_json(Path("data/split.json"))["duplicates"]
+    assert found == {"visual": {train_id: held_id}, "acoustic": {train_id: held_id}}
+    voices = {row["id"]: row["fold_0"] for row in read_table(SPLIT) if row["modality"] != "visual"}
+    assert voices[held_id] == {"test": "test", "dev": "validation"}[copied]
+    assert train_id not in voices
+
+
+def edit_roles(ids: set[str], modality: str = "acoustic", **roles: str) -> None:
+    """Give some samples of data/split.csv other roles, as if `split` had been wrong."""
+    rows = read_table(SPLIT)
+    for row in rows:
+        if row["id"] in ids and row["modality"] == modality:
+            row |= roles
+    plant(rows)
+
+
+def plant(rows: Rows) -> None:
+    """Write data/split.csv, and let models/fdan.json say that the model was trained on it."""
+    write_table(SPLIT, list(rows[0]), rows)
+    if DESCRIPTION.exists():
+        known = {"split_sha256": file_sha256(SPLIT)}
+        write_json(DESCRIPTION, read_json(DESCRIPTION) | known, rounded=False)
+
+
+@pytest.mark.parametrize("stage", [train, evaluate, best_test_epoch])
+@pytest.mark.parametrize("modality", ["acoustic", "visual"])
+@pytest.mark.parametrize(
+    "protocol, key, relation",
+    [
+        ("speaker", "speaker", "has the same speaker as"),
+        ("sentence", "sentence", "says the same as"),
+    ],
+)
+def test_a_test_speaker_or_sentence_planted_in_training_stops_every_stage(
+    stage: Any, modality: str, protocol: str, key: str, relation: str, project: Path
+):
+    write_params(project, epochs=1, protocol=protocol)
+    split.main()
+    train.main()
+    tested = having(read_table(SPLIT), "acoustic", 1, "test")
+    # No other sample of the same recording: only speaker or sentence give it away.
+    planted = tested[0]["id"]
+    edit_roles({planted}, "acoustic", fold_1="out")
+    edit_roles({planted}, modality, fold_1="train")
+    message = complaint(stage.main)
+    sharing = {row["id"] for row in tested[1:] if row[key] == tested[0][key]}
+    assert ids_in(message)[0] == planted and ids_in(message)[1] in sharing
+    assert relation in message
+
+
+@pytest.mark.parametrize("stage", [train, evaluate, best_test_epoch])
+def test_a_recording_planted_in_training_and_test_stops_every_stage(stage: Any, project: Path):
+    split.main()
+    train.main()
+    rows = read_table(SPLIT)
+    tested = voice_tested_in(0, rows)
+    twin = tested | {"id": tested["id"].replace("sample/", "sample_x/"), "fold_0": "train"}
+    plant([*rows, twin])
+    message = complaint(stage.main)
+    assert ids_in(message) == [twin["id"], tested["id"]] and "same recording" in message
+
+
+def test_a_split_with_a_leak_trains_no_model(project: Path):
+    write_params(project, epochs=1, protocol="speaker")
+    split.main()
+    edit_roles({voice_tested_in(0, read_table(SPLIT))["id"]}, fold_0="train")
+    complaint(train.main)
+    assert not Path("models/fdan.safetensors").exists() and not Path("metrics").exists()
+
+
+@pytest.mark.parametrize("protocol", ["paper", "speaker"])
+def test_a_test_id_planted_in_the_bank_stops_the_evaluation(protocol: str, project: Path):
+    write_params(project, epochs=1, protocol=protocol)
+    split.main()
+    train.main()
+    evaluate.main()
+    Path("metrics/test.json").unlink()
+    description = read_json(DESCRIPTION)
+    planted = voice_tested_in(1, read_table(SPLIT))["id"]
+    description["bank"]["fold_1.seed_0"].append(planted)
+    write_json(DESCRIPTION, description)
+    message = complaint(evaluate.main)
+    assert ids_in(message) == [planted, planted]
+    assert "in the inference bank" in message and "fold 1: " in message
+    assert not Path("metrics/test.json").exists()
+
+
+@pytest.mark.parametrize("inference", ["bank", "prototypes"])
+def test_a_bank_that_would_hold_a_test_face_stops_the_training(
+    inference: str, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_params(project, epochs=1, inference=inference, selection="last")
+    split.main()
+    monkeypatch.setattr(replicas, "having", training_only)
+    message = complaint(train.main)
+    named = ids_in(message)
+    assert named[0] == named[1] and "in the inference bank" in message
+
+
+def training_only(rows: Rows, modality: str, fold: int, role: str) -> Rows:
+    """What trains, as `having` tells it; of what is held out nothing."""
+    return having(rows, modality, fold, role) if role == "train" else []

@@ -1,0 +1,443 @@
+"""Protocols: what is tested is kept from what trains, and the folds are fair."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
+
+from stages.corpora.emotions import EMOTIONS
+from stages.runtime.errors import UserError
+from stages.splits.protocols import (
+    assign_roles,
+    require_classes,
+    take,
+    text,
+    voice_roles,
+    with_validation,
+)
+from stages.splits.protocols import tested_with_trained_face as count_with_trained_face
+from tests.feature_files import Rows, officially_split, utterances
+
+DIVIDED = ("paper", "speaker", "sentence", "speaker_sentence")  # all protocols but "official"
+PROTOCOLS = (*DIVIDED, "official")
+OF_SPEAKERS, OF_SENTENCES = ("speaker", "speaker_sentence"), ("sentence", "speaker_sentence")
+SHARE = 0.2
+ROLES = ["train", "validation", "test"]
+
+
+def in_modality(modality: str, rows: Rows) -> Rows:
+    return [{"modality": modality, **row} for row in rows]
+
+
+def some(rows: Rows, share: float, rng: np.random.Generator) -> Rows:
+    """A random `share` of the rows, but at least one."""
+    chosen = rng.permutation(len(rows))[: max(1, round(share * len(rows)))]
+    return [rows[i] for i in sorted(chosen)]
+
+
+def manifest(speakers: int, sentences: int, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Faces of three corpora, one a variant of the corpus that is heard, and voices; gaps in all.
+
+    The variant and the corpus have an official split, the third corpus has neither split nor
+    sentences.
+    """
+    rng = np.random.default_rng(seed)
+    shape = {"speakers": speakers, "sentences": sentences}
+    heard = officially_split(utterances("ravdess", **shape))
+    grey = officially_split(utterances("ravdess_grey", **shape))
+    foreign = [row | {"sentence": ""} for row in utterances("enterface", **shape)]
+    faces = [row for of in (heard, grey, foreign) for row in some(of, share, rng)]
+    return in_modality("visual", faces), in_modality("acoustic", some(heard, share, rng))
+
+
+manifests = st.builds(
+    manifest, st.integers(1, 5), st.integers(1, 5), st.floats(0.05, 1), st.integers(0, 2**31)
+)
+fold_numbers, seeds = st.integers(2, 5), st.integers(0, 2**31)
+
+
+def divide(
+    protocol: str, of: tuple[Rows, Rows], folds: int, seed: int, validation: float = SHARE
+) -> tuple[Rows, int]:
+    """The rows with their roles and the number of folds; not tried where the folds cannot be."""
+    for key, protocols in [("speaker", OF_SPEAKERS), ("sentence", OF_SENTENCES)]:
+        if protocol in protocols and len({row[key] for row in of[1]}) < folds:
+            reject()
+    rows = assign_roles(*of, protocol, 1 if protocol == "official" else folds, validation, seed)
+    return rows, len([name for name in rows[0] if name.startswith("fold_")])
+
+
+def recording(row: dict[str, str]) -> str:
+    """The clip behind a row of `manifest`, the same in ravdess and ravdess_grey."""
+    return row["id"].replace("ravdess_grey/", "ravdess/")
+
+
+def spoken(row: dict[str, str]) -> tuple[str, str]:
+    """Corpus and sentence; corpora share no sentences."""
+    return recording(row).split("/")[0], row["sentence"]
+
+
+def having(rows: Rows, fold: int, *roles: str, modality: str = "acoustic") -> Rows:
+    return [row for row in rows if row["modality"] == modality and row[f"fold_{fold}"] in roles]
+
+
+def each(key: Any, rows: Rows) -> set[Any]:
+    return {row[key] if isinstance(key, str) else key(row) for row in rows}
+
+
+@given(st.sampled_from(PROTOCOLS), manifests, fold_numbers, seeds)
+def test_every_sample_keeps_its_row_and_has_one_role_in_every_fold(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    columns = [f"fold_{fold}" for fold in range(folds)]
+    kept = [{key: row[key] for key in row if key not in columns} for row in rows]
+    assert kept == of[0] + of[1]
+    assert all(row[name] in (*ROLES, "out") for row in rows for name in columns)
+
+
+@given(st.sampled_from(DIVIDED), manifests, fold_numbers, seeds)
+def test_every_voice_is_tested_in_exactly_one_fold(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    tested = Counter(row["id"] for fold in range(folds) for row in having(rows, fold, "test"))
+    assert tested == {row["id"]: 1 for row in of[1]}
+
+
+@given(st.sampled_from(PROTOCOLS), manifests, fold_numbers, seeds)
+def test_faces_train_or_stay_out_and_never_validate_or_test(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    for fold in range(folds):
+        assert having(rows, fold, "validation", "test", modality="visual") == []
+
+
+@given(st.sampled_from(OF_SPEAKERS), manifests, fold_numbers, seeds)
+def test_a_test_speaker_is_neither_seen_nor_heard_in_training(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    for fold in range(folds):
+        learned = having(rows, fold, "train", "validation")
+        learned += having(rows, fold, "train", modality="visual")
+        tested = having(rows, fold, "test")
+        assert each("speaker", tested).isdisjoint(each("speaker", learned))
+
+
+@given(st.sampled_from(OF_SENTENCES), manifests, fold_numbers, seeds)
+def test_a_test_sentence_is_neither_seen_nor_heard_in_training(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    for fold in range(folds):
+        learned = having(rows, fold, "train", "validation")
+        learned += having(rows, fold, "train", modality="visual")
+        assert each(spoken, having(rows, fold, "test")).isdisjoint(each(spoken, learned))
+
+
+@given(st.sampled_from(PROTOCOLS[1:]), manifests, fold_numbers, seeds)
+def test_the_face_of_a_held_out_voice_stays_out_in_any_variant(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    for fold in range(folds):
+        held = each(recording, having(rows, fold, "test", "validation"))
+        assert held.isdisjoint(each(recording, having(rows, fold, "train", modality="visual")))
+
+
+@given(st.sampled_from(PROTOCOLS[1:]), manifests, fold_numbers, seeds)
+def test_no_face_stays_out_without_a_reason(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    for fold in range(folds):
+        tested = having(rows, fold, "test")
+        held = each(recording, having(rows, fold, "test", "validation"))
+        for row in having(rows, fold, "out", modality="visual"):
+            assert (
+                recording(row) in held
+                or (protocol in OF_SPEAKERS and row["speaker"] in each("speaker", tested))
+                or (protocol in OF_SENTENCES and spoken(row) in each(spoken, tested))
+                or (protocol == "official" and row["split"] in ("test", "dev"))
+            )
+
+
+@given(manifests, fold_numbers, seeds)
+def test_paper_trains_on_all_faces(of, folds, seed):
+    rows, folds = divide("paper", of, folds, seed)
+    assert all(not having(rows, fold, "out", modality="visual") for fold in range(folds))
+
+
+@given(st.sampled_from(["paper", "speaker", "sentence"]), manifests, fold_numbers, seeds)
+def test_no_voice_stays_out_where_one_thing_is_divided(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    assert all(not having(rows, fold, "out") for fold in range(folds))
+
+
+@given(manifests, fold_numbers, seeds)
+def test_paper_tests_equally_many_voices_of_each_emotion_in_all_folds(of, folds, seed):
+    rows, folds = divide("paper", of, folds, seed)
+    for emotion in (*EMOTIONS, "any"):
+        counts = [
+            sum(emotion in (row["emotion"], "any") for row in having(rows, fold, "test"))
+            for fold in range(folds)
+        ]
+        assert max(counts) - min(counts) <= 1
+
+
+@given(st.sampled_from(["speaker", "sentence"]), manifests, fold_numbers, seeds)
+def test_all_folds_test_equally_many_speakers_or_sentences(protocol, of, folds, seed):
+    rows, folds = divide(protocol, of, folds, seed)
+    counts = [len(each(protocol, having(rows, fold, "test"))) for fold in range(folds)]
+    # Sentences are dealt apart by the emotions that they are said in, going round the folds.
+    assert max(counts) - min(counts) <= 1 and min(counts) >= 1
+
+
+@given(st.sampled_from(DIVIDED), manifests, fold_numbers, seeds)
+def test_validation_takes_training_voices_of_each_emotion_and_nothing_else(
+    protocol, of, folds, seed
+):
+    plain, _ = divide(protocol, of, folds, seed, validation=0)
+    rows, folds = divide(protocol, of, folds, seed)
+    for fold in range(folds):
+        before, after = (
+            {row["id"]: row[f"fold_{fold}"] for row in part if row["modality"] == "acoustic"}
+            for part in (plain, rows)
+        )
+        changed = {name: role for name, role in after.items() if role != before[name]}
+        assert set(changed.values()) <= {"validation"}
+        assert {before[name] for name in changed} <= {"train"}
+
+
+@given(
+    st.lists(st.sampled_from(["test", "out", *["train"] * 6]), max_size=80),
+    st.lists(st.sampled_from("abc"), min_size=80, max_size=80),
+    st.floats(0, 0.5),
+    seeds,
+)
+def test_the_validation_part_has_its_share_of_each_emotion(roles, emotions, share, seed):
+    emotions = emotions[: len(roles)]
+    found = with_validation(roles, emotions, share, np.random.default_rng(seed))
+    for emotion in "abc":
+        n = sum(role == "train" and of == emotion for role, of in zip(roles, emotions))
+        count = sum(role == "validation" and of == emotion for role, of in zip(found, emotions))
+        if share == 0 or n < 2:
+            assert count == 0
+        else:
+            assert 1 <= count <= n - 1
+            assert abs(count - share * n) <= 0.5 or count in (1, n - 1)
+    kept = [(old, new) for old, new in zip(roles, found) if new != "validation"]
+    assert all(old == new for old, new in kept)
+
+
+def test_a_validation_share_of_0_takes_no_voice():
+    rows, folds = divide("paper", manifest(3, 3, 1, 0), 3, 0, validation=0)
+    assert all(not having(rows, fold, "validation") for fold in range(folds))
+
+
+@given(st.sampled_from(PROTOCOLS), manifests, fold_numbers, seeds)
+def test_the_same_seed_gives_the_same_roles(protocol, of, folds, seed):
+    assert divide(protocol, of, folds, seed) == divide(protocol, of, folds, seed)
+
+
+@pytest.mark.parametrize("validation", [0, SHARE])
+@pytest.mark.parametrize("protocol", DIVIDED)
+def test_another_seed_gives_other_folds(protocol: str, validation: float):
+    of = manifest(5, 5, 1, 0)
+    first, second = (divide(protocol, of, 3, seed, validation)[0] for seed in (0, 1))
+    tested = [[having(rows, fold, "test") for fold in range(3)] for rows in (first, second)]
+    assert [each("id", part) for part in tested[0]] != [each("id", part) for part in tested[1]]
+
+
+def test_another_seed_gives_another_validation_part_of_the_same_fold():
+    emotions, roles = ["a"] * 40, ["train"] * 40
+    first, second = (
+        with_validation(roles, emotions, SHARE, np.random.default_rng(seed)) for seed in (0, 1)
+    )
+    assert first != second
+
+
+def test_the_validation_parts_of_the_folds_are_drawn_apart():
+    rows, _ = divide("paper", manifest(4, 4, 1, 0), 2, 0)
+    # Drawn with the same numbers, they would stand at the same places among those that train.
+    places: list[list[tuple[str, int]]] = [[], []]
+    for fold in range(2):
+        for emotion in EMOTIONS:
+            learned = [
+                row
+                for row in having(rows, fold, "train", "validation")
+                if row["emotion"] == emotion
+            ]
+            assert len(learned) == 8
+            places[fold] += [
+                (emotion, i) for i, row in enumerate(learned) if row[f"fold_{fold}"] == "validation"
+            ]
+    assert places[0] != places[1]
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_speaker_sentence_leaves_out_what_shares_only_one_of_the_two(folds: int):
+    of = (
+        in_modality("visual", utterances("ravdess", 3, 4)),
+        in_modality("acoustic", utterances("ravdess", 3, 4)),
+    )
+    rows, found = divide("speaker_sentence", of, folds, 0, validation=0)
+    assert found == folds * folds
+    for fold in range(found):
+        tested = having(rows, fold, "test")
+        speakers, texts = each("speaker", tested), each("sentence", tested)
+        assert speakers and texts
+        for row in rows:
+            shared = (row["speaker"] in speakers) + (row["sentence"] in texts)
+            role = ["train", "out", "test" if row["modality"] == "acoustic" else "out"][shared]
+            assert row[f"fold_{fold}"] == role
+
+
+def savee(speakers: int = 4) -> Rows:
+    """Voices as of SAVEE: 2 texts that every emotion shares, and 4 of each emotion's own."""
+    rows = []
+    for row in utterances("savee", speakers, sentences=6):
+        number = int(row["sentence"][1:])
+        rows.append(row if number < 2 else row | {"sentence": f"{row['emotion']}{number}"})
+    return rows
+
+
+@pytest.mark.parametrize("folds", [2, 3, 4])
+@pytest.mark.parametrize("protocol", OF_SENTENCES)
+def test_texts_said_in_one_emotion_only_leave_every_fold_all_emotions(protocol: str, folds: int):
+    of = in_modality("visual", savee()), in_modality("acoustic", savee())
+    for seed in range(20):
+        rows, found = divide(protocol, of, folds, seed)
+        require_classes(rows, found)  # refuses a fold without an emotion
+
+
+def test_a_text_is_the_same_in_variants_of_a_corpus_and_in_no_other_corpus():
+    ours, grey, foreign = (
+        {text(row) for row in utterances(name)} for name in ("ravdess", "ravdess_grey", "savee")
+    )
+    assert ours == grey and ours.isdisjoint(foreign)
+
+
+def test_a_corpus_that_tells_no_sentence_has_no_text():
+    assert text({"id": "enterface/x", "sentence": ""}) == ""
+
+
+def test_official_takes_the_parts_of_the_publisher():
+    heard = officially_split(utterances("meld", sentences=4))
+    rows = assign_roles(heard, in_modality("acoustic", heard), "official", 1, SHARE, 0)
+    expected = {"train": "train", "dev": "validation", "test": "test"}
+    voices = rows[len(heard) :]
+    assert [row["fold_0"] for row in voices] == [expected[row["split"]] for row in voices]
+    faces = rows[: len(heard)]
+    assert all((row["fold_0"] == "train") == (row["split"] == "train") for row in faces)
+
+
+def test_official_trains_on_the_faces_of_corpora_that_have_no_split():
+    heard = officially_split(utterances("meld", sentences=3))
+    faces = utterances("ravdess")
+    rows = assign_roles(faces, heard, "official", 1, SHARE, 0)
+    assert {row["fold_0"] for row in rows[: len(faces)]} == {"train"}
+
+
+def test_official_keeps_out_test_faces_whose_voice_has_no_features():
+    rows = officially_split(utterances("meld", sentences=3))
+    voices = [row for row in rows if row["id"] != rows[0]["id"]]
+    assert rows[0]["split"] == "test"
+    assert assign_roles(rows, voices, "official", 1, 0, 0)[0]["fold_0"] == "out"
+
+
+def test_official_without_a_split_is_refused_and_names_the_utterance():
+    voices = utterances("ravdess")
+    expected = f"params.yaml: protocol: {voices[0]['id']} has no official split .* another protocol"
+    with pytest.raises(UserError, match=expected):
+        voice_roles("official", voices, 1, 0)
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_official_with_several_folds_is_refused(folds: int):
+    voices = officially_split(utterances("meld"))
+    with pytest.raises(UserError, match=f"folds: protocol official has one fold, not {folds}"):
+        voice_roles("official", voices, folds, 0)
+
+
+@pytest.mark.parametrize("protocol", DIVIDED)
+def test_a_single_fold_is_refused(protocol: str):
+    with pytest.raises(UserError, match=f"folds: protocol {protocol} needs at least 2, not 1$"):
+        voice_roles(protocol, utterances("ravdess"), 1, 0)
+
+
+@pytest.mark.parametrize("protocol", OF_SPEAKERS)
+def test_more_folds_than_speakers_are_refused(protocol: str):
+    with pytest.raises(UserError, match=r"folds: 5 is more than the 2 speakers .* folds <= 2$"):
+        voice_roles(protocol, utterances("ravdess", speakers=2, sentences=6), 5, 0)
+
+
+@pytest.mark.parametrize("protocol", OF_SENTENCES)
+def test_more_folds_than_sentences_are_refused(protocol: str):
+    with pytest.raises(UserError, match=r"folds: 5 is more than the 2 sentences .* folds <= 2$"):
+        voice_roles(protocol, utterances("ravdess", speakers=6, sentences=2), 5, 0)
+
+
+@pytest.mark.parametrize("protocol", OF_SENTENCES)
+def test_a_corpus_without_sentences_is_refused_and_names_the_utterance(protocol: str):
+    voices = utterances("enterface")
+    voices[3]["sentence"] = ""
+    expected = f"protocol: {voices[3]['id']} has no sentence in its corpus; choose another protocol"
+    with pytest.raises(UserError, match=expected):
+        voice_roles(protocol, voices, 2, 0)
+
+
+def roles_of(corpus: str = "sample", protocol: str = "paper", folds: int = 2, **shape: Any) -> Rows:
+    rows = utterances(corpus, **shape)
+    faces, voices = in_modality("visual", rows), in_modality("acoustic", rows)
+    return assign_roles(faces, voices, protocol, folds, SHARE, 0)
+
+
+def out_of_fold_1(rows: Rows, **those: str) -> Rows:
+    """The rows, those that have these values left out of fold 1."""
+    return [row | {"fold_1": "out"} if those.items() <= row.items() else row for row in rows]
+
+
+def test_an_emotion_in_every_role_of_every_fold_is_accepted():
+    require_classes(roles_of(), 2)
+
+
+@pytest.mark.parametrize(
+    "modality, role", [("visual", "train"), ("acoustic", "train"), ("acoustic", "test")]
+)
+def test_a_fold_without_an_emotion_is_named(modality: str, role: str):
+    rows = out_of_fold_1(roles_of(), modality=modality, emotion="fear", fold_1=role)
+    expected = f"fold 1 has no {modality} {role} sample of fear; .*allow_missing_classes: true$"
+    with pytest.raises(UserError, match=expected):
+        require_classes(rows, 2)
+    require_classes(rows, 2, allow_missing=True)
+
+
+@pytest.mark.parametrize(
+    "modality, role", [("visual", "train"), ("acoustic", "train"), ("acoustic", "test")]
+)
+def test_a_fold_with_nothing_to_train_or_to_test_is_refused_even_on_request(
+    modality: str, role: str
+):
+    rows = out_of_fold_1(roles_of(), modality=modality, fold_1=role)
+    with pytest.raises(UserError, match=f"fold 1 has no {modality} {role} sample of anger, "):
+        require_classes(rows, 2, allow_missing=True)
+
+
+@pytest.mark.parametrize("identity", ["ravdess/01-05", "ravdess_grey/01-05"])
+def test_variants_of_a_corpus_hold_the_same_recordings(identity: str):
+    assert take(identity) == "ravdess/01-05"
+
+
+def test_in_protocol_paper_every_tested_voice_has_its_face_trained():
+    assert count_with_trained_face(roles_of(), 2) == len(utterances("sample"))
+
+
+@pytest.mark.parametrize(
+    "protocol, folds", [("speaker", 2), ("sentence", 2), ("speaker_sentence", 4)]
+)
+def test_in_the_other_protocols_no_tested_voice_has_its_face_trained(protocol: str, folds: int):
+    assert count_with_trained_face(roles_of(protocol=protocol), folds) == 0
+
+
+def test_a_face_of_a_variant_counts_as_that_of_the_recording():
+    faces = in_modality("visual", utterances("ravdess_grey")[:5])
+    voices = in_modality("acoustic", utterances("ravdess"))
+    assert count_with_trained_face(assign_roles(faces, voices, "paper", 2, 0, 0), 2) == 5
+
+
+def test_a_face_of_another_corpus_does_not_count():
+    faces = in_modality("visual", utterances("savee"))
+    voices = in_modality("acoustic", utterances("ravdess"))
+    assert count_with_trained_face(assign_roles(faces, voices, "paper", 2, 0, 0), 2) == 0
