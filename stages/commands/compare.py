@@ -1,6 +1,6 @@
 """Compare: is the difference between two results more than chance?
 
-    python -m stages.commands.compare A [B] [--json]
+    python -m stages compare A [B] [--json]
 
 A and B are git revisions, names of DVC experiments, or "workspace", which B is unless given. To be
 read beside `dvc metrics diff A B`, which tells the difference but not what it is worth.
@@ -25,7 +25,6 @@ from dvc.exceptions import DvcException, PathMissingError
 from dvc.scm import RevError
 
 from stages.corpora.emotions import CODES
-from stages.runtime.command import run
 from stages.runtime.errors import UserError, one_line
 from stages.scoring.metrics import (
     MEASURES,
@@ -260,16 +259,16 @@ def verdict(key: str, found: Difference) -> str:
     return f"{NAMES[key]}: the difference of {found.difference:+.3f} {_text(found.interval)} {says}"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stages.commands.compare",
+        prog="python -m stages compare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("a", metavar="A", help="git revision, DVC experiment or workspace")
     parser.add_argument("b", metavar="B", nargs="?", default=WORKSPACE, help="default: workspace")
     parser.add_argument("--json", action="store_true", help="print the same numbers as JSON")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     found = compare(read_predictions(asked.a), read_predictions(asked.b))
     if asked.json:
         print(json.dumps(dataclasses.asdict(found), indent=2, allow_nan=False))
@@ -360,7 +359,3 @@ def _text(ends: Interval) -> str:
 
 def _counted(seeds: int) -> str:
     return "1 seed" if seeds == 1 else f"{seeds} seeds"
-
-
-if __name__ == "__main__":
-    run(main)

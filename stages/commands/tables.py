@@ -1,8 +1,8 @@
 """The paper's tables as named experiments: queue one, run the queue, show it.
 
-    python -m stages.commands.tables queue table4 [--seeds 5] [-S KEY=VALUE ...]
+    python -m stages tables queue table4 [--seeds 5] [-S KEY=VALUE ...]
     dvc queue start
-    python -m stages.commands.tables show table4 [-S KEY=VALUE ...]
+    python -m stages tables show table4 [-S KEY=VALUE ...]
 
 table1, table2   FDAN on SAVEE and on MELD, beside all systems of the paper's Tables 1 and 2
 table3           faces of several corpora (Table 3)
@@ -31,7 +31,6 @@ from dvc.scm import RevError
 
 from stages.commands.compare import compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
-from stages.runtime.command import run
 from stages.runtime.errors import UserError
 from stages.runtime.params import load
 
@@ -316,9 +315,9 @@ def show(table: Table, extra: Settings) -> str:
     return "\n\n".join(parts)
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stages.commands.tables",
+        prog="python -m stages tables",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -326,7 +325,7 @@ def main() -> None:
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--seeds", type=int, default=5, help="replicas a fold (default 5)")
     parser.add_argument("-S", dest="extra", action="append", default=[], metavar="KEY=VALUE")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     for item in asked.extra:
         if "=" not in item:
             parser.error(f"-S {item}: not KEY=VALUE")
@@ -335,7 +334,3 @@ def main() -> None:
         queue(TABLES[asked.table], extra, asked.seeds)
     else:
         print(show(TABLES[asked.table], extra))
-
-
-if __name__ == "__main__":
-    run(main)

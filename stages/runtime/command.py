@@ -15,6 +15,7 @@ from typing import IO
 from stages.runtime.errors import UserError
 
 LOCKS = Path("data/.locks")
+ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds that another run gets to end, e.g. one whose dvc was killed
 GRACE = 10  # seconds that a stopped stage gets to remove its temporary files
 
@@ -24,12 +25,15 @@ def run(main: Callable[[], None], lock: str = "") -> None:
 
     Args:
         lock: name of what is written, for which a second run waits or is refused; "" for a
-            command that writes nothing.
+            command that writes nothing. All paths are relative to the project's folder, from
+            which alone it may be run.
     """
     signal.signal(signal.SIGTERM, _end)
     if "DVC_STAGE" in os.environ:
         _end_with_dvc()
     try:
+        if not Path("params.yaml").exists():
+            raise UserError(f"params.yaml: not found; run from the root of the project: cd {ROOT}")
         with alone(lock) if lock else contextlib.nullcontext():
             main()
         sys.stdout.flush()

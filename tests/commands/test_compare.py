@@ -250,11 +250,9 @@ def test_the_command_prints_the_same_numbers_for_people_and_as_json(
         for s in range(2)
     ]
     Path("metrics/predictions.csv").write_text(table(*rows))
-    monkeypatch.setattr(sys, "argv", ["compare", "workspace"])
-    main()
+    main(["workspace"])
     text = capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["compare", "workspace", "workspace", "--json"])
-    main()
+    main(["workspace", "workspace", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["measures"]["uar"]["a"] == pytest.approx((1 / 7 + 1) / 2)
     assert f"| uar    | {found['measures']['uar']['a']:.3f} " in text
@@ -366,7 +364,7 @@ def test_commits_experiments_and_the_workspace_are_compared_through_dvc(
     assert between("HEAD").measures["uar"].difference == 0
     older = between("HEAD~1", "HEAD")
     assert older.measures["war"].difference > 0.3 and chance(older) == [False] * 3
-    command = (sys.executable, "-m", "stages.commands.compare")
+    command = (sys.executable, "-m", "stages", "compare")
     assert project.run(*command, "HEAD~1", "threefold").startswith("| Metric | HEAD~1 | threefold ")
     assert project.run(*command, "no-such-name", code=2).startswith("error: 'no-such-name': is nei")
 

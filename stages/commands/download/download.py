@@ -1,9 +1,9 @@
 """Download: fetch a corpus from its publisher, and put it where the pipeline looks for it.
 
-    python -m stages.commands.download.download ravdess [--actors 1-3]
-    python -m stages.commands.download.download cremad
-    python -m stages.commands.download.download meld
-    python -m stages.commands.download.download savee        (says where to register; it cannot be fetched)
+    python -m stages download ravdess [--actors 1-3]
+    python -m stages download cremad
+    python -m stages download meld
+    python -m stages download savee        (says where to register; it cannot be fetched)
 
 In:  the publishers' servers; what an earlier run left in data/raw/.downloads/<corpus>/
 Out: data/raw/<corpus>/ as its publisher ships it; data/raw/.downloads/<corpus>/<archive>, which may
@@ -28,7 +28,6 @@ from stages.commands.download.lfs import clone, fetch_objects, pointer
 from stages.commands.download.remote import Remote, fetch, file_size, request_json, show
 from stages.io.arrays import require_space
 from stages.io.files import read_json, write_json
-from stages.runtime.command import run
 from stages.runtime.errors import UserError
 
 RAW = Path("data/raw")
@@ -262,15 +261,15 @@ def _alone(corpus: str) -> Iterator[None]:
         yield
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stages.commands.download.download",
+        prog="python -m stages download",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("corpus", choices=FETCH)
     parser.add_argument("--actors", help="of RAVDESS, e.g. 1-3 or 1,7,20-24 (default: all 24)")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     if asked.actors and asked.corpus != "ravdess":
         raise UserError("--actors: is for ravdess alone; leave it out")
     options = [parse_actors(asked.actors)] if asked.actors else []
@@ -285,7 +284,3 @@ def main() -> None:
     if kept:
         gigabytes = sum(path.stat().st_size for path in kept) / 1e9
         print(f"rm {DOWNLOADS / asked.corpus}/*{kept[0].suffix}  # frees {gigabytes:.1f} GB")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -118,10 +118,9 @@ def checked(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
     def run_check(corpus: str = "folder") -> Report:
-        monkeypatch.setattr(sys, "argv", ["check", corpus])
         code = 0
         try:
-            run(check.main)
+            run(lambda: check.main([corpus]))
         except SystemExit as ended:
             code = ended.code
         said = capsys.readouterr()
@@ -490,7 +489,7 @@ def test_real_clips(torch_home: None, monkeypatch: pytest.MonkeyPatch):
         features_weights="imagenet", features_backbone="squeezenet1_1",
     )  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "stages.commands.check.check", "ravdess"],
+        [sys.executable, "-m", "stages", "check", "ravdess"],
         env={**os.environ, "PYTHONPATH": str(PROJECT), "TORCH_HOME": home},
         capture_output=True,
         text=True,

@@ -39,8 +39,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def start(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     """As on the command line."""
-    monkeypatch.setattr(sys, "argv", ["download", *words])
-    main()
+    main(words)
 
 
 def noise(name: str, size: int = 50_000) -> bytes:
@@ -460,13 +459,14 @@ def test_cremad_killed_while_tidying(cremad: Server, monkeypatch: pytest.MonkeyP
 
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "stages.commands.download.download", *words],
+        [sys.executable, "-m", "stages", "download", *words],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True,
     )  # fmt: skip
 
 
 def test_savee_says_where_to_register_and_what_to_put_where(tmp_path: Path):
+    (tmp_path / "params.yaml").touch()
     ended = command(tmp_path, "savee")
     assert ended.returncode == 2
     assert "Register: http" in ended.stdout and "data/raw/savee/AudioData/" in ended.stdout
