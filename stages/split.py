@@ -6,6 +6,7 @@ Out: data/split.csv    modality, id, speaker, sentence, emotion, fold_0, fold_1,
      data/split.json   what was split: corpora, protocol, backbone, counts, what was left out, and
                        the SHA-256 of the feature files
 Paper: Section 3.2.
+Run: dvc repro split, or python -m stages.split
 
 train and evaluate depend on these two small files and not on the folder data/features, so that a
 corpus which is on disk but not chosen changes nothing for them; the SHA-256 stands for the rest.
@@ -21,7 +22,7 @@ import numpy as np
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import file_sha256, read_table, write_json, write_table
 from stages.io.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_uneven
-from stages.runtime.command import run
+from stages.runtime.command import run_stage
 from stages.runtime.errors import UserError
 from stages.runtime.params import load
 from stages.splits.leaks import refuse_leaks, twins
@@ -234,4 +235,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, lock="split")
+    run_stage(main, __doc__)

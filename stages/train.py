@@ -5,6 +5,7 @@ Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/chec
      metrics/train.json       losses and recalls in the epochs kept, mean over the replicas
      metrics/curves/*.csv     loss, recall and LMMD of every epoch, mean and sd over the replicas
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
+Run: dvc repro train, or python -m stages.train
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from stages.fdan.checkpoint import replica_name, write_model
 from stages.fdan.replicas import Task, Trained, train_all
 from stages.fdan.training import Epoch, Settings
 from stages.io.files import write_json, write_table
-from stages.runtime.command import run
+from stages.runtime.command import run_stage
 from stages.runtime.params import load, section
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import refuse_leaks
@@ -105,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, lock="train")
+    run_stage(main, __doc__)

@@ -130,7 +130,7 @@ def plain_frames(path: Path, keyframe: int = 0) -> Iterator[tuple[av.VideoFrame,
 
 
 def check_faces(path: Path) -> None:
-    from stages.frames import STATUS, clip_faces
+    from stages.media.crops import STATUS, clip_faces
     from stages.media.faces import centre_crop, crop_face
     from stages.media.video import sample_frames
 
@@ -173,8 +173,9 @@ def judge_meld(path: Path) -> str:
 
 def judge_listing(read: Any, table: Path) -> str:
     """ "ok", or "refused" by one line that names the table."""
+    from stages.corpora.listing import COLUMNS
     from stages.io.files import read_table
-    from stages.manifest import COLUMNS, manifest_row
+    from stages.manifest import manifest_row
     from stages.manifest import write_table as write
 
     try:

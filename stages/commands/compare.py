@@ -17,7 +17,6 @@ import dataclasses
 import io
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import dvc.api
 import numpy as np
@@ -25,6 +24,7 @@ from dvc.exceptions import DvcException, PathMissingError
 from dvc.scm import RevError
 
 from stages.corpora.emotions import CODES
+from stages.io.paths import PREDICTIONS
 from stages.runtime.errors import UserError, one_line
 from stages.scoring.metrics import (
     MEASURES,
@@ -37,7 +37,6 @@ from stages.scoring.metrics import (
     seed_variance,
 )
 
-PREDICTIONS = Path("metrics/predictions.csv")
 WORKSPACE = "workspace"
 COLUMNS = ("id", "speaker", "seed", "actual", "predicted")
 NAMES = {"war": "WAR", "uar": "UAR", "w_f1": "w-F1"}

@@ -31,6 +31,7 @@ from dvc.scm import RevError
 
 from stages.commands.compare import compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
+from stages.io.paths import METRICS
 from stages.runtime.errors import UserError
 from stages.runtime.params import load
 
@@ -180,7 +181,7 @@ def queue(table: Table, extra: Settings, seeds: int) -> None:
 def read_metrics(name: str, file: str) -> dict[str, Any] | None:
     """A metrics file of an experiment, None if it has not run or does not have that file."""
     try:
-        return json.loads(dvc.api.read(f"metrics/{file}.json", rev=name))
+        return json.loads(dvc.api.read(f"{METRICS}/{file}.json", rev=name))
     except (RevError, DvcException, OSError, ValueError):
         return None
 

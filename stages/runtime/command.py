@@ -143,12 +143,20 @@ def _dvc() -> int:
     return above
 
 
-def run_on_corpus(main: Callable[[str], None], description: str) -> None:
-    """Like `run`, for a stage that works on the one corpus named on its command line."""
+def run_stage(main: Callable[..., None], description: str | None, on_corpus: bool = False) -> None:
+    """Run a stage under its lock, once its command line is seen to be right.
+
+    Args:
+        main: called without arguments, or `on_corpus` with the one that is named.
+        description: what `--help` says, the docstring of the script.
+    """
+    name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m stages.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("corpus", help="one of params.yaml's corpora, e.g. sample")
-    corpus = parser.parse_args().corpus
-    name = f"{Path(sys.argv[0]).stem}@{corpus.replace('/', '_')}"
-    run(lambda: main(corpus), lock=name)
+    if on_corpus:
+        parser.add_argument("corpus", help="one of params.yaml's corpora, e.g. sample")
+    asked = vars(parser.parse_args())
+    run(lambda: main(**asked), lock="@".join([name, *asked.values()]).replace("/", "_"))

@@ -12,7 +12,7 @@ from stages.commands import cache
 from stages.extraction.clip_cache import cache_folder, clip_cache, write_entry
 
 ROOT = Path(__file__).parents[2]
-PROCESS = "stages.mels:clip_mel"
+PROCESS = "stages.media.spectrogram:clip_mel"
 ARRAYS = {"values": np.arange(5)}
 
 

@@ -18,7 +18,7 @@ from stages.extraction.clip_cache import cache_folder, read_entry, write_entry
 from stages.runtime.errors import ClipError, UserError
 
 ROOT = Path(__file__).parents[2]
-PROCESS = "stages.mels:clip_mel"
+PROCESS = "stages.media.spectrogram:clip_mel"
 ARRAYS = {
     "faces": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
     "ok": np.array([True, False]),
@@ -123,8 +123,8 @@ def test_the_bytes_of_the_clip_and_the_settings_matter(clip: Path) -> None:
         entry_of(clip, n_mels=64),
         entry_of(clip, n_fft=128),
         entry_of(clip, n_mels="128"),
-        entry_of(clip, process="stages.mels:log_mel", n_mels=128),
-        entry_of(clip, process="stages.frames:clip_faces", n_mels=128),
+        entry_of(clip, process="stages.media.spectrogram:log_mel", n_mels=128),
+        entry_of(clip, process="stages.media.crops:clip_faces", n_mels=128),
     ]
     assert len(set(names)) == len(names)
 
@@ -152,9 +152,10 @@ def test_the_code_that_works_on_clips_matters(tmp_path: Path, clip: Path) -> Non
     script = f"""
 import sys
 from pathlib import Path
-import stages.mels
+import stages.media.spectrogram
 from stages.extraction.clip_cache import clip_cache
-for changed in ["", "mels", "media/audio", "media/container", "media/faces", "progress"]:
+of_media = ["spectrogram", "audio", "container", "faces"]
+for changed in ["", *(f"media/{{name}}" for name in of_media), "runtime/progress"]:
     if changed:
         with open(f"stages/{{changed}}.py", "a") as file:
             file.write("# changed")
@@ -163,9 +164,9 @@ for changed in ["", "mels", "media/audio", "media/container", "media/faces", "pr
     command = [sys.executable, "-c", script, str(clip)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True)
     names = dict(line.split(" ") for line in done.stdout.splitlines())
-    concerned = ["", "mels", "media/audio", "media/container"]
+    concerned = ["", "media/spectrogram", "media/audio", "media/container"]
     assert len({names[changed] for changed in concerned}) == len(concerned)
-    assert names["media/container"] == names["media/faces"] == names["progress"]
+    assert names["media/container"] == names["media/faces"] == names["runtime/progress"]
 
 
 def test_a_clip_that_cannot_be_read_has_no_entry(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from stages.commands.check.findings import KNOW, MEND, Finding, show
 from stages.commands.check.listing import listing_findings
 from stages.commands.check.pretrained import at_hand, frame_weights, weight_findings
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
-from stages.manifest import RAW, list_corpus
+from stages.corpora.listing import list_corpus
+from stages.io.paths import RAW
 from stages.runtime.params import load, section
 
 
