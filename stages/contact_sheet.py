@@ -16,7 +16,7 @@ from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table, replacing
 from stages.io.paths import METRICS, frames_path, manifest_path, mels_path
 from stages.runtime.command import run_stage
-from stages.runtime.params import load
+from stages.runtime.params import read_params
 
 COLUMNS = 2  # utterances an emotion
 FRAMES = 3
@@ -91,7 +91,7 @@ def draw_sheet(
 
 def main(corpus: str) -> None:
     """Draw the sheet of a corpus."""
-    shown = load("features.db_min", "features.db_max")
+    params = read_params()
     utterances = read_table(manifest_path(corpus), ["id", "speaker", "emotion"])
     with (
         open_arrays(frames_path(corpus), "frames") as frames,
@@ -112,7 +112,7 @@ def main(corpus: str) -> None:
                 for name in wanted
                 if name in mel_row
             },
-            tuple(shown.values()),
+            (params.features.db_min, params.features.db_max),
             settings["hop_length"] / settings["sample_rate"],
         )
     with replacing(METRICS / f"contact_sheet/{corpus}.png") as temporary:

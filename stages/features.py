@@ -24,7 +24,7 @@ from stages.io.paths import features_path, frames_path, mels_path
 from stages.runtime.command import run_stage
 from stages.runtime.device import pick_device
 from stages.runtime.errors import UserError
-from stages.runtime.params import refuse_random_weights, section
+from stages.runtime.params import check_random_weights, read_params
 from stages.runtime.progress import track
 from stages.runtime.space import features_bytes
 
@@ -87,12 +87,13 @@ def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarr
 
 def main(corpus: str) -> None:
     """Write the features of a corpus."""
-    params = section("features")
-    refuse_random_weights(corpus, params["weights"], params.pop("allow_random_weights"))
+    params = read_params()
+    settings = params.features.model_dump()
+    check_random_weights(corpus, settings["weights"], settings.pop("allow_random_weights"))
     device = pick_device()
-    name, db_min, db_max = params["backbone"], params["db_min"], params["db_max"]
-    backbone, source = make_backbone(name, params["weights"], params["seed"])
-    dtype = PRECISION[params["precision"]]
+    name, db_min, db_max = settings["backbone"], settings["db_min"], settings["db_max"]
+    backbone, source = make_backbone(name, settings["weights"], settings["seed"])
+    dtype = PRECISION[settings["precision"]]
     embed = make_embed(for_inference(backbone, dtype), device, dtype)
     label = f"features@{corpus}"
     with (
@@ -100,10 +101,11 @@ def main(corpus: str) -> None:
         open_arrays(mels_path(corpus), "mels") as mels,
     ):
         clips, voices = len(frames["ids"]), len(mels["ids"])
-        settings = params | {"weights_source": source}
         out = features_path(corpus)
         expected_bytes = features_bytes(voices + (frames["ok"].size if clips else 0))
-        with write_arrays(out, "features", settings, expected_bytes) as arrays:
+        with write_arrays(
+            out, "features", settings | {"weights_source": source}, expected_bytes
+        ) as arrays:
             arrays.append("visual_ids", frames["ids"][...])
             arrays.append("acoustic_ids", mels["ids"][...])
             if clips:

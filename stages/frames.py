@@ -21,14 +21,15 @@ from stages.io.paths import frames_path, manifest_path
 from stages.media.crops import CROPS, STATUS
 from stages.media.faces import make_aligner, make_detector, pick_detection_device
 from stages.runtime.command import run_stage
-from stages.runtime.params import load, section
+from stages.runtime.params import read_params
 from stages.runtime.space import frames_bytes
 
 
 def main(corpus: str) -> None:
     """Write the crops of a corpus."""
-    params = load("max_skip_fraction", "workers")
-    settings = section("frames")
+    params = read_params()
+    limit, workers = params.max_skip_fraction, params.workers
+    settings = params.frames.model_dump()
     utterances = read_table(manifest_path(corpus), ["id", "emotion", "video"])
     process = "stages.media.crops:clip_faces"
     # What is kept of a clip is kept by device, too: a GPU's sums differ in their last bits.
@@ -37,9 +38,8 @@ def main(corpus: str) -> None:
     make_detector(settings["detector"], settings["min_face"], "cpu")
     if settings["align"]:
         make_aligner("cpu")
-    results = extract(
-        utterances, "video", process, settings | {"device": device}, corpus, "frames", **params
-    )
+    work = settings | {"device": device}
+    results = extract(utterances, "video", process, work, corpus, "frames", limit, workers)
     ids: list[str] = []
     tally = np.zeros(len(STATUS), int)
     expected_bytes = frames_bytes(CROPS * len(utterances), settings["size"])

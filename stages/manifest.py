@@ -25,7 +25,7 @@ from stages.io.skips import (
 from stages.media.probe import APART, far_apart, probe, probe_duration
 from stages.runtime.command import run_stage
 from stages.runtime.errors import ClipError
-from stages.runtime.params import load
+from stages.runtime.params import read_params
 from stages.runtime.progress import track
 
 
@@ -53,7 +53,7 @@ def main(corpus: str) -> None:
     """Write the table of a corpus and its skip table."""
     root = RAW / corpus
     label = f"manifest@{corpus}"
-    max_skip_fraction = load("max_skip_fraction")["max_skip_fraction"]
+    max_skip_fraction = read_params().max_skip_fraction
     listing = list_corpus(root, corpus)
     skips = skipped_rows(listing)
     write_skips(table_path(corpus, "manifest"), skips)

@@ -20,18 +20,19 @@ from stages.io.files import read_table
 from stages.io.paths import manifest_path, mels_path
 from stages.media.spectrogram import compile_ahead
 from stages.runtime.command import run_stage
-from stages.runtime.params import load, section
+from stages.runtime.params import read_params
 from stages.runtime.space import mels_bytes
 
 
 def main(corpus: str) -> None:
     """Write the spectrograms of a corpus."""
-    params = load("max_skip_fraction", "workers")
-    settings = section("mels")
+    params = read_params()
+    limit, workers = params.max_skip_fraction, params.workers
+    settings = params.mels.model_dump()
     utterances = read_table(manifest_path(corpus), ["id", "emotion", "audio", "duration"])
     compile_ahead()
     process = "stages.media.spectrogram:clip_mel"
-    results = extract(utterances, "audio", process, settings, corpus, "mels", **params)
+    results = extract(utterances, "audio", process, settings, corpus, "mels", limit, workers)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
     ids: list[str] = []
     offsets = [0]

@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 
 from stages.corpora.emotions import CODES, EMOTIONS
 from stages.runtime.command import run_stage
-from stages.runtime.params import section
+from stages.runtime.params import read_params
 from stages.runtime.progress import track
 from stages.synthesis import face, voice
 from stages.synthesis.clip import make_clip
@@ -109,7 +109,7 @@ def make_corpus(folder: Path, speakers: int, sentences: int, seed: int, jobs: in
 
 
 def main() -> None:
-    make_corpus(FOLDER, **section("sample"))
+    make_corpus(FOLDER, **read_params().sample.model_dump())
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from stages.commands.compare import compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
 from stages.io.paths import METRICS
 from stages.runtime.errors import UserError
-from stages.runtime.params import load
+from stages.runtime.params import read_params
 
 Settings = dict[str, str]
 
@@ -112,7 +112,7 @@ class Experiment:
 
 def experiments(table: Table, extra: Settings) -> list[Experiment]:
     """All experiments of a table, with `extra` settings in every one."""
-    params = load("corpora", "visual", "acoustic", "protocol")
+    params = read_params().model_dump()
     protocol = extra.get("protocol", params["protocol"])
     own = (tuple(params["visual"]), params["acoustic"])
     on_disk = [task for task in table.tasks if {*task[0], task[1]} <= set(params["corpora"])]

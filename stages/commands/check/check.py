@@ -24,7 +24,7 @@ from stages.commands.check.pretrained import at_hand, frame_weights, weight_find
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
 from stages.corpora.listing import list_corpus
 from stages.io.paths import RAW
-from stages.runtime.params import load, section
+from stages.runtime.params import read_params
 
 
 def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
@@ -33,18 +33,8 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
     Raises:
         UserError: no such corpus, its folder is not there, or params.yaml is wrong.
     """
-    params = load(
-        "corpora",
-        "visual",
-        "acoustic",
-        "protocol",
-        "folds",
-        "validation",
-        "seed",
-        "allow_missing_classes",
-        "max_skip_fraction",
-    )
-    frames, mels, features = section("frames"), section("mels"), section("features")
+    params = read_params().model_dump()
+    frames, mels, features = params["frames"], params["mels"], params["features"]
     largest = params["max_skip_fraction"]
     root, label = RAW / corpus, f"check@{corpus}"
     listing = list_corpus(root, corpus)
@@ -73,7 +63,7 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
 
 def conclusion(corpus: str, count: int) -> str:
     """The last line: how many things must be mended, and what to run next."""
-    params = load("corpora", "visual", "acoustic")
+    params = read_params().model_dump()
     named = corpus in params["corpora"]
     command = "dvc repro" if corpus == "sample" else "dvc repro evaluate contact_sheet"
     if named and corpus not in [*params["visual"], params["acoustic"]]:
