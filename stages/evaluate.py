@@ -35,8 +35,8 @@ from stages.scoring.metrics import (
     resample_weights,
     wilson,
 )
-from stages.splits.dataset import Features, having, read_split
-from stages.splits.leaks import refuse_bank, refuse_leaks
+from stages.splits.dataset import Features, read_split, select_rows
+from stages.splits.leaks import check_bank, check_leaks
 from stages.splits.protocols import TEST, Rows
 
 
@@ -44,8 +44,8 @@ def test_fold(
     classifier: SpeechClassifier, features: Features, rows: Rows, fold: int, seed: int
 ) -> list[dict[str, Any]]:
     """Predict the test voices of a fold: one row of the predictions table each."""
-    tested = having(rows, "acoustic", fold, TEST)
-    x, _, _ = features.voices(tested)
+    tested = select_rows(rows, "acoustic", fold, TEST)
+    x, _, _ = features.acoustic_samples(tested)
     probabilities = classifier(torch.from_numpy(x)).numpy()
     return [
         {
@@ -155,12 +155,12 @@ def total(counts: dict[str, Any] | int) -> int:
 def main() -> None:
     torch.set_num_threads(1)
     split, rows = read_split()
-    refuse_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
     description = read_description()
     predictions = []
     for fold, seed, classifier in read_replicas(description):
-        refuse_bank(rows, split["protocol"], fold, description["bank"][replica_name(fold, seed)])
+        check_bank(rows, split["protocol"], fold, description["bank"][replica_name(fold, seed)])
         predictions += test_fold(classifier, features, rows, fold, seed)
     predictions.sort(key=lambda row: (row["id"], row["seed"]))
     columns = ["id", "speaker", "fold", "seed", "actual", "predicted", *CODES]

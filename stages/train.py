@@ -22,7 +22,7 @@ from stages.io.files import write_json, write_table
 from stages.runtime.command import run
 from stages.runtime.params import load, section
 from stages.splits.dataset import Features, read_split
-from stages.splits.leaks import refuse_leaks
+from stages.splits.leaks import check_leaks
 
 CURVES = Path("metrics/curves")
 # What each table of curves shows: names for people, and entries of an Epoch.
@@ -70,7 +70,7 @@ def main() -> None:
         select={"validation": "uar", "last": "last"}[chosen["selection"]],
     )
     split, rows = read_split()
-    refuse_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
     task = Task(features, rows, split["protocol"], settings, chosen["inference"])
     seeds = [chosen["seed"] + number for number in range(chosen["seeds"])]
