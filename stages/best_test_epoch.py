@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.evaluate import judged, test_fold
 from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
 from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
 from stages.io.files import write_json
 from stages.runtime.command import run
 from stages.scoring.metrics import MEASURES, confusion_matrix
+from stages.scoring.predictions import predict_fold, to_arrays
 from stages.splits.dataset import Features, read_split, select_rows
 from stages.splits.leaks import check_leaks
 from stages.splits.protocols import TEST
@@ -44,8 +44,8 @@ def main() -> None:
     predictions = []
     for replica in replicas:
         classifier = restore(description, replica.state)
-        predictions += test_fold(classifier, features, rows, replica.fold, seed)
-    true, predicted, _ = judged(predictions)
+        predictions += predict_fold(classifier, features, rows, replica.fold, seed)
+    true, predicted, _ = to_arrays(predictions)
     confusion = confusion_matrix(true, predicted[:, 0], settings.classes)
     sizes = [len(select_rows(rows, "acoustic", replica.fold, TEST)) for replica in replicas]
     last = [replica.history[-1]["validation_war"] for replica in replicas]
