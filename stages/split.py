@@ -25,15 +25,15 @@ from stages.io.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_
 from stages.runtime.command import run_stage
 from stages.runtime.errors import UserError
 from stages.runtime.params import read_params
-from stages.splits.leaks import refuse_leaks, twins
+from stages.splits.leaks import check_leaks, find_duplicates
 from stages.splits.protocols import (
     OUT,
     VALIDATION,
     Rows,
     assign_roles,
-    require_classes,
-    take,
-    tested_with_trained_face,
+    check_classes,
+    recording_id,
+    tested_with_visual_training,
 )
 
 
@@ -71,11 +71,11 @@ def shuffled_labels(rows: Rows, seed: int) -> Rows:
 
     A face and a voice of one recording keep sharing their label.
     """
-    emotion_of = {take(row["id"]): row["emotion"] for row in rows}
+    emotion_of = {recording_id(row["id"]): row["emotion"] for row in rows}
     takes = sorted(emotion_of)
     emotions = np.random.default_rng(seed).permutation([emotion_of[item] for item in takes])
     shuffled = dict(zip(takes, emotions.tolist()))
-    return [{**row, "emotion": shuffled[take(row["id"])]} for row in rows]
+    return [{**row, "emotion": shuffled[recording_id(row["id"])]} for row in rows]
 
 
 def fingerprints(rows: Rows, modality: str) -> dict[str, bytes]:
@@ -100,7 +100,7 @@ def without_duplicates(rows: Rows, modality: str, drop: bool) -> tuple[Rows, dic
     Raises:
         UserError: there are copies, and `drop` is false.
     """
-    pairs = twins(fingerprints(rows, modality))
+    pairs = find_duplicates(fingerprints(rows, modality))
     if pairs and not drop:
         kept, copy = pairs[0]
         raise UserError(
@@ -165,21 +165,21 @@ def main() -> None:
     faces, face_copies = without_duplicates(seen, "visual", drop)
     voices, voice_copies = without_duplicates(heard, "acoustic", drop)
     # The face of a voice that is left out goes with it: it shows the voice that is kept.
-    copied = {take(copy): kept for copy, kept in voice_copies.items()}
-    gone = [row["id"] for row in faces if take(row["id"]) in copied]
-    face_copies |= {name: copied[take(name)] for name in gone}
+    copied = {recording_id(copy): kept for copy, kept in voice_copies.items()}
+    gone = [row["id"] for row in faces if recording_id(row["id"]) in copied]
+    face_copies |= {name: copied[recording_id(name)] for name in gone}
     faces = [row for row in faces if row["id"] not in face_copies]
     if params.shuffle_labels:
         relabelled = shuffled_labels(faces + voices, params.seed)
         faces, voices = relabelled[: len(faces)], relabelled[len(faces) :]
     rows = assign_roles(faces, voices, protocol, params.folds, params.validation, params.seed)
     folds = sum(name.startswith("fold_") for name in rows[0])
-    require_classes(rows, folds, params.allow_missing_classes)
-    refuse_leaks(rows, protocol, folds)
+    check_classes(rows, folds, params.allow_missing_classes)
+    check_leaks(rows, protocol, folds)
 
     corpora = list(dict.fromkeys([*params.visual, params.acoustic]))
     backbone = one_backbone(corpora)
-    seen_in_training = tested_with_trained_face(rows, folds)
+    seen_in_training = tested_with_visual_training(rows, folds)
     write_json(
         Path("data/split.json"),
         {

@@ -23,7 +23,7 @@ from stages.io.files import write_json, write_table
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.splits.dataset import Features, read_split
-from stages.splits.leaks import refuse_leaks
+from stages.splits.leaks import check_leaks
 
 CURVES = Path("metrics/curves")
 # What each table of curves shows: names for people, and entries of an Epoch.
@@ -78,7 +78,7 @@ def main() -> None:
         select={"validation": "uar", "last": "last"}[params.selection],
     )
     split, rows = read_split()
-    refuse_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
     task = Task(features, rows, split["protocol"], settings, params.inference)
     seeds = [params.seed + number for number in range(params.seeds)]

@@ -25,7 +25,7 @@ from stages.fdan.inference import draw_bank
 from stages.fdan.training import Samples, random_stream
 from stages.io.files import write_table
 from stages.runtime.command import run_stage
-from stages.splits.dataset import Features, having, read_split
+from stages.splits.dataset import Features, read_split, select_rows
 from stages.splits.protocols import TEST, TRAIN
 
 LIMIT = 300
@@ -55,10 +55,10 @@ def main() -> None:
 
     parts = []  # modality, role, samples, ids
     for role in (TRAIN, TEST):
-        found = features.voices(having(rows, "acoustic", fold, role))
+        found = features.acoustic_samples(select_rows(rows, "acoustic", fold, role))
         parts.append(("voice", role, *draw(*found)))
     if not description["settings"]["network"]["acoustic_only"]:
-        found = features.faces(having(rows, "visual", fold, TRAIN))
+        found = features.visual_samples(select_rows(rows, "visual", fold, TRAIN))
         parts.append(("face", TRAIN, *draw(*found)))
 
     before, after = [], []

@@ -32,9 +32,9 @@ from stages.fdan.training import (
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
 from stages.runtime.progress import track
-from stages.splits.dataset import Features, having
-from stages.splits.leaks import refuse_bank
-from stages.splits.protocols import TEST, TRAIN, VALIDATION, Rows, take
+from stages.splits.dataset import Features, select_rows
+from stages.splits.leaks import check_bank
+from stages.splits.protocols import TEST, TRAIN, VALIDATION, Rows, recording_id
 
 
 class Task(NamedTuple):
@@ -101,8 +101,12 @@ def prepare_fold(task: Task, fold: int) -> Fold:
     settings = task.settings
 
     def voices(role: str) -> Samples | None:
-        rows = having(task.rows, "acoustic", fold, role)
-        return Samples(*map(torch.from_numpy, task.features.voices(rows)[:2])) if rows else None
+        rows = select_rows(task.rows, "acoustic", fold, role)
+        return (
+            Samples(*map(torch.from_numpy, task.features.acoustic_samples(rows)[:2]))
+            if rows
+            else None
+        )
 
     heard = voices(TRAIN)
     acoustic_moments, visual_moments = moments_of(heard.x), None
@@ -116,7 +120,7 @@ def prepare_fold(task: Task, fold: int) -> Fold:
     held_out = None if watched is None else _scaled(watched, acoustic_moments)
     visual, face_ids = None, []
     if not settings.network["acoustic_only"]:
-        x, y, face_ids = task.features.faces(having(task.rows, "visual", fold, TRAIN))
+        x, y, face_ids = task.features.visual_samples(select_rows(task.rows, "visual", fold, TRAIN))
         seen = Samples(torch.from_numpy(x), torch.from_numpy(y))
         visual_moments = moments_of(seen.x)
         visual = _scaled(seen, visual_moments)
@@ -218,14 +222,14 @@ def make_bank(
         face_ids: the utterance of every face.
 
     Raises:
-        UserError: no face is left, or (`refuse_bank`) one must not be there.
+        UserError: no face is left, or (`check_bank`) one must not be there.
     """
     held = {
-        take(row["id"])
+        recording_id(row["id"])
         for role in (TEST, VALIDATION)
-        for row in having(task.rows, "acoustic", fold, role)
+        for row in select_rows(task.rows, "acoustic", fold, role)
     }
-    chosen = torch.tensor([i for i, name in enumerate(face_ids) if take(name) not in held])
+    chosen = torch.tensor([i for i, name in enumerate(face_ids) if recording_id(name) not in held])
     if len(chosen) == 0:
         raise UserError(
             f"params.yaml: folds: fold {fold} tests or validates the utterance of every face; "
@@ -241,7 +245,7 @@ def make_bank(
             prototypes(visual.x[chosen], visual.y[chosen]), prototypes(acoustic.x, acoustic.y)
         )
     ids = sorted({face_ids[i] for i in chosen.tolist()})
-    refuse_bank(task.rows, task.protocol, fold, ids)
+    check_bank(task.rows, task.protocol, fold, ids)
     return bank, ids
 
 
