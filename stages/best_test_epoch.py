@@ -13,7 +13,6 @@ Run: dvc repro best_test_epoch, or python -m stages.best_test_epoch
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
 from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
 from stages.io.files import write_json
+from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
 from stages.scoring.metrics import MEASURES, confusion_matrix
 from stages.scoring.predictions import predict_fold, to_arrays
@@ -33,6 +33,7 @@ LABEL = "optimistic: best epoch on the test voices, as the published code report
 
 
 def main() -> None:
+    """Train the first seed again and test it after every epoch."""
     split, rows = read_split()
     check_leaks(rows, split["protocol"], split["folds"])
     description = read_description()
@@ -61,7 +62,7 @@ def main() -> None:
         "model": description["sha256"][:MODEL_DIGITS],
         "protocol": split["protocol"],
     }
-    write_json(Path("metrics/best_test_epoch.json"), metrics)
+    write_json(METRICS / "best_test_epoch.json", metrics)
     print(
         f"best_test_epoch: WAR {metrics['war']:.3f}, in the last epoch "
         f"{metrics['war_last_epoch']:.3f}; optimistic, not a result"

@@ -16,7 +16,6 @@ Run: dvc repro evaluate, or python -m stages.evaluate
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ import torch
 from stages.corpora.emotions import CODES
 from stages.fdan.checkpoint import MODEL_DIGITS, read_description, read_replicas, replica_name
 from stages.io.files import write_json, write_table
+from stages.io.paths import METRICS, PREDICTIONS
 from stages.runtime.command import run_stage
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights, wilson
 from stages.scoring.metrics import MEASURES, confusion_matrix, confusions
@@ -120,6 +120,7 @@ def total(counts: dict[str, Any] | int) -> int:
 
 
 def main() -> None:
+    """Test every replica on the test utterances of its fold, and write the measures."""
     torch.set_num_threads(1)
     split, rows = read_split()
     check_leaks(rows, split["protocol"], split["folds"])
@@ -130,15 +131,15 @@ def main() -> None:
         check_bank(rows, split["protocol"], fold, description["bank"][replica_name(fold, seed)])
         predictions += predict_fold(classifier, features, rows, fold, seed)
     predictions.sort(key=lambda row: (row["id"], row["seed"]))
-    write_table(Path("metrics/predictions.csv"), COLUMNS, predictions)
+    write_table(PREDICTIONS, COLUMNS, predictions)
 
     true, predicted, speakers = to_arrays(predictions)
     found = scores(true, predicted, speakers, description["seeds"])
     n_seeds = found["n_seeds"]
     confusion = confusion_matrix(np.repeat(true, n_seeds), predicted.ravel(), len(CODES)) / n_seeds
     columns = ["actual", "predicted", "count", "share"]
-    write_table(Path("metrics/confusion.csv"), columns, confusion_rows(confusion))
-    write_json(Path("metrics/classes.json"), per_class(confusion))
+    write_table(METRICS / "confusion.csv", columns, confusion_rows(confusion))
+    write_json(METRICS / "classes.json", per_class(confusion))
     metrics = found | {
         "n_classes_present": int((confusion.sum(1) > 0).sum()),
         "n_folds": split["folds"],
@@ -157,7 +158,7 @@ def main() -> None:
         "weights_source": split["weights_source"],
         "precision": split["precision"],
     }
-    write_json(Path("metrics/test.json"), metrics)
+    write_json(METRICS / "test.json", metrics)
     low, high = found["ci95"]["uar_by_utterance"].values()
     print(
         f"evaluate: UAR {metrics['uar']:.3f} [{low:.3f}, {high:.3f}], WAR {metrics['war']:.3f} "

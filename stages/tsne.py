@@ -12,8 +12,6 @@ show what of the picture is not mere memory.
 Run: dvc repro tsne, or python -m stages.tsne
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from sklearn.manifold import TSNE
@@ -24,6 +22,7 @@ from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
 from stages.fdan.training import Samples, random_stream
 from stages.io.files import write_table
+from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
 from stages.splits.dataset import Features, read_split, select_rows
 from stages.splits.protocols import TEST, TRAIN
@@ -48,6 +47,7 @@ def embed(x: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
+    """Embed the samples of the first replica before and after the adaptation."""
     torch.set_num_threads(1)
     split, rows = read_split()
     features, description = Features(split["features_sha256"]), read_description()
@@ -86,7 +86,7 @@ def main() -> None:
                         "y": f"{y:.4f}",
                     }
                 )
-    write_table(Path("metrics/tsne.csv"), list(table[0]), table)
+    write_table(METRICS / "tsne.csv", list(table[0]), table)
     print(f"tsne: {len(table) // 2} samples of fold {fold} before and after the adaptation")
 
 
