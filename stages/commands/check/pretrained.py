@@ -10,7 +10,6 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from stages.commands.check.findings import FINE, KNOW, MEND, Finding, amount
-from stages.commands.download.remote import AGENT
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.params import refuse_random_weights
 
@@ -73,7 +72,7 @@ def weight_finding(what: str, url: str) -> Finding:
             f"other weights than {url}",
         )
     try:
-        request = Request(url, method="HEAD", headers=AGENT)
+        request = Request(url, method="HEAD", headers={"User-Agent": "torch.hub"})
         with urlopen(request, timeout=REPLY_SECONDS) as reply:
             size = int(reply.headers.get("Content-Length") or 0)
     except (OSError, HTTPException, ValueError) as error:
