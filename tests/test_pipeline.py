@@ -206,7 +206,7 @@ def test_a_table_is_queued_run_shown_and_compared(small: tuple[Clone, str]) -> N
         sys.executable, "-m", "stages.commands.compare", "HEAD", "sample-paper-fdan"
     )
     assert "2 seeds of HEAD, 1 seed of sample-paper-fdan" in compared
-    assert "chance" in compared and "McNemar" in compared
+    assert "significant" in compared and "McNemar" in compared
 
 
 def wait_for_queue(clone: Clone) -> None:
