@@ -8,6 +8,8 @@ The published code tests after every epoch and reports the best. That figure gro
 of epochs even if nothing is learned. It is made here so that it can be set beside published tables:
 the replicas of the first seed are trained again, this time judged on the test voices, and of every
 fold the epoch with the best WAR is taken. Nothing else reads this file.
+
+Run: dvc repro best_test_epoch, or python -m stages.best_test_epoch
 """
 
 from dataclasses import replace
@@ -21,7 +23,7 @@ from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
 from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
 from stages.io.files import write_json
-from stages.runtime.command import run
+from stages.runtime.command import run_stage
 from stages.scoring.metrics import MEASURES, confusion_matrix
 from stages.splits.dataset import Features, having, read_split
 from stages.splits.leaks import refuse_leaks
@@ -67,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, lock="best_test_epoch")
+    run_stage(main, __doc__)

@@ -12,6 +12,8 @@ weighted F1-score (w-F1) as the experimental evaluation metrics".
 The folds are pooled: every test utterance has one prediction a seed. A figure is the mean over the
 seeds of the figure of one seed; intervals are over utterances or speakers, `sd_over_seeds` is over
 seeds.
+
+Run: dvc repro evaluate, or python -m stages.evaluate
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from stages.corpora.emotions import CODES, EMOTIONS
 from stages.fdan.checkpoint import MODEL_DIGITS, read_description, read_replicas, replica_name
 from stages.fdan.inference import SpeechClassifier
 from stages.io.files import write_json, write_table
-from stages.runtime.command import run
+from stages.runtime.command import run_stage
 from stages.scoring.metrics import (
     MEASURES,
     MIN_SPEAKERS,
@@ -210,4 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, lock="evaluate")
+    run_stage(main, __doc__)

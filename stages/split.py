@@ -6,6 +6,7 @@ Out: data/split.csv    modality, id, speaker, sentence, emotion, fold_0, fold_1,
      data/split.json   what was split: corpora, protocol, backbone, counts, what was left out, and
                        the SHA-256 of the feature files
 Paper: Section 3.2.
+Run: dvc repro split, or python -m stages.split
 
 train and evaluate depend on these two small files and not on the folder data/features, so that a
 corpus which is on disk but not chosen changes nothing for them; the SHA-256 stands for the rest.
@@ -21,9 +22,9 @@ import numpy as np
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import file_sha256, read_table, write_json, write_table
 from stages.io.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_uneven
-from stages.runtime.command import run
+from stages.runtime.command import run_stage
 from stages.runtime.errors import UserError
-from stages.runtime.params import load
+from stages.runtime.params import read_params
 from stages.splits.leaks import refuse_leaks, twins
 from stages.splits.protocols import (
     OUT,
@@ -157,20 +158,10 @@ def one_backbone(corpora: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    params = load(
-        "visual",
-        "acoustic",
-        "protocol",
-        "folds",
-        "validation",
-        "seed",
-        "duplicates",
-        "shuffle_labels",
-        "allow_missing_classes",
-    )
-    drop, protocol = params["duplicates"] == "drop", params["protocol"]
-    seen = [row for corpus in params["visual"] for row in usable(corpus, "visual")]
-    heard = usable(params["acoustic"], "acoustic")
+    params = read_params()
+    drop, protocol = params.duplicates == "drop", params.protocol
+    seen = [row for corpus in params.visual for row in usable(corpus, "visual")]
+    heard = usable(params.acoustic, "acoustic")
     faces, face_copies = without_duplicates(seen, "visual", drop)
     voices, voice_copies = without_duplicates(heard, "acoustic", drop)
     # The face of a voice that is left out goes with it: it shows the voice that is kept.
@@ -178,27 +169,25 @@ def main() -> None:
     gone = [row["id"] for row in faces if take(row["id"]) in copied]
     face_copies |= {name: copied[take(name)] for name in gone}
     faces = [row for row in faces if row["id"] not in face_copies]
-    if params["shuffle_labels"]:
-        relabelled = shuffled_labels(faces + voices, params["seed"])
+    if params.shuffle_labels:
+        relabelled = shuffled_labels(faces + voices, params.seed)
         faces, voices = relabelled[: len(faces)], relabelled[len(faces) :]
-    rows = assign_roles(
-        faces, voices, protocol, params["folds"], params["validation"], params["seed"]
-    )
+    rows = assign_roles(faces, voices, protocol, params.folds, params.validation, params.seed)
     folds = sum(name.startswith("fold_") for name in rows[0])
-    require_classes(rows, folds, params["allow_missing_classes"])
+    require_classes(rows, folds, params.allow_missing_classes)
     refuse_leaks(rows, protocol, folds)
 
-    corpora = list(dict.fromkeys([*params["visual"], params["acoustic"]]))
+    corpora = list(dict.fromkeys([*params.visual, params.acoustic]))
     backbone = one_backbone(corpora)
     seen_in_training = tested_with_trained_face(rows, folds)
     write_json(
         Path("data/split.json"),
         {
-            "visual": params["visual"],
-            "acoustic": params["acoustic"],
+            "visual": params.visual,
+            "acoustic": params.acoustic,
             "protocol": protocol,
             "folds": folds,
-            "shuffle_labels": params["shuffle_labels"],
+            "shuffle_labels": params.shuffle_labels,
             "backbone": backbone["backbone"],
             "weights": backbone["weights"],
             "weights_source": backbone["weights_source"],
@@ -207,7 +196,7 @@ def main() -> None:
             "n_acoustic": len(voices),
             "n_test_with_trained_face": seen_in_training,
             "duplicates": {"visual": face_copies, "acoustic": voice_copies},
-            **left_out(params["visual"], params["acoustic"]),
+            **left_out(params.visual, params.acoustic),
             "features_sha256": {corpus: file_sha256(feature_path(corpus)) for corpus in corpora},
         },
     )
@@ -234,4 +223,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, lock="split")
+    run_stage(main, __doc__)

@@ -5,6 +5,7 @@ Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/chec
      metrics/train.json       losses and recalls in the epochs kept, mean over the replicas
      metrics/curves/*.csv     loss, recall and LMMD of every epoch, mean and sd over the replicas
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
+Run: dvc repro train, or python -m stages.train
 """
 
 from collections.abc import Iterable
@@ -19,8 +20,8 @@ from stages.fdan.checkpoint import replica_name, write_model
 from stages.fdan.replicas import Task, Trained, train_all
 from stages.fdan.training import Epoch, Settings
 from stages.io.files import write_json, write_table
-from stages.runtime.command import run
-from stages.runtime.params import load, section
+from stages.runtime.command import run_stage
+from stages.runtime.params import read_params
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import refuse_leaks
 
@@ -59,21 +60,28 @@ def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, st
 
 
 def main() -> None:
-    numbers = load("alpha", "batch_size", "epochs", "learning_rate", "momentum", "weight_decay")
-    flags = load("acoustic_only", "cross_attention")
-    chosen = load("inference", "seed", "seeds", "selection")
+    params = read_params()
+    flags = {
+        "acoustic_only": params.acoustic_only,
+        "cross_attention": params.cross_attention,
+    }
     settings = Settings(
         classes=len(EMOTIONS),
-        **numbers,
-        network=section("network") | flags,
-        lmmd=section("lmmd"),
-        select={"validation": "uar", "last": "last"}[chosen["selection"]],
+        alpha=params.alpha,
+        batch_size=params.batch_size,
+        epochs=params.epochs,
+        learning_rate=params.learning_rate,
+        momentum=params.momentum,
+        weight_decay=params.weight_decay,
+        network=params.network.model_dump() | flags,
+        lmmd=params.lmmd.model_dump(),
+        select={"validation": "uar", "last": "last"}[params.selection],
     )
     split, rows = read_split()
     refuse_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
-    task = Task(features, rows, split["protocol"], settings, chosen["inference"])
-    seeds = [chosen["seed"] + number for number in range(chosen["seeds"])]
+    task = Task(features, rows, split["protocol"], settings, params.inference)
+    seeds = [params.seed + number for number in range(params.seeds)]
     replicas = train_all(task, split["folds"], seeds, "train")
 
     names = [replica_name(replica.fold, replica.seed) for replica in replicas]
@@ -82,7 +90,7 @@ def main() -> None:
         {
             "folds": split["folds"],
             "seeds": seeds,
-            "inference": chosen["inference"],
+            "inference": params.inference,
             "settings": asdict(settings),
             "visual_dim": len(next(iter(features.visual.values()))[0]),
             "acoustic_dim": len(next(iter(features.acoustic.values()))),
@@ -105,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, lock="train")
+    run_stage(main, __doc__)

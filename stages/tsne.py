@@ -8,6 +8,8 @@ Out: metrics/tsne.csv   panel, modality, role, emotion, id, x, y
 Z^l of Eq. (4), of the first replica (fold 0, first seed). Faces and training voices are at most
 `LIMIT` each, drawn with the classes balanced; the paper draws a fifth of MELD. The test voices
 show what of the picture is not mere memory.
+
+Run: dvc repro tsne, or python -m stages.tsne
 """
 
 from pathlib import Path
@@ -22,7 +24,7 @@ from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
 from stages.fdan.training import Samples, random_stream
 from stages.io.files import write_table
-from stages.runtime.command import run
+from stages.runtime.command import run_stage
 from stages.splits.dataset import Features, having, read_split
 from stages.splits.protocols import TEST, TRAIN
 
@@ -89,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, lock="tsne")
+    run_stage(main, __doc__)

@@ -18,7 +18,6 @@ import io
 import itertools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import dvc.api
 import numpy as np
@@ -27,6 +26,7 @@ from dvc.scm import RevError
 from tabulate import tabulate
 
 from stages.corpora.emotions import CODES
+from stages.io.paths import PREDICTIONS
 from stages.runtime.errors import UserError, one_line
 from stages.scoring.metrics import (
     MEASURES,
@@ -39,7 +39,6 @@ from stages.scoring.metrics import (
     seed_variance,
 )
 
-PREDICTIONS = Path("metrics/predictions.csv")
 WORKSPACE = "workspace"
 COLUMNS = ("id", "speaker", "seed", "actual", "predicted")
 NAMES = {"war": "WAR", "uar": "UAR", "w_f1": "w-F1"}

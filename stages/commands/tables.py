@@ -33,8 +33,9 @@ from tabulate import tabulate
 
 from stages.commands.compare import compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
+from stages.io.paths import METRICS
 from stages.runtime.errors import UserError, one_line
-from stages.runtime.params import load
+from stages.runtime.params import read_params
 
 Settings = dict[str, str]
 
@@ -109,12 +110,12 @@ class Experiment(NamedTuple):
 
 def experiments(table: Table, extra: Settings) -> list[Experiment]:
     """All experiments of a table, with `extra` settings in every one."""
-    params = load("corpora", "visual", "acoustic", "protocol")
-    protocol = extra.get("protocol", params["protocol"])
-    own = (tuple(params["visual"]), params["acoustic"])
-    tasks = [task for task in table.tasks if {*task[0], task[1]} <= set(params["corpora"])]
+    params = read_params()
+    protocol = extra.get("protocol", params.protocol)
+    own = (tuple(params.visual), params.acoustic)
+    tasks = [task for task in table.tasks if {*task[0], task[1]} <= set(params.corpora)]
     if table is TABLES["table3"] and not tasks:
-        own = (tuple(params["corpora"]), params["acoustic"])
+        own = (tuple(params.corpora), params.acoustic)
     found = []
     for visual, acoustic in tasks or [own]:
         chosen = {"visual": f"[{','.join(visual)}]", "acoustic": acoustic} | extra
@@ -183,7 +184,7 @@ def queue(table: Table, extra: Settings, seeds: int) -> None:
 def read_metrics(name: str, file: str) -> dict[str, Any] | None:
     """A metrics file of an experiment, None if it has not run or does not have that file."""
     try:
-        return json.loads(dvc.api.read(f"metrics/{file}.json", rev=name))
+        return json.loads(dvc.api.read(f"{METRICS}/{file}.json", rev=name))
     except (RevError, DvcException, OSError, ValueError):
         return None
 

@@ -1,14 +1,13 @@
 """The samples that play a role in a fold, and their features, for train and what follows it."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.checkpoint import SPLIT
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import file_sha256, read_json, read_table
+from stages.io.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.runtime.errors import UserError
 from stages.splits.protocols import Rows
 
@@ -26,7 +25,7 @@ def read_split() -> tuple[dict[str, Any], Rows]:
     Raises:
         UserError: one of them cannot be read, or lacks a key or a column.
     """
-    split = read_json(Path("data/split.json"), SPLIT_KEYS)
+    split = read_json(SPLIT_SUMMARY, SPLIT_KEYS)
     folds = [f"fold_{fold}" for fold in range(split["folds"])]
     return split, read_table(SPLIT, ["modality", "id", "speaker", "sentence", "emotion", *folds])
 
@@ -43,7 +42,7 @@ class Features:
         self.visual: dict[str, np.ndarray] = {}
         self.acoustic: dict[str, np.ndarray] = {}
         for corpus, expected in sha256_of.items():
-            path = Path(f"data/features/{corpus}.h5")
+            path = features_path(corpus)
             if not path.exists() or file_sha256(path) != expected:
                 raise UserError(f"{path}: is not the file that data/split.json names; dvc repro")
             with open_arrays(path, "features") as file:

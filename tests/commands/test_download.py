@@ -19,10 +19,11 @@ import pytest
 import urllib3
 
 from stages.commands import download
-from stages.commands.download import DOWNLOADS, MIB, RAW, SOURCES, fetch, files_in, main, merge
+from stages.commands.download import DOWNLOADS, MIB, SOURCES, fetch, files_in, main, merge
 from stages.corpora.ravdess import VOICES_ARCHIVE
 from stages.corpora.ravdess import read as read_ravdess
 from stages.corpora.source import Archive
+from stages.io.paths import RAW
 from stages.runtime.command import LOCKS, alone
 from stages.runtime.errors import UserError
 from tests.file_server import Served, Server, serving
@@ -567,14 +568,11 @@ def test_mistakes_on_the_command_line(server: Server):
 
 
 def test_two_runs_at_once(server: Server):
+    Path("params.yaml").touch()  # as at the root of the project
     with alone("download@meld"):
-        program = (
-            "from stages.runtime.command import run; from stages.commands.download import main; "
-            "run(lambda: main(['meld']))"
-        )
         other = subprocess.run(
-            [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True,
+            [sys.executable, "-m", "stages", "download", "meld"],
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         )  # fmt: skip
     assert other.returncode == 2 and other.stderr.startswith(f"error: {LOCKS}/download@meld: ")
 

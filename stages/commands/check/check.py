@@ -1,6 +1,6 @@
 """Check: what to know of a corpus before the hour that its extraction may take.
 
-    python -m stages.commands.check.check CORPUS
+    python -m stages check CORPUS
 
 In:  data/raw/<corpus>/, params.yaml and the weights in torch.hub's cache
 Out: on stdout what is fine, what is worth knowing and what must be mended; no file is written.
@@ -13,7 +13,7 @@ stages do it. What shows only when it is decoded shows in those few alone.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from stages.commands.check.clips import duration_findings, file_findings, scan
 from stages.commands.check.decoding import SAMPLE, face_findings, voice_findings
@@ -22,9 +22,9 @@ from stages.commands.check.findings import KNOW, MEND, Finding, show
 from stages.commands.check.listing import listing_findings
 from stages.commands.check.pretrained import at_hand, frame_weights, weight_findings
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
-from stages.manifest import RAW, list_corpus
-from stages.runtime.command import run
-from stages.runtime.params import load, section
+from stages.corpora.listing import list_corpus
+from stages.io.paths import RAW
+from stages.runtime.params import read_params
 
 
 def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
@@ -33,18 +33,8 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
     Raises:
         UserError: no such corpus, its folder is not there, or params.yaml is wrong.
     """
-    params = load(
-        "corpora",
-        "visual",
-        "acoustic",
-        "protocol",
-        "folds",
-        "validation",
-        "seed",
-        "allow_missing_classes",
-        "max_skip_fraction",
-    )
-    frames, mels, features = section("frames"), section("mels"), section("features")
+    params = read_params().model_dump()
+    frames, mels, features = params["frames"], params["mels"], params["features"]
     largest = params["max_skip_fraction"]
     root, label = RAW / corpus, f"check@{corpus}"
     listing = list_corpus(root, corpus)
@@ -73,7 +63,7 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
 
 def conclusion(corpus: str, count: int) -> str:
     """The last line: how many things must be mended, and what to run next."""
-    params = load("corpora", "visual", "acoustic")
+    params = read_params().model_dump()
     named = corpus in params["corpora"]
     command = "dvc repro" if corpus == "sample" else "dvc repro evaluate contact_sheet"
     if named and corpus not in [*params["visual"], params["acoustic"]]:
@@ -85,14 +75,14 @@ def conclusion(corpus: str, count: int) -> str:
     return f"nothing must be mended; next: {first}{command}"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stages.commands.check.check",
+        prog="python -m stages check",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("corpus", help="the name of a folder in data/raw, e.g. ravdess")
-    corpus = parser.parse_args().corpus
+    corpus = parser.parse_args(words).corpus
     to_mend = 0
     for title, findings in report(corpus):
         print(title, flush=True)
@@ -102,7 +92,3 @@ def main() -> None:
     print(f"\n{conclusion(corpus, to_mend)}")
     if to_mend:
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -14,8 +14,8 @@ from stages.commands.check.clips import Clips, of_each
 from stages.commands.check.findings import FINE, KNOW, MEND, Finding, listed, some
 from stages.corpora.utterance import Utterance
 from stages.media.audio import check_speech, read_audio
+from stages.media.crops import CROPS
 from stages.runtime.errors import ClipError, UserError
-from stages.runtime.space import CROPS
 
 SAMPLE = 12  # clips that are decoded
 UNLIKELY = 0.01  # chance of as many bad clips in the sample as there are
@@ -46,16 +46,16 @@ def surely_more(bad: int, sample: int, share: float) -> bool:
 
 def see(path: Path, **settings: Any) -> tuple[int, float]:
     """How many of V1 V2 V3 show a face, and the seconds that the stage frames takes for a clip."""
-    from stages.frames import clip_faces
-    from stages.media.faces import make_aligner, make_detector
-    from stages.runtime.device import pick_device
+    from stages.media.crops import clip_faces
+    from stages.media.faces import make_aligner, make_detector, pick_detection_device
 
+    device = pick_detection_device(settings["detector"], settings["align"])
     # Networks are loaded once, which is no part of what a clip takes.
-    make_detector(settings["detector"], settings["min_face"], pick_device())
+    make_detector(settings["detector"], settings["min_face"], device)
     if settings["align"]:
-        make_aligner(pick_device())
+        make_aligner(device)
     start = time.perf_counter()
-    faces = clip_faces(path, **settings | {"no_face": "centre_crop"}, device=pick_device())
+    faces = clip_faces(path, **settings | {"no_face": "centre_crop"}, device=device)
     return int(np.count_nonzero(faces.found)), time.perf_counter() - start
 
 

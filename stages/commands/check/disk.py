@@ -12,6 +12,8 @@ from stages.commands.check.clips import Clips
 from stages.commands.check.findings import FINE, MEND, Finding, amount
 from stages.extraction.clip_cache import cache_folder
 from stages.io.arrays import SPARE_BYTES
+from stages.io.paths import FEATURES, FRAMES, MELS
+from stages.media.crops import CROPS
 from stages.runtime.space import features_bytes, frames_bytes, mels_bytes
 
 
@@ -22,11 +24,11 @@ def space_findings(
     faces, heard = clips.usable("video"), clips.usable("audio")
     seconds = sum(min(value, mels["max_seconds"]) for value in heard.values())
     made = {
-        Path("data/frames"): frames_bytes(len(faces), frames["size"]),
-        Path("data/mels"): mels_bytes(len(heard), seconds, mels),
-        Path("data/features"): features_bytes(len(faces), len(heard)),
+        FRAMES: frames_bytes(CROPS * len(faces), frames["size"]),
+        MELS: mels_bytes(len(heard), seconds, mels),
+        FEATURES: features_bytes(CROPS * len(faces) + len(heard)),
     }
-    kept = made[Path("data/frames")] + made[Path("data/mels")]
+    kept = made[FRAMES] + made[MELS]
     needs = {**made, Path(".dvc/cache"): sum(made.values()), cache_folder(): kept}
     disks: dict[int, list[Path]] = {}
     for path in needs:

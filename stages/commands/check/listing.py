@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stages.commands.check.findings import FINE, KNOW, MEND, Finding, listed
+from stages.corpora.listing import named, skipped_rows, summary
 from stages.corpora.utterance import Listing
 from stages.io.skips import too_many
-from stages.manifest import named, skipped_rows, summary
 
 
 def listing_findings(corpus: str, listing: Listing, params: Mapping[str, Any]) -> Iterator[Finding]:

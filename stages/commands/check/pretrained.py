@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 from stages.commands.check.findings import FINE, KNOW, MEND, Finding, amount
 from stages.runtime.errors import UserError, one_line
-from stages.runtime.params import refuse_random_weights
+from stages.runtime.params import check_random_weights
 
 REPLY_SECONDS = 5.0
 
@@ -46,7 +46,7 @@ def weight_findings(
     backbone = f"features.backbone {features['backbone']}"
     try:
         if features["weights"] == "random":
-            refuse_random_weights(corpus, "random", features["allow_random_weights"])
+            check_random_weights(corpus, "random", features["allow_random_weights"])
             yield Finding(FINE, f"{backbone}: random weights")
         else:
             from stages.encoders.pictures import imagenet_weights

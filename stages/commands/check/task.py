@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from stages.commands.check.clips import CALLED, KINDS, Clips
 from stages.commands.check.findings import FINE, KNOW, MEND, Finding
 from stages.corpora.emotions import EMOTIONS
+from stages.corpora.listing import list_corpus
 from stages.corpora.utterance import Listing
+from stages.io.paths import RAW
 from stages.io.skips import skipped_unevenly
-from stages.manifest import RAW, list_corpus
 from stages.runtime.errors import UserError
 from stages.splits.protocols import Rows, assign_roles, require_classes
 

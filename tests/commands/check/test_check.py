@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages import frames
 from stages.commands.check import check, clips
 from stages.commands.check import pretrained as weights
 from stages.commands.check.clips import of_each
@@ -26,6 +25,7 @@ from stages.commands.check.decoding import spread, surely_more
 from stages.commands.check.findings import FINE, KNOW, MEND, Finding, show
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.utterance import Utterance
+from stages.media import crops
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
 from tests.media_files import corpora, sine, write_sound, write_video
@@ -107,7 +107,7 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def show_faces(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the stage frames find so many faces in each frame."""
     boxes = np.array([[10, 10, 50, 50, 1]] * count, np.float32).reshape(-1, 5)
-    monkeypatch.setattr(frames, "make_detector", lambda *_: lambda images: [boxes] * len(images))
+    monkeypatch.setattr(crops, "make_detector", lambda *_: lambda images: [boxes] * len(images))
 
 
 @pytest.fixture
@@ -118,10 +118,9 @@ def checked(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
     def run_check(corpus: str = "folder") -> Report:
-        monkeypatch.setattr(sys, "argv", ["check", corpus])
         code = 0
         try:
-            run(check.main)
+            run(lambda: check.main([corpus]))
         except SystemExit as ended:
             code = ended.code
         said = capsys.readouterr()
@@ -490,7 +489,7 @@ def test_real_clips(torch_home: None, monkeypatch: pytest.MonkeyPatch):
         features_weights="imagenet", features_backbone="squeezenet1_1",
     )  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "stages.commands.check.check", "ravdess"],
+        [sys.executable, "-m", "stages", "check", "ravdess"],
         env={**os.environ, "PYTHONPATH": str(PROJECT), "TORCH_HOME": home},
         capture_output=True,
         text=True,
