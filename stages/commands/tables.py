@@ -146,12 +146,13 @@ def up_to_date(name: str, targets: Sequence[str]) -> bool:
 
 
 def states() -> dict[str, str]:
-    """The experiments of this commit: name -> Queued, Running, Failed, or "" where it has run."""
+    """The experiments of this commit: name -> Queued, Running, Failed or Success."""
     try:
         rows = dvc.api.exp_show()
     except DvcException as error:
         raise UserError(f"dvc exp show: {one_line(error)}; run it to see more") from error
-    return {row["Experiment"]: row["State"] or "" for row in rows if row["Experiment"]}
+    # One that was run without the queue has no state.
+    return {row["Experiment"]: row["State"] or "Success" for row in rows if row["Experiment"]}
 
 
 def run_dvc(*arguments: str) -> None:
@@ -167,11 +168,11 @@ def queue(table: Table, extra: Settings, seeds: int) -> None:
         if state.get(name) == "Running":
             print(f"{name}: is running")
             continue
-        if state.get(name) == "" and up_to_date(name, table.targets):
+        if state.get(name) == "Success" and up_to_date(name, table.targets):
             print(f"{name}: has run; to run it anew: dvc exp remove {name}")
             continue
         if name in state:
-            run_dvc("queue" if state[name] else "exp", "remove", name)
+            run_dvc("exp" if state[name] == "Success" else "queue", "remove", name)
         changes = ({"seeds": str(seeds)} | settings).items()
         options = [word for key, value in changes for word in ("-S", f"{key}={value}")]
         run_dvc(

@@ -86,7 +86,7 @@ def test_what_has_not_run_says_so(name: str):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_names_tell_experiments_apart_and_can_be_names_of_git_references(name: str, project: Path):
+def test_names_are_different_and_can_be_names_of_git_references(name: str, project: Path):
     with_savee_and_meld(project)
     other = {"protocol": "speaker", "folds": "4"}
     for extra in ({}, other, {"lmmd.kernels": "3"}):
@@ -183,7 +183,9 @@ def test_queueing_gives_dvc_the_name_the_seeds_the_settings_and_the_stages(dvc_a
     assert "--force" not in command  # it would extract everything anew
 
 
-@pytest.mark.parametrize("state, said", [(None, "has run"), ("Running", "is running")])
+@pytest.mark.parametrize(
+    "state, said", [(None, "has run"), ("Success", "has run"), ("Running", "is running")]
+)
 def test_what_has_run_or_runs_is_not_queued_again(
     state: str | None,
     said: str,
@@ -197,11 +199,12 @@ def test_what_has_run_or_runs_is_not_queued_again(
     assert dvc_asked == [] and f"{FDAN_NAME}: {said}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("state", [None, "Success"])
 @pytest.mark.parametrize("best", [None, {"model": "of the commit before"}])
 def test_what_has_run_without_all_that_a_table_needs_is_run_again(
-    best: dict[str, str] | None, dvc_asked, monkeypatch: pytest.MonkeyPatch
+    best: dict[str, str] | None, state: str | None, dvc_asked, monkeypatch: pytest.MonkeyPatch
 ):
-    knows(monkeypatch, None)
+    knows(monkeypatch, state)
     without_best = {"test": {"model": "a1"}, "best_test_epoch": best}
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: without_best[file])
     tables.queue(TABLES["table1"], {}, seeds=1)
@@ -223,7 +226,7 @@ def test_a_refusal_of_dvc_stops_the_queueing(dvc_asked, monkeypatch: pytest.Monk
         tables.queue(TABLES["table1"], {}, seeds=1)
 
 
-def test_a_folder_that_is_no_repository_of_dvc_is_told_in_one_line():
+def test_a_folder_that_is_no_repository_of_dvc_is_one_line():
     with pytest.raises(UserError, match="^dvc exp show: SCM error; run it to see more"):
         tables.queue(TABLES["table1"], {}, seeds=1)
 
