@@ -9,7 +9,7 @@ from stages.runtime.command import run
 # name: the module whose main(words) runs it, and what it does.
 COMMANDS = {
     "check": ("stages.commands.check.check", "look a corpus over before its extraction"),
-    "download": ("stages.commands.download.download", "fetch a corpus from its publisher"),
+    "download": ("stages.commands.download", "fetch a corpus from its publisher"),
     "compare": ("stages.commands.compare", "test whether two results differ significantly"),
     "tables": ("stages.commands.tables", "run and show the tables of the paper"),
     "cache": ("stages.commands.cache", "show or empty the cache of processed clips"),

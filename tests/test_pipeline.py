@@ -204,7 +204,7 @@ def test_a_table_is_queued_run_shown_and_compared(small: tuple[Clone, str]) -> N
     assert "has run" in clone.run(*tables, "queue", "table1", "--seeds", "1")
     compared = clone.run(sys.executable, "-m", "stages", "compare", "HEAD", "sample-paper-fdan")
     assert "2 seeds of HEAD, 1 seed of sample-paper-fdan" in compared
-    assert "chance" in compared and "McNemar" in compared
+    assert "significant" in compared and "McNemar" in compared
 
 
 def wait_for_queue(clone: Clone) -> None:

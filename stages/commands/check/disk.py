@@ -1,15 +1,17 @@
 """The room and the time that the extraction of a corpus takes."""
 
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import joblib
 
 from stages.commands.check.clips import Clips
-from stages.commands.check.findings import FINE, MEND, Finding, amount
+from stages.commands.check.findings import ERROR, OK, Finding, amount
 from stages.extraction.clip_cache import cache_folder
 from stages.io.arrays import SPARE_BYTES
 from stages.io.paths import FEATURES, FRAMES, MELS
@@ -41,9 +43,9 @@ def space_findings(
             f"{amount(needed)} in all, {amount(free)} are free on that disk"
         )
         if free < needed + SPARE_BYTES:
-            yield Finding(MEND, f"{text}; make room, or set FDAN_CACHE to a folder elsewhere")
+            yield Finding(ERROR, f"{text}; make room, or set FDAN_CACHE to a folder elsewhere")
         else:
-            yield Finding(FINE, text)
+            yield Finding(OK, text)
 
 
 def existing(path: Path) -> Path:
@@ -55,13 +57,9 @@ def existing(path: Path) -> Path:
 def time_finding(clips: Clips, seconds: float) -> Finding:
     """How long the stage frames takes, a clip of the sample having taken so many `seconds`."""
     count, cores = len(clips.usable("video")), joblib.cpu_count()
-    total = count * seconds / cores
-    if total < 90:
-        time = f"{max(1, round(total))} s"
-    else:
-        time = f"{total / 60:.0f} min" if total < 5400 else f"{total / 3600:.1f} h"
+    time = timedelta(seconds=math.ceil(count * seconds / cores))
     return Finding(
-        FINE,
+        OK,
         f"the stage frames takes about {time} for {count} clips on {cores} cores: an estimate "
         f"from the sample, {seconds:.2f} s a clip",
     )
