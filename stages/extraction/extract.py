@@ -6,13 +6,14 @@ that a stage's output does not depend on how many workers there are. What was ma
 """
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from stages.extraction.clip_cache import clip_cache, code_and_libraries, read_entry
 from stages.extraction.workers import Job, outcomes
+from stages.io.paths import RAW, manifest_path
 from stages.io.skips import (
     refuse,
     skip_row,
@@ -24,8 +25,6 @@ from stages.io.skips import (
 )
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.progress import track
-
-MANIFESTS = Path("data/manifest")
 
 
 def extract(
@@ -57,11 +56,11 @@ def extract(
         UserError: more than `max_skip_fraction` of the clips failed, or a path leaves the corpus.
     """
     chosen = [row for row in utterances if row[column]]
-    root = Path("data/raw", corpus).resolve()
+    root = (RAW / corpus).resolve()
     for name in (PurePosixPath(row[column]) for row in chosen):
         if name.is_absolute() or ".." in name.parts:
             raise UserError(
-                f"{MANIFESTS / corpus}.csv: {str(name)!r} leaves {root}; make it again by dvc repro"
+                f"{manifest_path(corpus)}: {str(name)!r} leaves {root}; make it again by dvc repro"
             )
     cache = clip_cache(stage, process, settings)
     job = Job(root, cache, process, settings, code_and_libraries())

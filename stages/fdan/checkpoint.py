@@ -17,11 +17,11 @@ from stages.corpora.emotions import EMOTIONS
 from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
 from stages.fdan.network import FDAN
 from stages.io.files import file_sha256, read_json, replacing, write_json
+from stages.io.paths import SPLIT
 from stages.runtime.errors import UserError, one_line
 
 MODEL = Path("models/fdan.safetensors")
 DESCRIPTION = Path("models/fdan.json")
-SPLIT = Path("data/split.csv")
 REMEDY = "run dvc repro train"
 DESCRIPTION_KEYS = (
     "acoustic_dim", "bank", "emotions", "folds", "inference", "seeds", "settings", "sha256",

@@ -33,9 +33,9 @@ from stages.fdan.training import (
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
 from stages.runtime.progress import track
-from stages.splits.dataset import Features, having
-from stages.splits.leaks import refuse_bank
-from stages.splits.protocols import TEST, TRAIN, VALIDATION, Rows, take
+from stages.splits.dataset import Features, select_rows
+from stages.splits.leaks import check_bank
+from stages.splits.protocols import TEST, TRAIN, VALIDATION, Rows, recording_id
 
 
 class Task(NamedTuple):
@@ -102,8 +102,12 @@ def prepare_fold(task: Task, fold: int) -> Fold:
     settings = task.settings
 
     def acoustic_samples(role: str) -> Samples | None:
-        rows = having(task.rows, "acoustic", fold, role)
-        return Samples(*map(torch.from_numpy, task.features.voices(rows)[:2])) if rows else None
+        rows = select_rows(task.rows, "acoustic", fold, role)
+        return (
+            Samples(*map(torch.from_numpy, task.features.acoustic_samples(rows)[:2]))
+            if rows
+            else None
+        )
 
     acoustic, validation = acoustic_samples(TRAIN), acoustic_samples(task.watched)
     acoustic_scale = fit_standardizer(acoustic.x)
@@ -114,7 +118,9 @@ def prepare_fold(task: Task, fold: int) -> Fold:
         )
     visual, visual_scale, visual_ids = None, None, []
     if not settings.network["acoustic_only"]:
-        x, y, visual_ids = task.features.faces(having(task.rows, "visual", fold, TRAIN))
+        x, y, visual_ids = task.features.visual_samples(
+            select_rows(task.rows, "visual", fold, TRAIN)
+        )
         visual = Samples(torch.from_numpy(x), torch.from_numpy(y))
         visual_scale = fit_standardizer(visual.x)
         visual = _scaled(visual, visual_scale)
@@ -198,18 +204,18 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
     may attend to them.
 
     Raises:
-        UserError: no visual sample is left, or (`refuse_bank`) one must not be there.
+        UserError: no visual sample is left, or (`check_bank`) one must not be there.
     """
     visual, acoustic = shared.visual, shared.acoustic
     attends = visual is not None and task.settings.network["cross_attention"]
     if not attends or task.inference == "none":
         return None, []
     held = {
-        take(row["id"])
+        recording_id(row["id"])
         for role in (TEST, VALIDATION)
-        for row in having(task.rows, "acoustic", fold, role)
+        for row in select_rows(task.rows, "acoustic", fold, role)
     }
-    allowed = [i for i, name in enumerate(shared.visual_ids) if take(name) not in held]
+    allowed = [i for i, name in enumerate(shared.visual_ids) if recording_id(name) not in held]
     if not allowed:
         raise UserError(
             f"params.yaml: folds: fold {fold} tests or validates the utterance of every face; "
@@ -225,7 +231,7 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
             prototypes(visual.x[chosen], visual.y[chosen]), prototypes(acoustic.x, acoustic.y)
         )
     ids = sorted({shared.visual_ids[i] for i in chosen.tolist()})
-    refuse_bank(task.rows, task.protocol, fold, ids)
+    check_bank(task.rows, task.protocol, fold, ids)
     return bank, ids
 
 

@@ -18,7 +18,7 @@ from stages.extraction.clip_cache import cache_folder, read_entry, write_entry
 from stages.runtime.errors import ClipError, UserError
 
 ROOT = Path(__file__).parents[2]
-PROCESS = "stages.mels:clip_mel"
+PROCESS = "stages.media.spectrogram:clip_mel"
 ARRAYS = {
     "faces": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
     "ok": np.array([True, False]),
@@ -123,8 +123,8 @@ def test_the_bytes_of_the_clip_and_the_settings_matter(clip: Path) -> None:
         entry_of(clip, n_mels=64),
         entry_of(clip, n_fft=128),
         entry_of(clip, n_mels="128"),
-        entry_of(clip, process="stages.mels:log_mel", n_mels=128),
-        entry_of(clip, process="stages.frames:clip_faces", n_mels=128),
+        entry_of(clip, process="stages.media.spectrogram:log_mel", n_mels=128),
+        entry_of(clip, process="stages.media.crops:clip_faces", n_mels=128),
     ]
     assert len(set(names)) == len(names)
 
@@ -152,9 +152,10 @@ def test_the_code_that_works_on_clips_matters(tmp_path: Path, clip: Path) -> Non
     script = f"""
 import sys
 from pathlib import Path
-import stages.mels
+import stages.media.spectrogram
 from stages.extraction.clip_cache import clip_cache
-for changed in ["", "mels", "media/audio", "media/container", "media/faces", "progress"]:
+of_media = ["spectrogram", "audio", "container", "faces"]
+for changed in ["", *(f"media/{{name}}" for name in of_media), "runtime/progress"]:
     if changed:
         with open(f"stages/{{changed}}.py", "a") as file:
             file.write("# changed")
@@ -163,9 +164,9 @@ for changed in ["", "mels", "media/audio", "media/container", "media/faces", "pr
     command = [sys.executable, "-c", script, str(clip)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True)
     names = dict(line.split(" ") for line in done.stdout.splitlines())
-    concerned = ["", "mels", "media/audio", "media/container"]
+    concerned = ["", "media/spectrogram", "media/audio", "media/container"]
     assert len({names[changed] for changed in concerned}) == len(concerned)
-    assert names["media/container"] == names["media/faces"] == names["progress"]
+    assert names["media/container"] == names["media/faces"] == names["runtime/progress"]
 
 
 def test_a_clip_that_cannot_be_read_has_no_entry(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_that_names_the_way_out(
         write_entry(tmp_path / "file/mels/entry", ARRAYS)
     message = str(raised.value)
     assert message.startswith(f"{tmp_path}/file/mels: cannot be written: Not a directory; ")
-    assert "FDAN_CACHE" in message and "python -m stages.extraction.clip_cache --clear" in message
+    assert "FDAN_CACHE" in message and "python -m stages cache --clear" in message
     assert "\n" not in message
 
 
@@ -228,53 +229,3 @@ def test_a_file_that_may_not_grow_is_one_line(entry: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert read_entry(entry) is None
-
-
-def command(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["clip_cache", *words])
-    clip_cache.main()
-    return capsys.readouterr().out
-
-
-def test_the_report_tells_the_place_and_the_size(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, clip: Path
-) -> None:
-    for stage, sizes in {"mels": [500_000, 1_000_000], "frames": [20_000_000]}.items():
-        for size in sizes:
-            entry = clip_cache.clip_cache(stage, PROCESS, {"n": size}).entry(clip)
-            write_entry(entry, {"values": np.zeros(size, np.uint8)})
-    assert command(capsys, monkeypatch).splitlines() == [
-        f"{cache_folder()}:",
-        "  frames: 1 clips, 20.0 MB",
-        "  mels: 2 clips, 1.5 MB",
-    ]
-
-
-def test_an_empty_cache_has_a_report_too(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert command(capsys, monkeypatch) == f"{cache_folder()}:\n"
-    assert command(capsys, monkeypatch, "--clear") == f"{cache_folder()}:\nemptied\n"
-
-
-def test_clearing_deletes_the_entries_and_nothing_else(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, clip: Path
-) -> None:
-    entry = clip_cache.clip_cache("mels", PROCESS, {}).entry(clip)
-    write_entry(entry, ARRAYS)
-    others = [cache_folder() / "thesis.tex", cache_folder() / "mels/thesis.tex"]
-    for other in others:
-        other.write_text("years of work")  # of who has set FDAN_CACHE to a folder in use
-    assert command(capsys, monkeypatch, "--clear").splitlines()[1:] == [
-        "  mels: 1 clips, 0.0 MB",
-        "emptied",
-    ]
-    assert not entry.exists() and all(other.exists() for other in others)
-    assert command(capsys, monkeypatch) == f"{cache_folder()}:\n"
-
-
-def test_it_is_a_command(tmp_path: Path) -> None:
-    environment = {**os.environ, "FDAN_CACHE": str(tmp_path / "cache")}
-    words = [sys.executable, "-m", "stages.extraction.clip_cache"]
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/cache:\n")
