@@ -23,10 +23,12 @@ GRACE = 10  # seconds that a stopped stage gets to remove its temporary files
 def run(main: Callable[[], None], lock: str = "") -> None:
     """Run a stage's `main`; print a `UserError` as one line and exit with code 2.
 
+    It must be run from the root of the project, to which all paths are relative.
+
     Args:
+        main: does the work.
         lock: name of what is written, for which a second run waits or is refused; "" for a
-            command that writes nothing. All paths are relative to the project's folder, from
-            which alone it may be run.
+            command that writes nothing.
     """
     signal.signal(signal.SIGTERM, _end)
     if "DVC_STAGE" in os.environ:
@@ -73,6 +75,7 @@ def alone(name: str, patience: float = PATIENCE) -> Iterator[None]:
     The kernel takes the lock back however the process ends.
 
     Args:
+        name: of the lock, e.g. frames@sample.
         patience: seconds to wait for another process that holds it.
 
     Raises:
@@ -140,8 +143,9 @@ def run_stage(main: Callable[..., None], description: str | None, on_corpus: boo
     """Run a stage under its lock, once its command line is seen to be right.
 
     Args:
-        main: called without arguments, or `on_corpus` with the one that is named.
+        main: does the work, of the corpus that it is given or of all.
         description: what `--help` says, the docstring of the script.
+        on_corpus: whether a corpus is named on the command line.
     """
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(

@@ -17,6 +17,8 @@ def choose_samples(
     """The visual and the acoustic samples, and the copies that are left out of each.
 
     Args:
+        visual_corpora: whose faces are samples.
+        acoustic_corpus: whose voices are samples.
         drop: leave out further copies of a recording, rather than refuse them.
 
     Returns:
