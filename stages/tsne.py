@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from stages.corpora.emotions import CODES
 from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
-from stages.fdan.training import Samples, random_stream
+from stages.fdan.training import Samples, make_generator
 from stages.io.files import write_table
 from stages.runtime.command import run_stage
 from stages.runtime.paths import METRICS
@@ -33,7 +33,7 @@ PERPLEXITY = 30  # of van der Maaten & Hinton 2008, less where there are few sam
 
 def draw(x: np.ndarray, y: np.ndarray, ids: list[str]) -> tuple[Samples, list[str]]:
     """At most LIMIT samples, class-balanced, always the same."""
-    chosen = draw_bank(torch.from_numpy(y), LIMIT, random_stream(0, 0)).numpy()
+    chosen = draw_bank(torch.from_numpy(y), LIMIT, make_generator(0, 0)).numpy()
     samples = Samples(torch.from_numpy(x[chosen]), torch.from_numpy(y[chosen]))
     return samples, [ids[i] for i in chosen]
 
@@ -65,10 +65,10 @@ def main() -> None:
     for modality, _, samples, _ in parts:
         if modality == "voice":
             before.append((samples.x - classifier.acoustic_mean) / classifier.acoustic_std)
-            after.append(classifier.represent_voices(samples.x))
+            after.append(classifier.embed_acoustic(samples.x))
         else:
             before.append((samples.x - classifier.visual_mean) / classifier.visual_std)
-            after.append(classifier.represent_faces(samples.x))
+            after.append(classifier.embed_visual(samples.x))
     table = []
     for panel, values in [("before adaptation", before), ("after adaptation", after)]:
         points = iter(embed(torch.cat(values).numpy()).tolist())

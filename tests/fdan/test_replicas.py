@@ -304,7 +304,7 @@ def test_a_full_gpu_is_told_with_what_needs_less_and_leaves_no_model(
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
     prepare(seeds=3)
-    monkeypatch.setattr(replicas, "train_stacked", full)
+    monkeypatch.setattr(replicas, "train_replicas", full)
     expected = (
         "train: 6 replicas at once: the GPU has no memory left; lower seeds, batch_size (14), "
         "network.dim or network.ffn_dim, "
@@ -317,7 +317,7 @@ def test_a_full_gpu_is_told_with_what_needs_less_and_leaves_no_model(
 def test_replicas_are_trained_at_once_on_a_gpu_and_side_by_side_on_cpus(
     gpu: bool, way: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(replicas, "pick_device", lambda: "cuda" if gpu else "cpu")
     for name in ("train_at_once", "train_side_by_side"):
         monkeypatch.setattr(replicas, name, lambda task, pairs, label, name=name: [name, *pairs])
     pairs = [(0, 5), (0, 6), (1, 5), (1, 6)]
