@@ -6,8 +6,8 @@ Out: metrics/best_test_epoch.json
 
 The published code tests after every epoch and reports the best. That figure grows with the number
 of epochs even if nothing is learned. It is made here so that it can be set beside published tables:
-the replicas of the first seed are trained again, this time judged on the test voices, and of every
-fold the epoch with the best WAR is taken. Nothing else reads this file.
+the replicas of the first seed are trained again, validated on the test voices, and of every fold
+the epoch with the best WAR is taken. Nothing else reads this file.
 
 Run: dvc repro best_test_epoch, or python -m stages.best_test_epoch
 """

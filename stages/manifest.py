@@ -43,10 +43,10 @@ def unlike_lengths(utterance: Utterance, root: Path) -> str:
         found = probe(root / utterance.video, ["video", "audio"])
     else:
         found = probe(root / utterance.video, ["video"]) | probe(root / utterance.audio, ["audio"])
-    seen, heard = found["video"], found["audio"]
-    if isinstance(seen, ClipError) or isinstance(heard, ClipError) or not far_apart(seen, heard):
+    video, audio = found["video"], found["audio"]
+    if isinstance(video, ClipError) or isinstance(audio, ClipError) or not far_apart(video, audio):
         return ""
-    return f"{utterance.id} ({seen:.2f} s seen, {heard:.2f} s heard)"
+    return f"{utterance.id} ({video:.2f} s of video, {audio:.2f} s of audio)"
 
 
 def main(corpus: str) -> None:

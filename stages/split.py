@@ -41,9 +41,9 @@ def shuffled_labels(rows: Rows, seed: int) -> Rows:
     A face and a voice of one recording keep sharing their label.
     """
     emotion_of = {recording_id(row["id"]): row["emotion"] for row in rows}
-    takes = sorted(emotion_of)
-    emotions = np.random.default_rng(seed).permutation([emotion_of[item] for item in takes])
-    shuffled = dict(zip(takes, emotions.tolist()))
+    recordings = sorted(emotion_of)
+    emotions = np.random.default_rng(seed).permutation([emotion_of[item] for item in recordings])
+    shuffled = dict(zip(recordings, emotions.tolist()))
     return [{**row, "emotion": shuffled[recording_id(row["id"])]} for row in rows]
 
 
