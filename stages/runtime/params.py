@@ -199,7 +199,11 @@ class Params(Section):
         return self
 
 
-SECTIONS = frozenset({"sample", "frames", "mels", "features", "network", "lmmd"})
+SECTIONS = {
+    name
+    for name, field in Params.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
 MAPPING = "a mapping of params"
 
 
