@@ -6,8 +6,8 @@ Out: metrics/best_test_epoch.json
 
 The published code tests after every epoch and reports the best. That figure grows with the number
 of epochs even if nothing is learned. It is made here so that it can be set beside published tables:
-the replicas of the first seed are trained again, this time judged on the test voices, and of every
-fold the epoch with the best WAR is taken. Nothing else reads this file.
+the replicas of the first seed are trained again, validated on the test voices, and of every fold
+the epoch with the best WAR is taken. Nothing else reads this file.
 
 Run: dvc repro best_test_epoch, or python -m stages.best_test_epoch
 """
@@ -21,8 +21,8 @@ from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
 from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
 from stages.io.files import write_json
-from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
+from stages.runtime.paths import METRICS
 from stages.scoring.metrics import MEASURES, confusion_matrix
 from stages.scoring.predictions import predict_fold, to_arrays
 from stages.splits.dataset import Features, read_split, select_rows

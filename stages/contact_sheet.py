@@ -14,24 +14,26 @@ from matplotlib.figure import Figure
 from stages.corpora.emotions import EMOTIONS
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table, replacing
-from stages.io.paths import METRICS, frames_path, manifest_path, mels_path
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
+from stages.runtime.paths import METRICS, frames_path, manifest_path, mels_path
 
 COLUMNS = 2  # utterances an emotion
 FRAMES = 3
 
 
-def choose(utterances: list[dict[str, str]], seen: set[str], heard: set[str]) -> list[list[str]]:
-    """For each emotion up to COLUMNS ids: those both seen and heard first, then new speakers."""
+def choose(
+    utterances: list[dict[str, str]], visual: set[str], acoustic: set[str]
+) -> list[list[str]]:
+    """For each emotion up to COLUMNS ids: those with both modalities first, then new speakers."""
     chosen = []
     for emotion in EMOTIONS:
         rows = [row for row in utterances if row["emotion"] == emotion]
-        rows = [row for row in rows if row["id"] in seen | heard]
-        rows.sort(key=lambda row: row["id"] not in seen & heard)
+        rows = [row for row in rows if row["id"] in visual | acoustic]
+        rows.sort(key=lambda row: row["id"] not in visual & acoustic)
         firsts = {row["speaker"]: row["id"] for row in reversed(rows)}.values()
         ids = [row["id"] for row in rows]
-        ids.sort(key=lambda item: (item not in seen & heard, item not in firsts))
+        ids.sort(key=lambda item: (item not in visual & acoustic, item not in firsts))
         chosen.append(ids[:COLUMNS])
     return chosen
 

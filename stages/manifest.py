@@ -13,7 +13,6 @@ from pathlib import Path
 from stages.corpora.listing import COLUMNS, list_corpus, named, skipped_rows, summary
 from stages.corpora.utterance import Utterance, first_five
 from stages.io.files import write_table
-from stages.io.paths import RAW, manifest_path
 from stages.io.skips import (
     refuse,
     table_path,
@@ -26,6 +25,7 @@ from stages.media.probe import APART, far_apart, probe, probe_duration
 from stages.runtime.command import run_stage
 from stages.runtime.errors import ClipError
 from stages.runtime.params import read_params
+from stages.runtime.paths import RAW, manifest_path
 from stages.runtime.progress import track
 
 
@@ -43,10 +43,10 @@ def unlike_lengths(utterance: Utterance, root: Path) -> str:
         found = probe(root / utterance.video, ["video", "audio"])
     else:
         found = probe(root / utterance.video, ["video"]) | probe(root / utterance.audio, ["audio"])
-    seen, heard = found["video"], found["audio"]
-    if isinstance(seen, ClipError) or isinstance(heard, ClipError) or not far_apart(seen, heard):
+    video, audio = found["video"], found["audio"]
+    if isinstance(video, ClipError) or isinstance(audio, ClipError) or not far_apart(video, audio):
         return ""
-    return f"{utterance.id} ({seen:.2f} s seen, {heard:.2f} s heard)"
+    return f"{utterance.id} ({video:.2f} s of video, {audio:.2f} s of audio)"
 
 
 def main(corpus: str) -> None:

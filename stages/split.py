@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from stages.io.files import file_sha256, read_table, write_json, write_table
-from stages.io.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.io.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_uneven
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
+from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.splits.leaks import check_leaks
 from stages.splits.protocols import (
     OUT,
@@ -41,9 +41,9 @@ def shuffled_labels(rows: Rows, seed: int) -> Rows:
     A face and a voice of one recording keep sharing their label.
     """
     emotion_of = {recording_id(row["id"]): row["emotion"] for row in rows}
-    takes = sorted(emotion_of)
-    emotions = np.random.default_rng(seed).permutation([emotion_of[item] for item in takes])
-    shuffled = dict(zip(takes, emotions.tolist()))
+    recordings = sorted(emotion_of)
+    emotions = np.random.default_rng(seed).permutation([emotion_of[item] for item in recordings])
+    shuffled = dict(zip(recordings, emotions.tolist()))
     return [{**row, "emotion": shuffled[recording_id(row["id"])]} for row in rows]
 
 

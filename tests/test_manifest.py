@@ -237,8 +237,8 @@ def test_a_wrong_cut_is_told_and_used(raw: Path, capsys: pytest.CaptureFixture[s
     main("ravdess")
     assert capsys.readouterr().out.splitlines()[-1] == (
         "manifest@ravdess: warning: face and voice differ in length by more than 20%, "
-        f"2 utterances, which are used: ravdess/{names[2][3:]} (2.00 s seen, 1.50 s heard), "
-        f"ravdess/{names[0][3:]} (2.00 s seen, 0.50 s heard)"
+        f"2 utterances, which are used: ravdess/{names[2][3:]} (2.00 s of video, 1.50 s of audio), "
+        f"ravdess/{names[0][3:]} (2.00 s of video, 0.50 s of audio)"
     )
     assert len(read_table(Path("data/manifest/ravdess.csv"))) == 3
 

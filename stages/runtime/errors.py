@@ -1,6 +1,6 @@
-"""The two ways in which things go wrong, and how each is told.
+"""The two ways in which things go wrong, and how each is reported.
 
-`UserError` is for what a person must mend: it ends the stage with one line and
+`UserError` is for what a person must fix: it ends the stage with one line and
 exit code 2. `ClipError` is for one clip that cannot be used: it becomes a row of
 the stage's skip table and the run goes on, unless more than `max_skip_fraction`
 of the clips go that way.

@@ -199,7 +199,11 @@ class Params(Section):
         return self
 
 
-SECTIONS = frozenset({"sample", "frames", "mels", "features", "network", "lmmd"})
+SECTIONS = {
+    name
+    for name, field in Params.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
 MAPPING = "a mapping of params"
 
 
@@ -258,7 +262,7 @@ def check_params(tree: Any, source: str = PARAMS_FILE.name) -> Params:
 def allowed() -> dict[str, str]:
     """What each param may be, for people, by its dotted key."""
     schema = Params.model_json_schema()
-    texts = {}
+    texts: dict[str, str] = {}
     for name, item in schema["properties"].items():
         if name in SECTIONS:
             section = schema["$defs"][item["$ref"].rpartition("/")[2]]["properties"]

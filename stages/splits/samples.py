@@ -5,8 +5,8 @@ from typing import Any
 
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table
-from stages.io.paths import features_path, manifest_path
 from stages.runtime.errors import UserError
+from stages.runtime.paths import features_path, manifest_path
 from stages.splits.leaks import find_duplicates
 from stages.splits.protocols import Rows, recording_id
 
@@ -17,6 +17,8 @@ def choose_samples(
     """The visual and the acoustic samples, and the copies that are left out of each.
 
     Args:
+        visual_corpora: whose faces are samples.
+        acoustic_corpus: whose voices are samples.
         drop: leave out further copies of a recording, rather than refuse them.
 
     Returns:
