@@ -119,7 +119,7 @@ def test_the_whole_corpus_is_small_found_and_learnable(tmp_path):
 
     emotions = np.array([path.stem.split("_")[1] for path in paths])
     shuffled = np.random.default_rng(0).permutation(emotions)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     for modality in (faces, voices):
         assert 0.5 < cross_val_score(model, modality, emotions).mean() < 0.98
         assert cross_val_score(model, modality, shuffled).mean() < 0.3
