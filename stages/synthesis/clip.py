@@ -1,15 +1,16 @@
 """One clip: a voice and a face that speak the same sentence, as an H.264 + AAC mp4 file.
 
-The mouth opens with the loudness of the voice; the head drifts and tilts, the eyes blink
-and the expression grows to its full strength within the first third of a second.
+The mouth opens with the loudness of the voice, the head sways, the expression builds up in 0.35 s.
 """
 
-from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
+from numpy.random import Generator, SeedSequence, default_rng
 
 from stages.synthesis import face as faces
 from stages.synthesis import voice as voices
@@ -19,81 +20,69 @@ SAMPLES_PER_FRAME = voices.SAMPLE_RATE // FPS
 # The same pictures give the same bytes: mbtree's assembly does not from one run to the next, and
 # other assembly rounds as the processor at hand likes.
 X264 = {"crf": "22", "preset": "veryfast", "x264-params": "mbtree=0:cpu-independent=1"}
-QUIET = 30.0  # dB below the loudest frame, where the mouth is shut
 
 
-def loudness(speech: np.ndarray) -> np.ndarray:
-    """How open the voice asks the mouth to be, 0 to 1, for every video frame [frames].
-
-    Linear in the dB of the frame's RMS, from `QUIET` below the loudest frame up to it.
-    """
-    frames = speech.reshape(-1, SAMPLES_PER_FRAME).astype(np.float64)
-    level = 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
-    return np.clip((level - level.max()) / QUIET + 1, 0, 1)
+@lru_cache
+def speaker(index: int, seed: int) -> tuple[faces.Face, np.ndarray, voices.Voice]:
+    """A speaker's face, its portrait, and the voice; every other speaker is a woman."""
+    rng, female = default_rng([seed, 0, index]), index % 2 == 0
+    face = faces.make_face(female, rng)
+    return face, faces.portrait(face), voices.make_voice(female, rng)
 
 
-def animate(
-    expression: faces.Units, opening: np.ndarray, rng: np.random.Generator
-) -> list[tuple[faces.Units, faces.Pose]]:
-    """The action units and the head pose of every frame of a clip.
-
-    Args:
-        expression: action units at full strength.
-        opening: [frames], 0 to 1, from `loudness`.
-    """
-    count = len(opening)
-    time = np.arange(count) / FPS
-    onset = 0.6 + 0.4 * np.clip(time / 0.35, 0, 1)
-
-    rest = rng.normal(0, (6.0, 3.0, 1.6, 0.03))  # x and y in px, tilt in degrees, scale
-    reach = np.abs(rng.normal(0, (3.0, 2.0, 1.2, 0.01)))
-    rate, phase = rng.uniform(0.3, 0.9, 4), rng.uniform(0, 2 * np.pi, 4)
-    drift = rest + reach * np.sin(2 * np.pi * rate * time[:, None] + phase)
-    drift = np.clip(drift, (-20, -9, -6, -0.1), (20, 9, 6, 0.1))
-
-    blink = np.zeros(count)
-    if rng.random() < 0.5:
-        blink = np.exp(-(((time - rng.uniform(0.2, time[-1])) / 0.06) ** 2))
-
-    track = []
-    for i in range(count):
-        units = {unit: strength * onset[i] for unit, strength in expression.items()}
-        units[26] = 0.65 * units.get(26, 0.0) + 0.35 * opening[i]
-        units[45] = blink[i]
-        x, y, tilt, scale = (float(value) for value in drift[i])
-        track.append((units, faces.Pose(x, y, tilt, 1 + scale)))
-    return track
-
-
-def make_clip(
-    path: Path,
-    face: faces.Face,
-    voice: voices.Voice,
-    emotion: str,
-    sentence: str,
-    seed: np.random.SeedSequence,
-) -> None:
-    """Write one utterance to `path`. Voice and face vary independently of each other."""
-    speaking, looking = (np.random.default_rng(child) for child in seed.spawn(2))
+def make_clip(path: Path, who: int, emotion: str, what: int, seed: int) -> None:
+    """Write to `path` how speaker `who` says sentence `what`, the same bytes each time."""
+    cv2.setNumThreads(1)
+    face, portrait, voice = speaker(who, seed)
+    sentence = voices.make_sentence(default_rng([seed, 1, what]))
+    entropy = [seed, 2, who, list(voices.DELIVERIES).index(emotion), what]
+    speaking, looking = map(default_rng, SeedSequence(entropy).spawn(2))
     delivery = voices.vary(voices.DELIVERIES[emotion], speaking)
     speech = voices.speak(voice, delivery, sentence, speaking)
     speech = np.pad(speech, (0, -speech.size % SAMPLES_PER_FRAME))
-
     expression = faces.vary(faces.EXPRESSIONS[emotion], looking)
-    picture = faces.portrait(face, looking)
-    track = animate(expression, loudness(speech), looking)
-    write(path, (faces.draw(picture, units, pose) for units, pose in track), speech)
+    write(path, animate(face, portrait, expression, speech, looking), speech)
 
 
-def write(path: Path, frames: Iterable[np.ndarray], speech: np.ndarray) -> None:
-    """Encode RGB frames and mono speech as mp4, the same bytes each time.
+def animate(
+    face: faces.Face,
+    portrait: np.ndarray,
+    expression: faces.Units,
+    speech: np.ndarray,
+    rng: Generator,
+) -> list[np.ndarray]:
+    """The frames of a clip, RGB, uint8 [HEIGHT, WIDTH, 3], for speech [samples]."""
+    # Shut where a frame is 30 dB below the loudest, and linear in dB from there.
+    frames = speech.reshape(-1, SAMPLES_PER_FRAME).astype(np.float64)
+    level = 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
+    opening = np.clip((level - level.max()) / 30 + 1, 0, 1)
+    time = np.arange(len(frames)) / FPS
+    onset = 0.6 + 0.4 * np.clip(time / 0.35, 0, 1)
+    blink = np.exp(-(((time - rng.uniform(0.2, 2 * time[-1])) / 0.06) ** 2))
+    light = rng.uniform(0.93, 1.05)
 
-    Args:
-        frames: yields uint8 [height, width, 3] at `FPS`.
-        speech: float32 [samples] at `voice.SAMPLE_RATE`, as long as the frames.
-    """
-    # bitexact leaves out dates and version strings; one thread, since x264 decides
-    # differently with another number of them.
+    # x and y in px, tilt in degrees, scale: where the head rests, and how it sways about there.
+    rest, reach = rng.uniform(-1, 1, (2, 4)) * [(10, 5, 3, 0.06), (6, 3, 2, 0.02)]
+    rate, phase = rng.uniform(0.3, 0.9, 4), rng.uniform(0, 2 * np.pi, 4)
+    sway = rest + reach * np.sin(2 * np.pi * rate * time[:, None] + phase)
+
+    size, images = (faces.WIDTH, faces.HEIGHT), []
+    for i, (x, y, tilt, scale) in enumerate(sway.tolist()):
+        units = {unit: strength * onset[i] for unit, strength in expression.items()}
+        units[26] = 0.65 * units[26] + 0.35 * opening[i]
+        units[45] = blink[i]
+        painting = faces.draw(portrait, face, units)
+        # All of the painting sways, about its lower edge, and becomes half as large.
+        place = cv2.getRotationMatrix2D((faces.WIDTH, 2 * faces.HEIGHT), tilt, (1 + scale) / 2)
+        place[:, 2] += (x - faces.WIDTH / 2, y - faces.HEIGHT)
+        image = cv2.warpAffine(painting, place, size, borderMode=cv2.BORDER_REPLICATE)
+        images.append(cv2.convertScaleAbs(image, alpha=light))
+    return images
+
+
+def write(path: Path, images: list[np.ndarray], speech: np.ndarray) -> None:
+    """Encode RGB frames and mono speech, float32 [samples], as mp4."""
+    # bitexact leaves out dates and versions; x264 decides differently with more than one thread.
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as file:
         video = file.add_stream("libx264", rate=FPS, options=X264)
         video.width, video.height, video.pix_fmt = faces.WIDTH, faces.HEIGHT, "yuv420p"
@@ -103,16 +92,11 @@ def write(path: Path, frames: Iterable[np.ndarray], speech: np.ndarray) -> None:
         for stream in (video, audio):
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
 
-        packets = []
-        for i, image in enumerate(frames):
+        for i, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = i, Fraction(1, FPS)
-            packets += video.encode(frame)
-        packets += video.encode(None)
-
+            file.mux(video.encode(frame))
         sound = av.AudioFrame.from_ndarray(speech[None], format="fltp", layout="mono")
         sound.sample_rate, sound.pts = voices.SAMPLE_RATE, 0
         sound.time_base = Fraction(1, voices.SAMPLE_RATE)
-        packets += audio.encode(sound) + audio.encode(None)
-        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
-            file.mux(packet)
+        file.mux([*video.encode(), *audio.encode(sound), *audio.encode()])

@@ -9,7 +9,6 @@ import numpy as np
 
 from stages.corpora.emotions import EMOTIONS
 from stages.media.audio import read_audio
-from stages.sample import sentence, speaker
 from stages.synthesis.clip import make_clip
 from tests.media_files import write_video
 
@@ -32,8 +31,7 @@ def talking_clip(
     who, emotion, what = utterance
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "clip.mp4"
-        said = EMOTIONS[emotion], sentence(what, 0), np.random.SeedSequence(utterance)
-        make_clip(small, *speaker(who, 0), *said)
+        make_clip(small, who, EMOTIONS[emotion], what, 0)
         with av.open(str(small)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         wave = read_audio(small, 48000)

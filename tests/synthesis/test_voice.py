@@ -1,26 +1,24 @@
-"""The synthesised voices: pitch, formants, loudness and tilt are what was asked for."""
+"""The synthesised voices: pitch, formants and loudness are what was asked for."""
 
-from dataclasses import astuple, replace
-
-import librosa
 import numpy as np
 import pytest
+from scipy.signal import correlate, welch
 
 from stages.synthesis.voice import (
     DELIVERIES,
-    NEUTRAL_LEVEL,
-    PHONES,
+    FRAME,
     SAMPLE_RATE,
-    SENTENCES,
-    VOICES,
     Delivery,
+    Voice,
     make_sentence,
     make_voice,
+    resonate,
     speak,
     vary,
 )
 
-FLAT = Delivery(span=0, slope=0, final=0, jitter=0, stress=0)
+FLAT = DELIVERIES["neutral"]._replace(span=0, slope=0, jitter=0, breath=-60)
+MAN = Voice(pitch=116.0, tract=1.0)
 
 
 def rng(*seed: int) -> np.random.Generator:
@@ -28,120 +26,91 @@ def rng(*seed: int) -> np.random.Generator:
 
 
 def spectrum(speech: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies in Hz and the long-term average spectrum in dB."""
-    power = (np.abs(librosa.stft(speech, n_fft=1024)) ** 2).mean(axis=1)
-    return librosa.fft_frequencies(sr=SAMPLE_RATE, n_fft=1024), 10 * np.log10(power)
+    """Frequencies in Hz and the power of each."""
+    return welch(speech, SAMPLE_RATE, nperseg=4096)
 
 
-def tilt(speech: np.ndarray) -> float:
-    """dB of the band 2 to 5 kHz over the band below 1 kHz."""
-    hertz, decibels = spectrum(speech)
-    power = 10 ** (decibels / 10)
-    high = power[(hertz > 2000) & (hertz < 5000)].sum()
-    return float(10 * np.log10(high / power[hertz < 1000].sum()))
+def say(delivery: Delivery, seed: int = 0, voice: Voice = MAN) -> np.ndarray:
+    return speak(voice, delivery, make_sentence(rng(seed)), rng(seed))
 
 
-def test_every_sentence_can_be_said():
-    for sentence in SENTENCES:
-        assert {phone.rstrip("1") for phone in sentence.split()} <= set(PHONES)
-        seconds = speak(VOICES["F1"], DELIVERIES["neutral"], sentence, rng(0)).size / SAMPLE_RATE
-        assert 1.0 < seconds < 2.5
-
-
-def test_the_same_seed_gives_the_same_samples():
-    first, second, other = (
-        speak(VOICES["F1"], DELIVERIES["anger"], SENTENCES[0], rng(seed)) for seed in (1, 1, 2)
-    )
-    assert first.dtype == np.float32
-    np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first, other)
-
-
-@pytest.mark.parametrize("name", VOICES)
+@pytest.mark.parametrize("voice", [MAN, Voice(pitch=202.0, tract=1.14)])
 @pytest.mark.parametrize("semitones", [-3.0, 0.0, 6.0])
-def test_the_measured_pitch_is_the_pitch_asked_for(name, semitones):
-    voice = VOICES[name]
-    speech = speak(voice, replace(FLAT, pitch=semitones), SENTENCES[0], rng(0))
-    f0, voiced, _ = librosa.pyin(speech, fmin=60, fmax=500, sr=SAMPLE_RATE, frame_length=4096)
+def test_the_measured_pitch_is_the_pitch_asked_for(voice, semitones):
+    speech = say(FLAT._replace(pitch=semitones), voice=voice)
     asked = voice.pitch * 2 ** (semitones / 12)
-    assert voiced.mean() > 0.5
-    assert abs(12 * np.log2(np.nanmedian(f0) / asked)) < 0.35
+    similar = correlate(speech, speech, "full", "fft")[speech.size - 1 :]
+    shortest = round(SAMPLE_RATE / asked / 1.5)
+    period = shortest + similar[shortest : round(SAMPLE_RATE / asked * 1.5)].argmax()
+    assert 12 * np.log2(SAMPLE_RATE / period / asked) == pytest.approx(0, abs=0.35)
 
 
-def test_the_span_widens_the_pitch_range():
-    ranges = []
-    for span in (0.0, 3.0, 8.0):
-        speech = speak(VOICES["M1"], replace(FLAT, span=span), SENTENCES[0], rng(0))
-        f0, _, _ = librosa.pyin(speech, fmin=60, fmax=500, sr=SAMPLE_RATE, frame_length=4096)
-        ranges.append(12 * np.log2(np.nanpercentile(f0, 95) / np.nanpercentile(f0, 10)))
-    assert ranges[0] < 1 < ranges[1] < ranges[2]
+@pytest.mark.parametrize("hertz", [500, 1500, 4500])
+def test_a_resonator_passes_its_formant(hertz):
+    noise = rng(0).standard_normal(400 * FRAME)
+    frequencies, power = spectrum(resonate(noise, np.full((400, 1), hertz), [100]))
+    assert frequencies[power.argmax()] == pytest.approx(hertz, abs=60)
 
 
-def test_a_shorter_tract_shifts_the_spectral_envelope_up():
-    # A steady vowel with a low pitch, so that the harmonics sample the envelope finely.
-    voice = replace(VOICES["M1"], pitch=60.0, jitter=0.0)
-    envelopes = []
-    for tract in (1.0, 1.15):
-        speech = speak(replace(voice, tract=tract), FLAT, "EH1 EH EH EH", rng(0))
-        hertz, decibels = spectrum(speech)
-        smooth = np.convolve(decibels, np.hanning(5) / np.hanning(5).sum(), mode="same")
-        octaves = np.log2(4000 / 300) * np.linspace(0, 1, 400)
-        envelopes.append(np.interp(300 * 2**octaves, hertz, smooth))
-    low, high = (envelope - np.polyval(np.polyfit(range(400), envelope, 1), range(400))
-                 for envelope in envelopes)  # fmt: skip
-    step = octaves[1]
-    lags = np.arange(-60, 61)
-    match = [np.corrcoef(low[60:-60], high[60 + lag : 340 + lag])[0, 1] for lag in lags]
-    assert 2 ** (lags[int(np.argmax(match))] * step) == pytest.approx(1.15, abs=0.05)
+def test_a_moving_resonator_does_not_click():
+    """Of a low hum through a gliding formant nothing is heard high up, -60 dB."""
+    hum = np.sin(2 * np.pi * 150 * np.arange(100 * FRAME) / SAMPLE_RATE)
+    glide = np.linspace(400, 2400, 100)[:, None]
+    frequencies, power = spectrum(resonate(hum, glide, [100]))
+    assert power[frequencies > 5000].sum() < 1e-6 * power.sum()
+
+
+def test_a_shorter_tract_moves_the_formants_up():
+    long, short = (spectrum(say(FLAT, voice=Voice(60.0, tract))) for tract in (1.0, 1.3))
+    octaves = np.geomspace(400, 4000, 200)
+    envelopes = [np.interp(octaves, hertz, np.log(power)) for hertz, power in (long, short)]
+    smooth = [np.convolve(e - e.mean(), np.hanning(9), "same") for e in envelopes]
+    shifts = np.arange(-40, 41)
+    match = [np.corrcoef(smooth[0][40:160], smooth[1][40 + s : 160 + s])[0, 1] for s in shifts]
+    shift = shifts[int(np.argmax(match))]
+    assert (octaves[1] / octaves[0]) ** shift == pytest.approx(1.3, abs=0.08)
 
 
 def test_the_level_is_what_was_asked_for():
-    for level in (-10.0, 0.0, 10.0):
-        voice = replace(VOICES["F2"], level=1.0)
-        speech = speak(voice, replace(FLAT, level=level), SENTENCES[2], rng(0))
-        measured = 10 * np.log10(np.mean(speech.astype(float) ** 2))
-        assert measured == pytest.approx(NEUTRAL_LEVEL + 1.0 + level, abs=0.3)
+    for level in (-44.0, -34.0, -24.0):
+        speech = say(FLAT._replace(level=level)).astype(float)
+        assert 10 * np.log10(np.mean(speech**2)) == pytest.approx(level, abs=0.3)
 
 
-def test_anger_is_louder_and_brighter_than_sadness():
-    level, slope = {}, {}
-    for emotion in ("anger", "sadness"):
-        said = [
-            speak(voice, vary(DELIVERIES[emotion], rng(i)), SENTENCES[0], rng(i))
-            for i, voice in enumerate(VOICES.values())
-        ]
-        level[emotion] = np.mean([10 * np.log10(np.mean(x**2)) for x in said])
-        slope[emotion] = np.mean([tilt(x) for x in said])
+def test_emotions_sound_as_the_literature_says():
+    """Anger is louder and brighter than sadness, and sadness is slower than fear."""
+    voiced = make_sentence(rng(1))
+    voiced = voiced[voiced[:, 6] == 0]  # frication is bright, whatever the emotion
+    said = {emotion: speak(MAN, d, voiced, rng(0)) for emotion, d in DELIVERIES.items()}
+    level, bright = {}, {}
+    for emotion, speech in said.items():
+        hertz, power = spectrum(speech)
+        level[emotion] = 10 * np.log10(power.sum())
+        bright[emotion] = 10 * np.log10(power[hertz > 2000].sum() / power[hertz < 1000].sum())
     assert level["anger"] > level["sadness"] + 10
-    assert slope["anger"] > slope["sadness"] + 5
-
-
-def test_nothing_clips():
-    loudest = replace(DELIVERIES["anger"], level=DELIVERIES["anger"].level + 1.0)
-    for i in range(24):
-        voice = make_voice(bool(i % 2), rng(i)) if i >= 4 else list(VOICES.values())[i]
-        speech = speak(voice, loudest, SENTENCES[i % 6], rng(i))
-        assert np.isfinite(speech).all()
-        assert np.abs(speech).max() < 1
-
-
-def test_no_two_voices_are_alike():
-    voices = list(VOICES.values()) + [make_voice(bool(i % 2), rng(i)) for i in range(12)]
-    said = [speak(voice, FLAT, "AA1 AA", rng(0)) for voice in voices]
-    for i, first in enumerate(said):
-        for second in said[:i]:
-            shift = np.abs(spectrum(first)[1] - spectrum(second)[1])[:120]
-            assert shift.mean() > 0.5
+    assert bright["anger"] > bright["sadness"] + 5
+    assert said["sadness"].size > 1.4 * said["fear"].size
 
 
 def test_vary_stays_near_the_emotion():
-    varied = np.array([astuple(vary(DELIVERIES["fear"], rng(i))) for i in range(300)])
-    np.testing.assert_allclose(varied.mean(axis=0), astuple(DELIVERIES["fear"]), atol=0.15)
+    varied = np.array([vary(DELIVERIES["fear"], rng(i)) for i in range(300)])
+    np.testing.assert_allclose(varied.mean(axis=0), DELIVERIES["fear"], atol=0.15)
     assert (varied.std(axis=0) > 0).all()
 
 
-def test_made_sentences_are_different_and_can_be_said():
-    sentences = {make_sentence(rng(i)) for i in range(24)}
-    assert len(sentences) == 24
-    for sentence in sentences:
-        assert speak(VOICES["M2"], DELIVERIES["neutral"], sentence, rng(0)).size > SAMPLE_RATE / 2
+def test_nothing_clips():
+    loudest = DELIVERIES["anger"]._replace(level=DELIVERIES["anger"].level + 1)
+    for i in range(12):
+        speech = say(loudest, i, make_voice(i % 2 == 0, rng(i)))
+        assert np.isfinite(speech).all() and np.abs(speech).max() < 1
+
+
+def test_no_two_voices_and_no_two_sentences_are_alike():
+    assert len({make_voice(i % 2 == 0, rng(i)) for i in range(16)}) == 16
+    assert len({make_sentence(rng(i)).tobytes() for i in range(30)}) == 30
+
+
+def test_the_same_seed_gives_the_same_samples():
+    first, second = say(DELIVERIES["anger"]), say(DELIVERIES["anger"])
+    assert first.dtype == np.float32
+    np.testing.assert_array_equal(first, second)
