@@ -12,6 +12,7 @@ Paper: Section 3.2, "the video frames are uniformly sampled in {V1, V2, V3}".
 
 from contextlib import closing
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +95,7 @@ def main(corpus: str) -> None:
     params = load("max_skip_fraction", "workers")
     settings = section("frames")
     utterances = read_table(MANIFESTS / f"{corpus}.csv", ["id", "emotion", "video"])
-    process = "stages.frames:clip_faces"
+    process = resolve_name("stages.frames:clip_faces")
     # What is kept of a clip is kept by device, too: a GPU's sums differ in their last bits.
     work = settings | {"device": pick_device()}
     # Before the clips, which have a limit on time: their weights may have to be fetched first.

@@ -11,6 +11,7 @@ it gives none of the settings, so params.yaml does.
 
 from contextlib import closing
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 import librosa
@@ -91,7 +92,7 @@ def main(corpus: str) -> None:
     # librosa compiles parts of itself when first used and keeps them beside its files; workers that
     # did so at the same time were seen to damage what is kept.
     librosa.feature.melspectrogram(y=np.zeros(2048, np.float32))
-    process = "stages.mels:clip_mel"
+    process = resolve_name("stages.mels:clip_mel")
     results = extract(utterances, "audio", process, settings, corpus, "mels", **params)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
     ids: list[str] = []

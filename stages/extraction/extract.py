@@ -1,17 +1,23 @@
 """What the stages frames and mels share: every clip of a corpus through one function.
 
-Clips are worked on side by side (stages/extraction/workers.py) and come back in the order of the manifest, so
-that a stage's output does not depend on how many workers there are. What was made of a clip is kept
-(stages/extraction/clip_cache.py), so that a killed stage repeats at most the clips that it was working on.
+Clips are worked on side by side (workers.py) and come back in the order of the manifest, so that a
+stage's output does not depend on how many workers there are. What was made of a clip is kept
+(clip_cache.py), so that a killed stage repeats at most the clips that it was working on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from stages.extraction.clip_cache import clip_cache, code_and_libraries, read_entry
+from stages.extraction.clip_cache import (
+    clip_cache,
+    code_and_libraries,
+    delete_oldest,
+    read_entry,
+    size_limit,
+)
 from stages.extraction.workers import Job, outcomes
 from stages.io.skips import (
     refuse,
@@ -31,7 +37,7 @@ MANIFESTS = Path("data/manifest")
 def extract(
     utterances: list[dict[str, str]],
     column: str,
-    process: str,
+    process: Callable[..., Any],
     settings: dict[str, Any],
     corpus: str,
     stage: str,
@@ -40,21 +46,21 @@ def extract(
 ) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
     """Yield (utterance, arrays by name) for every utterance whose clip can be used.
 
-    To be closed by who takes from it (contextlib.closing), which ends the child processes at once.
+    The caller closes it (contextlib.closing), which ends the child processes at once.
 
     Args:
         utterances: rows of the manifest; those without a path in `column` are passed over.
         column: "video" or "audio".
-        process: name of a function, "module:function" for another process to import, that makes
-            a NamedTuple of arrays of (path, **settings) or raises ClipError for a clip that cannot
-            be used.
+        process: makes a NamedTuple of arrays of (path, **settings) or raises ClipError for a clip
+            that cannot be used; of a module that another process can import.
         workers: as params.yaml has it; see `stages.extraction.workers.outcomes`.
 
     Writes the stage's skip table at the end, or when too many clips have failed. At the end it
     prints which emotions were skipped far more often than others.
 
     Raises:
-        UserError: more than `max_skip_fraction` of the clips failed, or a path leaves the corpus.
+        UserError: more than `max_skip_fraction` of the clips failed, a path leaves the corpus, or
+            FDAN_CACHE_GB is no size.
     """
     chosen = [row for row in utterances if row[column]]
     root = Path("data/raw", corpus).resolve()
@@ -63,6 +69,7 @@ def extract(
             raise UserError(
                 f"{MANIFESTS / corpus}.csv: {str(name)!r} leaves {root}; make it again by dvc repro"
             )
+    limit = size_limit()
     cache = clip_cache(stage, process, settings)
     job = Job(root, cache, process, settings, code_and_libraries())
     skips: list[dict[str, str]] = []
@@ -83,4 +90,5 @@ def extract(
                 write_skips(table, skips)
                 raise refuse(skips, len(chosen), max_skip_fraction, table)
     write_skips(table, skips)
+    delete_oldest(limit)
     warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))
