@@ -20,10 +20,10 @@ from stages.extraction.clip_cache import (
 )
 from stages.extraction.workers import Job, outcomes
 from stages.io.skips import (
-    refuse,
     skip_row,
     table_path,
     too_many,
+    too_many_error,
     uneven_among,
     warn_of_uneven,
     write_skips,
@@ -88,7 +88,7 @@ def extract(
             skips.append(skip_row(row, stage, result.code, result.detail))
             if too_many(skips, len(chosen), max_skip_fraction):
                 write_skips(table, skips)
-                raise refuse(skips, len(chosen), max_skip_fraction, table)
+                raise too_many_error(skips, len(chosen), max_skip_fraction, table)
     write_skips(table, skips)
     delete_oldest(limit)
     warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))

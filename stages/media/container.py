@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
+from stages.io.files import LFS_POINTER
 from stages.runtime.errors import ClipError, UserError
 
 # The formats that hold clips. Above all not `concat`, `hls` and the like: text files, whatever
@@ -24,7 +25,6 @@ MAX_BYTES = 1 << 30  # a clip's compressed packets are held in memory
 # To describe the streams of a file that it opens, FFmpeg decodes a few frames, and of a wav file it
 # reads 5 MB to guess whether it is something else in disguise. Without that it takes 1 ms, not 10.
 _UNDESCRIBED = {"probesize": "5000", "skip_frame": "all", "threads": "1"}
-_LFS_POINTER = b"version https://git-lfs"
 
 
 def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
@@ -40,12 +40,12 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(len(_LFS_POINTER))
+            head = file.read(len(LFS_POINTER))
     except OSError as error:
         raise ClipError("unreadable", f"cannot be opened: {error.strerror}") from error
     if not head:
         raise ClipError("unreadable", "the file is empty")
-    if head == _LFS_POINTER:
+    if head == LFS_POINTER:
         raise UserError(f"{path}: is a Git LFS pointer, not the media itself; run `git lfs pull`")
     options = {"format_whitelist": FORMATS}
     if need == "packets":

@@ -11,7 +11,7 @@ import joblib
 from stages.commands.check.clips import Clips
 from stages.commands.check.findings import FINE, MEND, Finding, amount
 from stages.extraction.clip_cache import cache_folder
-from stages.io.arrays import SPARE_BYTES
+from stages.io.files import SPARE_BYTES
 from stages.runtime.space import features_bytes, frames_bytes, mels_bytes
 
 

@@ -26,8 +26,7 @@ from pathlib import Path
 from stages.commands.download.archives import files_in, merge, scratch, unpack
 from stages.commands.download.lfs import clone, fetch_objects, pointer
 from stages.commands.download.remote import Remote, fetch, file_size, request_json, show
-from stages.io.arrays import require_space
-from stages.io.files import read_json, write_json
+from stages.io.files import read_json, require_space, write_json
 from stages.runtime.command import run
 from stages.runtime.errors import UserError
 

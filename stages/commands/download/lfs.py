@@ -15,7 +15,7 @@ from typing import Any
 
 from stages.commands.download.archives import scratch
 from stages.commands.download.remote import Remote, fetch, request_json
-from stages.io.arrays import require_space
+from stages.io.files import require_space
 from stages.runtime.errors import UserError
 from stages.runtime.progress import track
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from stages.io.arrays import require_space
+from stages.io.files import require_space
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.progress import track
 
