@@ -4,21 +4,19 @@ In:  data/manifest/<corpus>.csv, data/frames/<corpus>.h5, data/mels/<corpus>.h5
 Out: metrics/contact_sheet/<corpus>.png
 
 A detector that crops elbows or a spectrogram that is all silence shows here at a glance.
+
+Run: dvc repro contact_sheet@<corpus>, or python -m stages.contact_sheet <corpus>
 """
 
-from pathlib import Path
-
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from stages.corpora.emotions import EMOTIONS
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table, replacing
-from stages.runtime.command import run_on_corpus
-from stages.runtime.params import load
+from stages.io.paths import METRICS, frames_path, manifest_path, mels_path
+from stages.runtime.command import run_stage
+from stages.runtime.params import read_params
 
 COLUMNS = 2  # utterances an emotion
 FRAMES = 3
@@ -45,17 +43,17 @@ def draw_sheet(
     mels: dict[str, np.ndarray],
     db_range: tuple[float, float],
     step: float,
-) -> plt.Figure:
+) -> Figure:
     """One row an emotion, COLUMNS utterances side by side: three faces [S, S, 3] and a mel [T, n].
 
     Args:
         step: seconds between two columns of a spectrogram.
     """
     widths = ([1.0] * FRAMES + [2.2]) * COLUMNS
-    figure, axes = plt.subplots(
+    figure = Figure((1.25 * sum(widths), 1.42 * len(EMOTIONS) + 0.5))
+    axes = figure.subplots(
         len(EMOTIONS),
         len(widths),
-        figsize=(1.25 * sum(widths), 1.42 * len(EMOTIONS) + 0.5),
         gridspec_kw={"width_ratios": widths, "wspace": 0.04, "hspace": 0.36},
         squeeze=False,
     )
@@ -92,11 +90,12 @@ def draw_sheet(
 
 
 def main(corpus: str) -> None:
-    shown = load("features.db_min", "features.db_max")
-    utterances = read_table(Path(f"data/manifest/{corpus}.csv"), ["id", "speaker", "emotion"])
+    """Draw the sheet of a corpus."""
+    params = read_params()
+    utterances = read_table(manifest_path(corpus), ["id", "speaker", "emotion"])
     with (
-        open_arrays(Path(f"data/frames/{corpus}.h5"), "frames") as frames,
-        open_arrays(Path(f"data/mels/{corpus}.h5"), "mels") as mels,
+        open_arrays(frames_path(corpus), "frames") as frames,
+        open_arrays(mels_path(corpus), "mels") as mels,
     ):
         face_row = {name: i for i, name in enumerate(decode_ids(frames["ids"][...]))}
         mel_row = {name: i for i, name in enumerate(decode_ids(mels["ids"][...]))}
@@ -113,14 +112,13 @@ def main(corpus: str) -> None:
                 for name in wanted
                 if name in mel_row
             },
-            tuple(shown.values()),
+            (params.features.db_min, params.features.db_max),
             settings["hop_length"] / settings["sample_rate"],
         )
-    with replacing(Path(f"metrics/contact_sheet/{corpus}.png")) as temporary:
+    with replacing(METRICS / f"contact_sheet/{corpus}.png") as temporary:
         # No software version in the file: the same sheet, the same bytes.
         figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
-    plt.close(figure)
 
 
 if __name__ == "__main__":
-    run_on_corpus(main, __doc__)
+    run_stage(main, __doc__, on_corpus=True)

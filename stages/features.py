@@ -6,83 +6,29 @@ Out: data/features/<corpus>.h5
        acoustic_ids [Na], acoustic float32 [Na, D]
 Paper: Section 2, X_v and X_a, "visual and acoustic features extracted by the pre-trained
 ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom.
+Run: dvc repro features@<corpus>, or python -m stages.features <corpus>
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from stages.encoders.pictures import PRECISION, for_inference, make_backbone, normalise
+from stages.encoders.embed import Embed, face_images, make_embed, spectrogram_image
+from stages.encoders.pictures import PRECISION, for_inference, make_backbone
 from stages.io.arrays import open_arrays, write_arrays
-from stages.runtime.command import run_on_corpus
-from stages.runtime.device import enough_memory, pick_device
+from stages.io.paths import features_path, frames_path, mels_path
+from stages.runtime.command import run_stage
+from stages.runtime.device import pick_device
 from stages.runtime.errors import UserError
-from stages.runtime.params import refuse_random_weights, section
+from stages.runtime.params import check_random_weights, read_params
 from stages.runtime.progress import track
 from stages.runtime.space import features_bytes
 
-IMAGE_SIZE = 224
 CLIPS = 16  # in one pass through the backbone
-
-Embed = Callable[[torch.Tensor], np.ndarray]
-
-
-def spectrogram_image(mel: np.ndarray, db_min: float, db_max: float) -> torch.Tensor:
-    """A log-Mel spectrogram [T, n_mels] in dB as a grey picture [3, 224, 224] in [0, 1].
-
-    [db_min, db_max] spans black to white; time runs to the right over the whole width.
-    """
-    grey = (torch.from_numpy(mel) - db_min) / (db_max - db_min)
-    picture = grey.clamp(0, 1).T.flip(0)[None, None]
-    size = (IMAGE_SIZE, IMAGE_SIZE)
-    picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
-    return picture[0].expand(3, -1, -1)
-
-
-def face_images(faces: np.ndarray) -> torch.Tensor:
-    """Crops uint8 [N, S, S, 3] as pictures [N, 3, 224, 224] in [0, 1]."""
-    images = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255
-    if images.shape[-1] == IMAGE_SIZE:
-        return images
-    size = (IMAGE_SIZE, IMAGE_SIZE)
-    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def make_embed(backbone: torch.nn.Module, device: str, dtype: torch.dtype = torch.float32) -> Embed:
-    """A function from pictures [N, 3, 224, 224] in [0, 1] to features float32 [N, D].
-
-    Where a GPU has not the memory for all pictures at once it gets one half, then the other.
-
-    Args:
-        dtype: what the backbone computes with.
-
-    Raises:
-        UserError: by the function, where the memory does not do for half of them either.
-    """
-
-    def forward(images: torch.Tensor) -> torch.Tensor:
-        images = normalise(images.to(device)).to(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            return backbone(images.to(dtype)).float().cpu()
-
-    def embed(images: torch.Tensor) -> np.ndarray:
-        with enough_memory("features", "choose a smaller features.backbone"):
-            try:
-                return forward(images).numpy()
-            except torch.OutOfMemoryError:
-                pass  # outside of the handler, whose error holds on to what was computed
-            halves = images.split((len(images) + 1) // 2)
-            return torch.cat([forward(half) for half in halves]).numpy()
-
-    with enough_memory("features", "choose a smaller features.backbone"):
-        backbone.to(device)
-    return embed
 
 
 def visual_features(frames: h5py.File, embed: Embed) -> Iterator[np.ndarray]:
@@ -140,23 +86,26 @@ def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarr
 
 
 def main(corpus: str) -> None:
-    params = section("features")
-    refuse_random_weights(corpus, params["weights"], params.pop("allow_random_weights"))
+    """Write the features of a corpus."""
+    params = read_params()
+    settings = params.features.model_dump()
+    check_random_weights(corpus, settings["weights"], settings.pop("allow_random_weights"))
     device = pick_device()
-    name, db_min, db_max = params["backbone"], params["db_min"], params["db_max"]
-    backbone, source = make_backbone(name, params["weights"], params["seed"])
-    dtype = PRECISION[params["precision"]]
+    name, db_min, db_max = settings["backbone"], settings["db_min"], settings["db_max"]
+    backbone, source = make_backbone(name, settings["weights"], settings["seed"])
+    dtype = PRECISION[settings["precision"]]
     embed = make_embed(for_inference(backbone, dtype), device, dtype)
     label = f"features@{corpus}"
     with (
-        open_arrays(Path(f"data/frames/{corpus}.h5"), "frames") as frames,
-        open_arrays(Path(f"data/mels/{corpus}.h5"), "mels") as mels,
+        open_arrays(frames_path(corpus), "frames") as frames,
+        open_arrays(mels_path(corpus), "mels") as mels,
     ):
         clips, voices = len(frames["ids"]), len(mels["ids"])
-        settings = params | {"weights_source": source}
-        out = Path(f"data/features/{corpus}.h5")
-        expected_bytes = features_bytes(clips, voices)
-        with write_arrays(out, "features", settings, expected_bytes) as arrays:
+        out = features_path(corpus)
+        expected_bytes = features_bytes(voices + (frames["ok"].size if clips else 0))
+        with write_arrays(
+            out, "features", settings | {"weights_source": source}, expected_bytes
+        ) as arrays:
             arrays.append("visual_ids", frames["ids"][...])
             arrays.append("acoustic_ids", mels["ids"][...])
             if clips:
@@ -173,4 +122,4 @@ def main(corpus: str) -> None:
 
 
 if __name__ == "__main__":
-    run_on_corpus(main, __doc__)
+    run_stage(main, __doc__, on_corpus=True)

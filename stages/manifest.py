@@ -4,17 +4,17 @@ In:  data/raw/<corpus>/
 Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, duration
      data/skipped/<corpus>.manifest.csv   what a rule leaves out, what is missing, and why
 Paper: Section 3.1.
+Run: dvc repro manifest@<corpus>, or python -m stages.manifest <corpus>
 """
 
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.corpora.registry import how_to_obtain, reader
-from stages.corpora.utterance import Listing, Utterance, differences, first_five
-from stages.corpora.walk import unwritable_names
+from stages.corpora.listing import COLUMNS, list_corpus, named, skipped_rows, summary
+from stages.corpora.utterance import Utterance, first_five
 from stages.io.files import write_table
+from stages.io.paths import RAW, manifest_path
 from stages.io.skips import (
-    skip_row,
     table_path,
     too_many,
     too_many_error,
@@ -23,70 +23,10 @@ from stages.io.skips import (
     write_skips,
 )
 from stages.media.probe import APART, far_apart, probe, probe_duration
-from stages.runtime.command import run_on_corpus
-from stages.runtime.errors import ClipError, UserError
-from stages.runtime.params import load
+from stages.runtime.command import run_stage
+from stages.runtime.errors import ClipError
+from stages.runtime.params import read_params
 from stages.runtime.progress import track
-
-COLUMNS = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "duration"]
-RAW = Path("data/raw")
-
-
-def list_corpus(root: Path, corpus: str) -> Listing:
-    """Read the layout of `corpus` below `root`.
-
-    Raises:
-        UserError: the corpus is unknown, or the folder is missing or holds none of its clips.
-    """
-    read = reader(corpus)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; {how_to_obtain(corpus)}")
-    listing = read(root, corpus)
-    if not listing.utterances:
-        why = f"holds no usable clip of {corpus}"
-        if listing.missing:
-            names = first_five(f"{item.id} ({detail})" for item, detail in listing.missing)
-            why = f"holds none of the clips that its table names: {names}"
-        raise UserError(f"{root}: {why}; {how_to_obtain(corpus)}")
-    unwritable = unwritable_names(root)
-    if unwritable:
-        listing.notes.append(
-            f"not used, {len(unwritable)} files whose names are not UTF-8: {first_five(unwritable)}"
-        )
-    return listing
-
-
-def skipped_rows(listing: Listing) -> list[dict[str, str]]:
-    """The skip table: what a rule leaves out, and what is missing."""
-    left_out = [*listing.excluded, *((item, "missing_file", why) for item, why in listing.missing)]
-    return [skip_row(asdict(item), "manifest", code, detail) for item, code, detail in left_out]
-
-
-def named(listing: Listing) -> int:
-    """How many utterances there are or should be: those here and those missing."""
-    return len({item.id for item in listing.utterances} | {row[0].id for row in listing.missing})
-
-
-def summary(listing: Listing) -> list[str]:
-    """What there is of a corpus, what its publisher ships and what to know of it, a line each."""
-    faces = sum(bool(item.video) for item in listing.utterances)
-    voices = sum(bool(item.audio) for item in listing.utterances)
-    counts = [f"{len(listing.excluded)} left out by rule"]
-    if listing.missing:
-        counts.append(f"{len(listing.missing)} missing")
-    if listing.expected:
-        counts.append(f"the publisher ships {listing.expected}")
-    lines = [
-        f"{len(listing.utterances)} utterances, {faces} with a face and {voices} with a voice; "
-        + "; ".join(counts)
-    ]
-    if listing.missing:
-        names = first_five(f"{item.id} ({detail})" for item, detail in listing.missing)
-        lines.append(f"missing: {names}")
-    other = differences(listing)
-    if other:
-        lines.append(f"differs from what the publisher ships: {', '.join(other)}")
-    return lines + listing.notes
 
 
 def manifest_row(utterance: Utterance, root: Path) -> dict[str, str]:
@@ -110,9 +50,10 @@ def unlike_lengths(utterance: Utterance, root: Path) -> str:
 
 
 def main(corpus: str) -> None:
+    """Write the table of a corpus and its skip table."""
     root = RAW / corpus
     label = f"manifest@{corpus}"
-    max_skip_fraction = load("max_skip_fraction")["max_skip_fraction"]
+    max_skip_fraction = read_params().max_skip_fraction
     listing = list_corpus(root, corpus)
     skips = skipped_rows(listing)
     write_skips(table_path(corpus, "manifest"), skips)
@@ -129,7 +70,7 @@ def main(corpus: str) -> None:
         rows.append(manifest_row(item, root))
         if said := unlike_lengths(item, root):
             unlike.append(said)
-    write_table(Path(f"data/manifest/{corpus}.csv"), COLUMNS, rows)
+    write_table(manifest_path(corpus), COLUMNS, rows)
     if unlike:
         print(
             f"{label}: warning: face and voice differ in length by more than {APART:.0%}, "
@@ -138,4 +79,4 @@ def main(corpus: str) -> None:
 
 
 if __name__ == "__main__":
-    run_on_corpus(main, __doc__)
+    run_stage(main, __doc__, on_corpus=True)

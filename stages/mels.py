@@ -7,99 +7,37 @@ Out: data/mels/<corpus>.h5
      data/skipped/<corpus>.mels.csv
 Paper: Section 3.2, "we extract the Mel spectrograms as the features of the acoustic signals";
 it gives none of the settings, so params.yaml does.
+Run: dvc repro mels@<corpus>, or python -m stages.mels <corpus>
 """
 
 from contextlib import closing
-from pathlib import Path
-from pkgutil import resolve_name
-from typing import NamedTuple
 
-import librosa
 import numpy as np
 
-from stages.extraction.extract import MANIFESTS, extract
+from stages.extraction.extract import extract
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_table
-from stages.media.audio import check_speech, read_audio
-from stages.runtime.command import run_on_corpus
-from stages.runtime.params import load, section
+from stages.io.paths import manifest_path, mels_path
+from stages.media.spectrogram import clip_mel, compile_ahead
+from stages.runtime.command import run_stage
+from stages.runtime.params import read_params
 from stages.runtime.space import mels_bytes
 
 
-def log_mel(
-    wave: np.ndarray,
-    *,
-    sample_rate: int,
-    n_fft: int,
-    win_length: int,
-    hop_length: int,
-    n_mels: int,
-    fmin: float,
-    fmax: float,
-    ref: float,
-    amin: float,
-) -> np.ndarray:
-    """Log-Mel spectrogram in dB against the fixed reference `ref`, float32 [T, n_mels].
-
-    A fixed reference, and no `top_db`, keeps loudness comparable between clips and silence low.
-
-    Args:
-        wave: float32 [samples] in [-1, 1]; padded with zeros up to one window.
-    """
-    wave = np.pad(wave, (0, max(0, n_fft - len(wave))))
-    mel = librosa.feature.melspectrogram(
-        y=wave,
-        sr=sample_rate,
-        n_fft=n_fft,
-        win_length=win_length,
-        hop_length=hop_length,
-        n_mels=n_mels,
-        fmin=fmin,
-        fmax=fmax,
-        power=2.0,
-    )
-    return librosa.power_to_db(mel, ref=ref, amin=amin, top_db=None).T.astype(np.float32)
-
-
-class Mel(NamedTuple):
-    """The log-Mel spectrogram of one clip, float32 [T, n_mels] in dB."""
-
-    values: np.ndarray
-
-
-def clip_mel(
-    path: Path,
-    surround: str,
-    min_seconds: float,
-    max_seconds: float,
-    sample_rate: int,
-    **settings: float,
-) -> Mel:
-    """Read the voice of a clip, at most `max_seconds` of it, as a log-Mel spectrogram.
-
-    Raises:
-        ClipError: the clip cannot be decoded or holds no speech.
-    """
-    wave = read_audio(path, sample_rate, surround=surround)[: int(max_seconds * sample_rate)]
-    check_speech(wave, sample_rate, min_seconds)
-    return Mel(log_mel(wave, sample_rate=sample_rate, **settings))
-
-
 def main(corpus: str) -> None:
-    params = load("max_skip_fraction", "workers")
-    settings = section("mels")
-    utterances = read_table(MANIFESTS / f"{corpus}.csv", ["id", "emotion", "audio", "duration"])
-    # librosa compiles parts of itself when first used and keeps them beside its files; workers that
-    # did so at the same time were seen to damage what is kept.
-    librosa.feature.melspectrogram(y=np.zeros(2048, np.float32))
-    process = resolve_name("stages.mels:clip_mel")
-    results = extract(utterances, "audio", process, settings, corpus, "mels", **params)
+    """Write the spectrograms of a corpus."""
+    params = read_params()
+    limit, workers = params.max_skip_fraction, params.workers
+    settings = params.mels.model_dump()
+    utterances = read_table(manifest_path(corpus), ["id", "emotion", "audio", "duration"])
+    compile_ahead()
+    results = extract(utterances, "audio", clip_mel, settings, corpus, "mels", limit, workers)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
     ids: list[str] = []
     offsets = [0]
-    out = Path(f"data/mels/{corpus}.h5")
     expected_bytes = mels_bytes(len(utterances), seconds, settings)
-    with closing(results) as clips, write_arrays(out, "mels", settings, expected_bytes) as arrays:
+    file = write_arrays(mels_path(corpus), "mels", settings, expected_bytes)
+    with closing(results) as clips, file as arrays:
         for row, mel in clips:
             ids.append(row["id"])
             offsets.append(offsets[-1] + len(mel["values"]))
@@ -111,4 +49,4 @@ def main(corpus: str) -> None:
 
 
 if __name__ == "__main__":
-    run_on_corpus(main, __doc__)
+    run_stage(main, __doc__, on_corpus=True)

@@ -1,9 +1,12 @@
 """The embedded corpus `sample`: synthetic talking heads, so that the pipeline runs at once.
 
-In: nothing. Out: data/raw/sample/<speaker>/<speaker>_<emotion>_<sentence>.mp4, short
-clips of drawn faces with synthesised voices (`stages/synthesis/`), laid out like a real
-corpus: every speaker says every sentence with all seven emotions. Not of the paper: a
-score on this corpus says that the pipeline works, and nothing about FDAN.
+In:  nothing
+Out: data/raw/sample/<speaker>/<speaker>_<emotion>_<sentence>.mp4, short clips of drawn faces
+     with synthesised voices (stages/synthesis/): every speaker says every sentence with all
+     seven emotions
+Run: dvc repro sample, or python -m stages.sample
+
+Not of the paper: a score on this corpus says that the pipeline works, and nothing about FDAN.
 """
 
 import os
@@ -16,13 +19,14 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.runtime.command import run
-from stages.runtime.params import section
+from stages.io.paths import RAW
+from stages.runtime.command import run_stage
+from stages.runtime.params import read_params
 from stages.runtime.progress import track
 from stages.synthesis import face, voice
 from stages.synthesis.clip import make_clip
 
-FOLDER = Path("data/raw/sample")
+FOLDER = RAW / "sample"
 README = """\
 This corpus is synthetic. No person was filmed or recorded.
 
@@ -106,8 +110,9 @@ def make_corpus(folder: Path, speakers: int, sentences: int, seed: int, jobs: in
 
 
 def main() -> None:
-    make_corpus(FOLDER, **section("sample"))
+    """Make the corpus."""
+    make_corpus(FOLDER, **read_params().sample.model_dump())
 
 
 if __name__ == "__main__":
-    run(main, lock="sample")
+    run_stage(main, __doc__)

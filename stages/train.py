@@ -5,11 +5,11 @@ Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/chec
      metrics/train.json       losses and recalls in the epochs kept, mean over the replicas
      metrics/curves/*.csv     loss, recall and LMMD of every epoch, mean and sd over the replicas
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
+Run: dvc repro train, or python -m stages.train
 """
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,12 +19,12 @@ from stages.fdan.checkpoint import replica_name, write_model
 from stages.fdan.replicas import Task, Trained, train_all
 from stages.fdan.training import Epoch, Settings
 from stages.io.files import write_json, write_table
-from stages.runtime.command import run
-from stages.runtime.params import load, section
+from stages.io.paths import METRICS
+from stages.runtime.command import run_stage
+from stages.runtime.params import read_params
 from stages.splits.dataset import Features, read_split
-from stages.splits.leaks import refuse_leaks
+from stages.splits.leaks import check_leaks
 
-CURVES = Path("metrics/curves")
 # What each table of curves shows: names for people, and entries of an Epoch.
 LOSSES = {
     "training voices": "acoustic_loss",
@@ -59,21 +59,29 @@ def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, st
 
 
 def main() -> None:
-    numbers = load("alpha", "batch_size", "epochs", "learning_rate", "momentum", "weight_decay")
-    flags = load("acoustic_only", "cross_attention")
-    chosen = load("inference", "seed", "seeds", "selection")
+    """Train a replica for every fold and seed, and write the model and its curves."""
+    params = read_params()
+    flags = {
+        "acoustic_only": params.acoustic_only,
+        "cross_attention": params.cross_attention,
+    }
     settings = Settings(
         classes=len(EMOTIONS),
-        **numbers,
-        network=section("network") | flags,
-        lmmd=section("lmmd"),
-        select={"validation": "uar", "last": "last"}[chosen["selection"]],
+        alpha=params.alpha,
+        batch_size=params.batch_size,
+        epochs=params.epochs,
+        learning_rate=params.learning_rate,
+        momentum=params.momentum,
+        weight_decay=params.weight_decay,
+        network=params.network.model_dump() | flags,
+        lmmd=params.lmmd.model_dump(),
+        select={"validation": "uar", "last": "last"}[params.selection],
     )
     split, rows = read_split()
-    refuse_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
-    task = Task(features, rows, split["protocol"], settings, chosen["inference"])
-    seeds = [chosen["seed"] + number for number in range(chosen["seeds"])]
+    task = Task(features, rows, split["protocol"], settings, params.inference)
+    seeds = [params.seed + number for number in range(params.seeds)]
     replicas = train_all(task, split["folds"], seeds, "train")
 
     names = [replica_name(replica.fold, replica.seed) for replica in replicas]
@@ -82,7 +90,7 @@ def main() -> None:
         {
             "folds": split["folds"],
             "seeds": seeds,
-            "inference": chosen["inference"],
+            "inference": params.inference,
             "settings": asdict(settings),
             "visual_dim": len(next(iter(features.visual.values()))[0]),
             "acoustic_dim": len(next(iter(features.acoustic.values()))),
@@ -95,14 +103,14 @@ def main() -> None:
     kept["epoch"] = float(np.mean([replica.epoch for replica in replicas]))
     layers = {f"layer {name.removeprefix('lmmd_')}": name for name in kept if name[:5] == "lmmd_"}
     kept["lmmd_in_loss"] = settings.alpha * sum(kept[name] for name in layers.values())
-    write_json(Path("metrics/train.json"), kept | {"n_replicas": len(replicas)})
+    write_json(METRICS / "train.json", kept | {"n_replicas": len(replicas)})
     for name, series in {"loss": LOSSES, "recall": RECALLS, "lmmd": layers}.items():
         columns = ["epoch", "series", "mean", "sd"]
-        write_table(CURVES / f"{name}.csv", columns, curves(replicas, series))
+        write_table(METRICS / f"curves/{name}.csv", columns, curves(replicas, series))
     longest = max(replica.seconds for replica in replicas)
     how = "at once on a GPU, in" if torch.cuda.is_available() else "on CPUs, each in at most"
     print(f"train: {len(replicas)} replicas {how} {longest:.1f} s")
 
 
 if __name__ == "__main__":
-    run(main, lock="train")
+    run_stage(main, __doc__)

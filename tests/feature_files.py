@@ -16,11 +16,11 @@ from ruamel.yaml import YAML
 
 from stages import evaluate, split
 from stages.corpora.emotions import CODES, EMOTIONS
+from stages.corpora.listing import COLUMNS
 from stages.fdan import replicas
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
 from stages.io.skips import skip_row, table_path, write_skips
-from stages.manifest import COLUMNS
 
 PARAMS = YAML(typ="safe").load(
     (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")

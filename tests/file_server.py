@@ -80,7 +80,7 @@ def serving() -> Iterator[Server]:
             question = self.rfile.read(int(self.headers["Content-Length"]))
             body = served.posted(question) if served.posted else b""
             self.send_response(200 if served.posted else 404)
-            self.send_headers({}, len(body))
+            self.send_headers(served.headers, len(body))
             self.wfile.write(body)
 
         def wanted_start(self, served: Served) -> int:

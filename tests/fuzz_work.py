@@ -11,7 +11,6 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError
-from ruamel.yaml import YAML
 
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.utterance import Listing
@@ -130,7 +129,7 @@ def plain_frames(path: Path, keyframe: int = 0) -> Iterator[tuple[av.VideoFrame,
 
 
 def check_faces(path: Path) -> None:
-    from stages.frames import STATUS, clip_faces
+    from stages.media.crops import STATUS, clip_faces
     from stages.media.faces import centre_crop, crop_face
     from stages.media.video import sample_frames
 
@@ -173,8 +172,9 @@ def judge_meld(path: Path) -> str:
 
 def judge_listing(read: Any, table: Path) -> str:
     """ "ok", or "refused" by one line that names the table."""
+    from stages.corpora.listing import COLUMNS
     from stages.io.files import read_table
-    from stages.manifest import COLUMNS, manifest_row
+    from stages.manifest import manifest_row
     from stages.manifest import write_table as write
 
     try:
@@ -213,19 +213,13 @@ def judge_table(path: Path) -> str:
 
 
 def judge_params(path: Path) -> str:
-    from stages.runtime.params import RULES, load
+    from stages.runtime.params import check_params, read_params
 
     try:
-        values = load(*RULES, path=path)
+        params = read_params(path)
     except UserError as error:
         return check_line(error, path)
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *sections, name = key.split(".")
-        (tree.setdefault(sections[0], {}) if sections else tree)[name] = value
-    again = path.with_name("again.yaml")
-    YAML(typ="safe").dump(tree, again)
-    assert load(*RULES, path=again) == values
+    assert check_params(params.model_dump()) == params
     return "ok"
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from stages.contact_sheet import choose, main
 from stages.corpora.emotions import EMOTIONS
+from stages.corpora.listing import COLUMNS
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
-from stages.manifest import COLUMNS
 from tests.feature_files import Rows, utterances, write_params
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from stages import mels
+from stages.corpora.listing import COLUMNS, list_corpus
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import read_table
-from stages.manifest import COLUMNS, list_corpus, main
+from stages.manifest import main
 from stages.runtime.errors import UserError
 from tests.media_files import sine, write_sound, write_video
 

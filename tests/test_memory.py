@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from stages.corpora.listing import COLUMNS
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
-from stages.manifest import COLUMNS
 from tests.media_files import write_sound, write_video
 
 pytestmark = pytest.mark.slow

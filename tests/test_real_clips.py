@@ -17,9 +17,9 @@ from stages import (
     train,
     tsne,
 )
-from stages.frames import STATUS
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import read_json, read_table
+from stages.media.crops import STATUS
 from tests.media_files import corpora
 
 PROJECT = Path(__file__).parent.parent

@@ -1,13 +1,13 @@
-"""Compare: is the difference between two results more than chance?
+"""Compare: test whether two results differ significantly.
 
-    python -m stages.commands.compare A [B] [--json]
+    python -m stages compare A [B] [--json]
 
-A and B are git revisions, names of DVC experiments, or "workspace", which B is unless given. To be
-read beside `dvc metrics diff A B`, which tells the difference but not what it is worth.
+A and B are git revisions, names of DVC experiments, or "workspace", which B is unless given, e.g.
+`python -m stages compare HEAD alpha-1`. `dvc metrics diff A B` shows the difference alone.
 
 In:  metrics/predictions.csv of A and of B, from the workspace or from DVC's cache
-Out: on stdout WAR, UAR and w-F1 of both, their differences with 95 % intervals and the verdict,
-     and McNemar's test of the utterances that only one of the two recognises
+Out: on stdout WAR, UAR and w-F1 of both, their differences with 95 % intervals and whether these
+     leave out 0, and McNemar's test of the utterances that only one of the two gets right
 Paper: Section 3.2 for the measures; it compares single numbers, without intervals.
 """
 
@@ -15,30 +15,23 @@ import argparse
 import csv
 import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import dvc.api
 import numpy as np
 from dvc.exceptions import DvcException, PathMissingError
 from dvc.scm import RevError
+from tabulate import tabulate
 
 from stages.corpora.emotions import CODES
-from stages.runtime.command import run
+from stages.io.paths import PREDICTIONS
 from stages.runtime.errors import UserError, one_line
-from stages.scoring.metrics import (
-    MEASURES,
-    MIN_SPEAKERS,
-    REPEATS,
-    confusions,
-    interval,
-    mcnemar,
-    resample_weights,
-    seed_variance,
-)
+from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights
+from stages.scoring.metrics import MEASURES, confusions
+from stages.scoring.paired import mcnemar, seed_variance
 
-PREDICTIONS = Path("metrics/predictions.csv")
 WORKSPACE = "workspace"
 COLUMNS = ("id", "speaker", "seed", "actual", "predicted")
 NAMES = {"war": "WAR", "uar": "UAR", "w_f1": "w-F1"}
@@ -49,7 +42,7 @@ Interval = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """One result: what every seed of a system made of every test utterance.
+    """One result: what every seed of a system predicts for every test utterance.
 
     Attributes:
         revision: where it was read from, as the user calls it.
@@ -74,7 +67,7 @@ class Difference:
         interval: 95 % interval of the difference over other utterances.
         by_speaker: the same over other speakers; None if there are fewer than 3, and too narrow if
             there are few (of two equal systems with 4 speakers, 0 is outside one time in seven).
-        more_than_chance: `interval` leaves out 0.
+        significant: `interval` leaves out 0.
     """
 
     a: float
@@ -82,12 +75,18 @@ class Difference:
     difference: float
     interval: Interval
     by_speaker: Interval | None
-    more_than_chance: bool
+    significant: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Everything that `compare` finds; `measures` has the keys of metrics/test.json."""
+    """What `compare` finds.
+
+    Attributes:
+        a: name of the one result, as of `Predictions.revision`; `b`: of the other.
+        measures: under their keys in metrics/test.json.
+        only_a: utterances that A alone gets right; `only_b`: that B alone does.
+    """
 
     a: str
     b: str
@@ -109,53 +108,46 @@ def read_predictions(revision: str) -> Predictions:
             nor on its remote, or they are not a whole table.
     """
     if revision == WORKSPACE:
-        return parse_predictions(_workspace_text(), revision, str(PREDICTIONS))
-    return parse_predictions(_revision_text(revision), revision, f"{PREDICTIONS} of {revision}")
+        return parse_predictions(_read_workspace(), revision, str(PREDICTIONS))
+    return parse_predictions(_read_revision(revision), revision, f"{PREDICTIONS} of {revision}")
 
 
 def parse_predictions(text: str, revision: str, source: str) -> Predictions:
-    """The predictions of a table as `evaluate` writes it; `source` is its name for people.
+    """The predictions of a table as `evaluate` writes it; `source` is its name in messages.
 
     Raises:
-        UserError: a column is missing, an emotion is unknown, or an utterance is not in the table
-            once a seed, always with the same speaker and true emotion.
+        UserError: a column is missing, an emotion or a seed is none, or an utterance is not in the
+            table once a seed, always with the same speaker and true emotion.
     """
+
+    def check(is_right: bool, wrong: str) -> None:
+        if not is_right:
+            raise UserError(f"{source}: {wrong}; make it again by dvc repro evaluate")
+
     reader = csv.DictReader(io.StringIO(text))
-    facts: dict[str, tuple[str, str]] = {}
-    answers: dict[str, dict[int, int]] = {}
-
-    def mistaken(what: str) -> UserError:
-        return UserError(f"{source}: {what}; make it again by dvc repro evaluate")
-
     for column in COLUMNS:
-        if column not in (reader.fieldnames or ()):
-            raise mistaken(f"has no column {column!r}")
+        check(column in (reader.fieldnames or ()), f"has no column {column!r}")
+    facts: dict[str, tuple[str, str]] = {}
+    predicted: dict[tuple[str, int], int] = {}
     for row in reader:
-        name, speaker, seed, actual, predicted = (row[column] or "" for column in COLUMNS)
-        for code in (actual, predicted):
-            if code not in CODES:
-                raise mistaken(f"{name}: the emotion {code!r} is none of {', '.join(CODES)}")
-        if not (seed.isascii() and seed.isdigit()):
-            raise mistaken(f"{name}: the seed {seed!r} is not a number")
-        if facts.setdefault(name, (speaker, actual)) != (speaker, actual):
-            raise mistaken(f"{name}: has two speakers or two true emotions")
-        if int(seed) in answers.setdefault(name, {}):
-            raise mistaken(f"{name}: has two predictions of seed {seed}")
-        answers[name][int(seed)] = CODES.index(predicted)
-    if not answers:
-        raise mistaken("holds no predictions")
-    ids = sorted(answers)
-    seeds = sorted({seed for of_id in answers.values() for seed in of_id})
-    for name in ids:
-        for seed in seeds:
-            if seed not in answers[name]:
-                raise mistaken(f"{name}: has no prediction of seed {seed}")
+        name, speaker, seed, actual, answer = (row[column] or "" for column in COLUMNS)
+        for code in (actual, answer):
+            check(code in CODES, f"{name}: the emotion {code!r} is none of {', '.join(CODES)}")
+        check(seed.isascii() and seed.isdigit(), f"{name}: the seed {seed!r} is not a number")
+        fact = facts.setdefault(name, (speaker, actual))
+        check(fact == (speaker, actual), f"{name}: has two speakers or two true emotions")
+        check((name, int(seed)) not in predicted, f"{name}: has two predictions of seed {seed}")
+        predicted[name, int(seed)] = CODES.index(answer)
+    check(bool(facts), "holds no predictions")
+    ids, seeds = sorted(facts), sorted({seed for _, seed in predicted})
+    for name, seed in itertools.product(ids, seeds):
+        check((name, seed) in predicted, f"{name}: has no prediction of seed {seed}")
     return Predictions(
         revision,
         ids,
         [facts[name][0] for name in ids],
         np.array([CODES.index(facts[name][1]) for name in ids]),
-        np.array([[answers[name][seed] for seed in seeds] for name in ids]),
+        np.array([[predicted[name, seed] for seed in seeds] for name in ids]),
     )
 
 
@@ -163,15 +155,15 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
     """Compare two results on the same test utterances.
 
     An interval is that of a paired bootstrap: each sample takes the same utterances (or the same
-    speakers) of A and of B, so that what is hard for both cancels. It holds for other utterances
-    like these, and where a side has several seeds for other seeds as well: what the seeds differ
-    by more than the choice of utterances explains is added as noise, so that a difference that
-    another seed would undo counts as chance. Its size is pooled over A and B and follows Student's
-    t, as few seeds tell it badly; the seeds of A and of B count as unrelated. With one seed on both
-    sides it is unknown and counts as none, and what another division into training and test would
-    change is never counted.
+    speakers) of A and of B, so that what is hard for both cancels. It covers the choice of
+    utterances and, where a side has several seeds, the choice of seeds: the variance between seeds
+    beyond what the choice of utterances explains is added as noise, so that a difference that
+    another seed would undo is not significant. This variance is pooled over A and B and the noise
+    follows Student's t, as it is estimated from few seeds; the seeds of A and of B count as
+    independent. With one seed on both sides it is unknown and taken as 0. What another division
+    into training and test would change is never covered.
 
-    An utterance counts as recognised in McNemar's test if more than half of the seeds do.
+    For McNemar's test an utterance is right if more than half of the seeds are.
 
     Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), Chapters 8 and 13;
     see `seed_variance` for the seeds.
@@ -179,7 +171,7 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
     Raises:
         UserError: A and B were not tested on the same utterances with the same true emotions.
     """
-    _refuse_unlike(a, b)
+    _check_same_utterances(a, b)
     rng = np.random.default_rng(SEED)
     n, speakers = len(a.ids), len(set(a.speakers))
     weights = [resample_weights(n, repeats, rng)]
@@ -191,8 +183,8 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
     other_seeds *= np.sqrt(1 / seeds_a + 1 / seeds_b)
 
     once = np.ones((1, n), int)
-    observed = _measured(a, once), _measured(b, once)
-    resampled = [(_measured(a, rows), _measured(b, rows)) for rows in weights]
+    observed = _scores(a, once), _scores(b, once)
+    resampled = [(_scores(a, rows), _scores(b, rows)) for rows in weights]
     measures = {}
     for key in MEASURES:
         values = [side[key][0] for side in observed]
@@ -208,8 +200,8 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
             by_speaker[0] if by_speaker else None,
             low > 0 or high < 0,
         )
-    only_a = int((_recognised(a) & ~_recognised(b)).sum())
-    only_b = int((_recognised(b) & ~_recognised(a)).sum())
+    right_a, right_b = _right(a), _right(b)
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return Comparison(
         a=a.revision,
         b=b.revision,
@@ -227,57 +219,39 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
 def as_markdown(comparison: Comparison) -> str:
     """The comparison for people: a table as of `dvc metrics diff --md`, and what it means."""
     c = comparison
-    by_speaker = any(found.by_speaker for found in c.measures.values())
+    by_speaker = c.n_speakers >= MIN_SPEAKERS
     header = ["Metric", c.a, c.b, "Change", "95 % interval"]
-    rows = [header + ["By speaker"] * by_speaker + ["More than chance"]]
+    rows = []
     for key, found in c.measures.items():
         row = [key, f"{found.a:.3f}", f"{found.b:.3f}", f"{found.difference:+.3f}"]
         row.append(_text(found.interval))
         row += [_text(found.by_speaker)] if found.by_speaker else []
-        rows.append(row + ["yes" if found.more_than_chance else "no"])
-    rows.insert(1, ["-" * max(map(len, column)) for column in zip(*rows)])
-    widths = [len(rule) for rule in rows[1]]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    lines += [
+        rows.append([*row, "yes" if found.significant else "no"])
+    header += ["By speaker"] * by_speaker + ["Significant"]
+    lines = [
+        tabulate(rows, header, tablefmt="github", disable_numparse=True),
         "",
         f"{c.n_test} test utterances of {c.n_speakers} speakers; "
         f"{_counted(c.seeds_a)} of {c.a}, {_counted(c.seeds_b)} of {c.b}.",
-        f"McNemar: {c.only_a} recognised by {c.a} alone, {c.only_b} by {c.b} alone; "
+        f"McNemar: {c.only_a} right in {c.a} alone, {c.only_b} in {c.b} alone; "
         f"p = {c.mcnemar_p:.2g}.",
         "",
         *(verdict(key, found) for key, found in c.measures.items()),
     ]
     if c.seeds_a == c.seeds_b == 1:
-        lines.append("One seed each: what another seed would change is not counted.")
+        lines.append("One seed each: what another seed would change is not covered.")
     return "\n".join(lines)
 
 
 def verdict(key: str, found: Difference) -> str:
-    """What a difference is worth, in one sentence."""
-    says = "is more than chance" if found.more_than_chance else "is not more than chance"
-    if found.more_than_chance and found.by_speaker and _holds_zero(found.by_speaker):
-        says += " for these speakers, but may be for others"
+    """Whether a difference is significant, in one sentence."""
+    says = "is significant" if found.significant else "is not significant"
+    if found.significant and found.by_speaker and found.by_speaker[0] <= 0 <= found.by_speaker[1]:
+        says += " with these speakers, but may not be with others"
     return f"{NAMES[key]}: the difference of {found.difference:+.3f} {_text(found.interval)} {says}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.commands.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("a", metavar="A", help="git revision, DVC experiment or workspace")
-    parser.add_argument("b", metavar="B", nargs="?", default=WORKSPACE, help="default: workspace")
-    parser.add_argument("--json", action="store_true", help="print the same numbers as JSON")
-    asked = parser.parse_args()
-    found = compare(read_predictions(asked.a), read_predictions(asked.b))
-    if asked.json:
-        print(json.dumps(dataclasses.asdict(found), indent=2, allow_nan=False))
-    else:
-        print(as_markdown(found))
-
-
-def _workspace_text() -> str:
+def _read_workspace() -> str:
     try:
         return PREDICTIONS.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -287,7 +261,7 @@ def _workspace_text() -> str:
         ) from error
 
 
-def _revision_text(revision: str) -> str:
+def _read_revision(revision: str) -> str:
     source = f"{PREDICTIONS} of {revision}"
     try:
         if not revision:  # DVC would take it for HEAD
@@ -306,14 +280,13 @@ def _revision_text(revision: str) -> str:
             "evaluate"
         ) from error
     except (DvcException, OSError, UnicodeDecodeError) as error:
-        reason = one_line(error)
         raise UserError(
-            f"{source}: cannot be read: {reason}; see whether git checkout {revision} and dvc "
-            "status work"
+            f"{source}: cannot be read: {one_line(error)}; see whether git checkout {revision} and "
+            "dvc status work"
         ) from error
 
 
-def _refuse_unlike(a: Predictions, b: Predictions) -> None:
+def _check_same_utterances(a: Predictions, b: Predictions) -> None:
     only_a, only_b = sorted(set(a.ids) - set(b.ids)), sorted(set(b.ids) - set(a.ids))
     if only_a or only_b:
         sides = [
@@ -332,7 +305,7 @@ def _refuse_unlike(a: Predictions, b: Predictions) -> None:
             )
 
 
-def _measured(side: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _scores(side: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Each measure of every seed in every bootstrap sample, [B, S]."""
     counts = confusions(side.actual, side.predicted, weights, len(CODES))
     return {key: measure(counts) for key, measure in MEASURES.items()}
@@ -346,12 +319,9 @@ def _interval(resampled: Sequence[np.ndarray], noise: np.ndarray) -> Interval:
     return interval((b - a + noise).clip(-1, 1).round(12))
 
 
-def _recognised(side: Predictions) -> np.ndarray:
+def _right(side: Predictions) -> np.ndarray:
+    """Bool [n]: whether more than half of the seeds are right."""
     return (side.predicted == side.actual[:, None]).mean(1) > 0.5
-
-
-def _holds_zero(ends: Interval) -> bool:
-    return ends[0] <= 0 <= ends[1]
 
 
 def _text(ends: Interval) -> str:
@@ -362,5 +332,18 @@ def _counted(seeds: int) -> str:
     return "1 seed" if seeds == 1 else f"{seeds} seeds"
 
 
-if __name__ == "__main__":
-    run(main)
+def main(words: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m stages compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", metavar="A", help="git revision, DVC experiment or workspace")
+    parser.add_argument("b", metavar="B", nargs="?", default=WORKSPACE, help="default: workspace")
+    parser.add_argument("--json", action="store_true", help="print the same numbers as JSON")
+    asked = parser.parse_args(words)
+    found = compare(read_predictions(asked.a), read_predictions(asked.b))
+    if asked.json:
+        print(json.dumps(dataclasses.asdict(found), indent=2, allow_nan=False))
+    else:
+        print(as_markdown(found))

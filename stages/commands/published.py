@@ -6,7 +6,8 @@ publications", Section 3.3), whose data and protocol need not be the same. Some 
 use text as well.
 
 The paper's test part of SAVEE, 2/10 of every emotion, would be 96 utterances; 86.66 % is no whole
-number of 96 (83 are 86.46 %), so that its single test set cannot be told.
+number of 96 (83 are 86.46 %), so that its single test set cannot be
+reconstructed.
 """
 
 from typing import NamedTuple

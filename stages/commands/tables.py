@@ -1,15 +1,15 @@
-"""The paper's tables as named experiments: queue one, run the queue, show it.
+"""Tables: the paper's tables as named experiments; queue one, run the queue, show it.
 
-    python -m stages.commands.tables queue table4 [--seeds 5] [-S KEY=VALUE ...]
+    python -m stages tables queue table4 [--seeds 5] [-S KEY=VALUE ...]
     dvc queue start
-    python -m stages.commands.tables show table4 [-S KEY=VALUE ...]
+    python -m stages tables show table4 [-S KEY=VALUE ...]
 
 table1, table2   FDAN on SAVEE and on MELD, beside all systems of the paper's Tables 1 and 2
 table3           faces of several corpora (Table 3)
 table4           the ablation: FDAN_1, FDAN_2, FDAN, and a baseline that sees no faces (Table 4)
 grid             alpha x weight_decay of Section 3.2
 findings         the ablation, every inference, the paper's alphas and larger ones
-learning_rate    judged on the validation part; the test part is not read
+learning_rate    compared on the validation part; the test part is not read
 
 Where a corpus of the paper is not in params.yaml's `corpora`, a table runs on the corpora that
 params.yaml trains on. An experiment is named after its corpora, protocol and row, so that tables
@@ -17,47 +17,45 @@ share what they have in common. -S goes to every row, e.g. -S protocol=speaker -
 """
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import dvc.api
 from dvc.exceptions import DvcException
 from dvc.scm import RevError
+from tabulate import tabulate
 
 from stages.commands.compare import compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
-from stages.runtime.command import run
-from stages.runtime.errors import UserError
-from stages.runtime.params import load
+from stages.io.paths import METRICS
+from stages.runtime.errors import UserError, one_line
+from stages.runtime.params import read_params
 
 Settings = dict[str, str]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What a row is called, and what it changes in params.yaml."""
 
     name: str
     label: str
-    settings: Settings = field(default_factory=dict)
+    settings: Settings
 
 
-FDAN = Row("fdan", "FDAN")
+FDAN = Row("fdan", "FDAN", {})
 ABLATIONS = [
     Row("acoustic_only", "acoustic only", {"acoustic_only": "true"}),
     Row("fdan_1", "FDAN_1 (no cross-attention)", {"cross_attention": "false"}),
     Row("fdan_2", "FDAN_2 (alpha 0)", {"alpha": "0"}),
     FDAN,
 ]
-INFERENCES = [
-    Row("prototypes", "FDAN, inference prototypes", {"inference": "prototypes"}),
-    Row("none", "FDAN, inference none", {"inference": "none"}),
-]
+INFERENCES = [Row(i, f"FDAN, inference {i}", {"inference": i}) for i in ("prototypes", "none")]
 ALPHAS = [Row(f"alpha_{a}", f"FDAN, alpha {a}", {"alpha": a}) for a in ("1e-4", "1e-5", "1", "10")]
 GRID = [
     Row(f"alpha_{a}-decay_{d}", f"FDAN, alpha {a}, decay {d}", {"alpha": a, "weight_decay": d})
@@ -100,11 +98,11 @@ TABLES = {
 }
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One row of a table on one task."""
+class Experiment(NamedTuple):
+    """One row of a table on one task; `label` names the task too where the table has several."""
 
     name: str
+    label: str
     task: str
     row: Row
     settings: Settings
@@ -112,24 +110,25 @@ class Experiment:
 
 def experiments(table: Table, extra: Settings) -> list[Experiment]:
     """All experiments of a table, with `extra` settings in every one."""
-    params = load("corpora", "visual", "acoustic", "protocol")
-    protocol = extra.get("protocol", params["protocol"])
-    own = (tuple(params["visual"]), params["acoustic"])
-    on_disk = [task for task in table.tasks if {*task[0], task[1]} <= set(params["corpora"])]
-    if table is TABLES["table3"] and not on_disk:
-        own = (tuple(params["corpora"]), params["acoustic"])
+    params = read_params()
+    protocol = extra.get("protocol", params.protocol)
+    own = (tuple(params.visual), params.acoustic)
+    tasks = [task for task in table.tasks if {*task[0], task[1]} <= set(params.corpora)]
+    if table is TABLES["table3"] and not tasks:
+        own = (tuple(params.corpora), params.acoustic)
     found = []
-    for visual, acoustic in on_disk or [own]:
+    for visual, acoustic in tasks or [own]:
         chosen = {"visual": f"[{','.join(visual)}]", "acoustic": acoustic} | extra
         faces = re.findall(r"\w+", chosen["visual"])
         parts = [chosen["acoustic"], *(["faces", *faces] if faces != [chosen["acoustic"]] else [])]
         others = sorted(set(extra) - {"visual", "acoustic", "protocol", "folds"})
         tags = [f"{key}_{extra[key]}" for key in others]
+        task = f"{chosen['acoustic']} with faces of {', '.join(faces)}, protocol {protocol}"
         for row in table.rows:
             name = "-".join(["_".join(parts), protocol, *tags, row.name])
-            task = f"{chosen['acoustic']} with faces of {', '.join(faces)}, protocol {protocol}"
-            settings = chosen | row.settings
-            found.append(Experiment(re.sub(r"[^\w.+-]", "_", name), task, row, settings))
+            label = f"{row.label}, {task}" if len(tasks) > 1 else row.label
+            name = re.sub(r"[^\w.+-]", "_", name)
+            found.append(Experiment(name, label, task, row, chosen | row.settings))
     return found
 
 
@@ -137,43 +136,48 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
 WRITES = {"train": "train", "evaluate": "test", "best_test_epoch": "best_test_epoch"}
 
 
-def dvc_command(*arguments: str) -> subprocess.CompletedProcess:
-    """Run dvc and keep what it says on stdout."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True)
-
-
 def up_to_date(name: str, targets: Sequence[str]) -> bool:
     """Whether an experiment has run all of `targets`.
 
     Metrics are in git, so that what an experiment has not made it has from the commit before.
     """
-    made = [read_metrics(name, WRITES[stage]) for stage in targets]
-    return None not in made and len({metrics.get("model") for metrics in made}) == 1
+    made = [read_metrics(name, WRITES[stage]) or {} for stage in targets]
+    return all(made) and len({metrics.get("model") for metrics in made}) == 1
+
+
+def states() -> dict[str, str]:
+    """The experiments of this commit: name -> Queued, Running, Failed or Success."""
+    try:
+        rows = dvc.api.exp_show()
+    except DvcException as error:
+        raise UserError(f"dvc exp show: {one_line(error)}; run it to see more") from error
+    # One that was run without the queue has no state.
+    return {row["Experiment"]: row["State"] or "Success" for row in rows if row["Experiment"]}
+
+
+def run_dvc(*arguments: str) -> None:
+    """Run a dvc command; UserError if it fails, having said why."""
+    if subprocess.run([sys.executable, "-m", "dvc", *arguments]).returncode != 0:
+        raise UserError(f"dvc {' '.join(arguments)}: failed; see its message above")
 
 
 def queue(table: Table, extra: Settings, seeds: int) -> None:
-    """Put the experiments of a table that have not run from this commit into DVC's queue.
-
-    Raises:
-        UserError: DVC refuses one; it has said why.
-    """
-    ran = set(dvc_command("exp", "list", "--name-only").stdout.split())
-    waiting = set(dvc_command("queue", "status").stdout.split())
-    for experiment in experiments(table, extra):
-        name = experiment.name
-        if name in ran:
-            if up_to_date(name, table.targets):
-                print(f"{name}: has run; to run it anew: dvc exp remove {name}")
-                continue
-            dvc_command("exp", "remove", name)
-        if name in waiting:
-            dvc_command("queue", "remove", name)
-        command = ["exp", "run", "--queue", "--allow-missing", "--name", name]
-        for key, value in ({"seeds": str(seeds)} | experiment.settings).items():
-            command += ["-S", f"{key}={value}"]
-        if dvc_command(*command, *table.targets).returncode != 0:
-            raise UserError(f"{name}: dvc exp run --queue failed; see its message above")
+    """Put the experiments of a table that have not run from this commit into DVC's queue."""
+    state = states()
+    for name, _, _, _, settings in experiments(table, extra):
+        if state.get(name) == "Running":
+            print(f"{name}: is running")
+            continue
+        if state.get(name) == "Success" and up_to_date(name, table.targets):
+            print(f"{name}: has run; to run it anew: dvc exp remove {name}")
+            continue
+        if name in state:
+            run_dvc("exp" if state[name] == "Success" else "queue", "remove", name)
+        changes = ({"seeds": str(seeds)} | settings).items()
+        options = [word for key, value in changes for word in ("-S", f"{key}={value}")]
+        run_dvc(
+            "exp", "run", "--queue", "--allow-missing", "--name", name, *options, *table.targets
+        )
         print(f"{name}: queued")
     print("to run what is queued: dvc queue start")
 
@@ -181,144 +185,108 @@ def queue(table: Table, extra: Settings, seeds: int) -> None:
 def read_metrics(name: str, file: str) -> dict[str, Any] | None:
     """A metrics file of an experiment, None if it has not run or does not have that file."""
     try:
-        return json.loads(dvc.api.read(f"metrics/{file}.json", rev=name))
+        return json.loads(dvc.api.read(f"{METRICS}/{file}.json", rev=name))
     except (RevError, DvcException, OSError, ValueError):
         return None
 
 
-def percent(value: float | None) -> str:
+def percent(value: float) -> str:
     """A share as the paper prints it."""
-    return "" if value is None else f"{100 * value:.2f}"
+    return f"{100 * value:.2f}"
 
 
-def measure(metrics: dict[str, Any], name: str, interval: str) -> str:
-    """A measure in percent with its 95 % interval and its sd over seeds."""
-    ends = metrics["ci95"][interval]
-    text = f"{percent(metrics[name])} [{100 * ends['low']:.1f}, {100 * ends['high']:.1f}]"
-    spread = metrics.get("sd_over_seeds")
-    return f"{text} ± {100 * spread[name]:.1f}" if spread else text
+def reported_cells(row: Reported) -> list[str]:
+    """A row that the paper prints, in the columns of `show`."""
+    values = ["" if value is None else f"{value:.2f}" for value in row[1:4]]
+    return [row.system, *values, "", f"reported: {row.source}"]
 
 
-def published_rows(table: Table) -> Iterator[list[str]]:
-    """The rows that the paper prints, as cells."""
-    for row in table.published:
-        cells = [f"{value:.2f}" if value is not None else "" for value in row[1:4]]
-        yield [row.system, *cells, "", f"reported: {row.source}"]
+def measured_cells(item: Experiment) -> list[list[str]]:
+    """The row of an experiment, and that of its best test epoch where it was made."""
+    metrics = read_metrics(item.name, "test")
+    if metrics is None:
+        return [[item.label, "", "", "", "", f"not run ({item.name})"]]
+    cells = [item.label]
+    for key, end in (("war", "wilson"), ("uar", "by_utterance"), ("w_f1", "by_utterance")):
+        interval = metrics["ci95"][f"{key}_{end}"]
+        cells.append(percent(metrics[key]))
+        cells[-1] += f" [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+        if spread := metrics.get("sd_over_seeds"):
+            cells[-1] += f" ± {100 * spread[key]:.1f}"
+    cells.append(f"{metrics['n_correct']:.1f} of {metrics['n_test']}")
+    cells.append(
+        f"measured here: {item.task}, {metrics['n_folds']} folds, {metrics['n_seeds']} seeds, "
+        f"{metrics['backbone']} with {metrics['weights']} weights"
+    )
+    best = read_metrics(item.name, "best_test_epoch")
+    # Of another model it is from the commit before (see `up_to_date`).
+    if best is None or best.get("model") != metrics.get("model", ""):
+        return [cells]
+    values = [percent(best[key]) for key in ("war", "uar", "w_f1")]
+    size = f"{best['n_correct']} of {best['n_test']}"
+    return [cells, [f"{item.label}, best test epoch", *values, size, best["label"]]]
 
 
-def label_of(experiment: Experiment, found: Sequence[Experiment]) -> str:
-    """What a row is called: its task too, where the table has several."""
-    several = len({item.task for item in found}) > 1
-    return f"{experiment.row.label}, {experiment.task}" if several else experiment.row.label
+def paired_cells(item: Experiment, found: Sequence[Experiment]) -> list[str]:
+    """An experiment against FDAN on the same task, and how much LMMD weighs in its loss."""
+    cells = [item.label, "", "", ""]
+    fdan = next((other for other in found if other.row is FDAN and other.task == item.task), item)
+    if fdan is not item:
+        compared = compare(read_predictions(fdan.name), read_predictions(item.name))
+        uar = compared.measures["uar"]
+        low, high = (100 * end for end in uar.interval)
+        cells[1] = f"{100 * uar.difference:+.2f} [{low:+.1f}, {high:+.1f}]"
+        cells[2] = "yes" if uar.significant else "no"
+        cells[3] = f"{compared.only_a} : {compared.only_b}, p = {compared.mcnemar_p:.2g}"
+    trained = read_metrics(item.name, "train") or {}
+    lmmd = sum(value for name, value in trained.items() if re.fullmatch(r"lmmd_\d+", name))
+    if not lmmd:
+        return [*cells, "", ""]
+    weighted = trained["lmmd_in_loss"]
+    share = weighted / (trained["acoustic_loss"] + trained.get("visual_loss", 0) + weighted)
+    return [*cells, f"{lmmd:.2f}", f"{weighted:.2g} ({100 * share:.2g} %)"]
 
 
-def measured_rows(found: Sequence[Experiment]) -> Iterator[list[str]]:
-    """The rows that were measured here, as cells; also the best test epoch, where it was made."""
-    for experiment in found:
-        label = label_of(experiment, found)
-        metrics = read_metrics(experiment.name, "test")
-        if metrics is None:
-            yield [label, "", "", "", "", f"not run ({experiment.name})"]
-            continue
-        where = (
-            f"measured here: {experiment.task}, {metrics['n_folds']} folds, "
-            f"{metrics['n_seeds']} seeds, {metrics['backbone']} with {metrics['weights']} weights"
-        )
-        size = f"{metrics['n_correct']:.1f} of {metrics['n_test']}"
-        cells = [
-            measure(metrics, "war", "war_wilson"),
-            measure(metrics, "uar", "uar_by_utterance"),
-            measure(metrics, "w_f1", "w_f1_by_utterance"),
-        ]
-        yield [label, *cells, size, where]
-        best = read_metrics(experiment.name, "best_test_epoch")
-        # Of another model it is from the commit before (see `up_to_date`).
-        if best is not None and best.get("model") == metrics.get("model", ""):
-            cells = [percent(best[name]) for name in ("war", "uar", "w_f1")]
-            size = f"{best['n_correct']} of {best['n_test']}"
-            yield [f"{label}, best test epoch", *cells, size, best["label"]]
+def validation_cells(item: Experiment) -> list[str]:
+    """What the validation part says of an experiment."""
+    trained = read_metrics(item.name, "train")
+    if trained is None:
+        return [item.label, f"not run ({item.name})", "", ""]
+    loss, epoch = f"{trained['validation_loss']:.3f}", f"{trained['epoch']:.0f}"
+    return [item.label, percent(trained["validation_uar"]), loss, epoch]
 
 
-def paired_rows(found: Sequence[Experiment]) -> Iterator[list[str]]:
-    """Each measured row against FDAN on the same task, as cells."""
-    for experiment in found:
-        reference = next(
-            (item for item in found if item.row is FDAN and item.task == experiment.task), None
-        )
-        trained = read_metrics(experiment.name, "train")
-        if trained is None:
-            continue
-        label = label_of(experiment, found)
-        lmmd = sum(value for name, value in trained.items() if re.fullmatch(r"lmmd_\d+", name))
-        loss = trained["acoustic_loss"] + trained.get("visual_loss", 0) + trained["lmmd_in_loss"]
-        terms = ["", ""]
-        if lmmd:
-            share = trained["lmmd_in_loss"] / loss
-            terms = [f"{lmmd:.2f}", f"{trained['lmmd_in_loss']:.2g} ({100 * share:.2g} %)"]
-        if reference is None or reference is experiment:
-            yield [label, "", "", "", *terms]
-            continue
-        against = compare(read_predictions(reference.name), read_predictions(experiment.name))
-        found_uar = against.measures["uar"]
-        low, high = (100 * end for end in found_uar.interval)
-        yield [
-            label,
-            f"{100 * found_uar.difference:+.2f} [{low:+.1f}, {high:+.1f}]",
-            "yes" if found_uar.more_than_chance else "no",
-            f"{against.only_a} : {against.only_b}, p = {against.mcnemar_p:.2g}",
-            *terms,
-        ]
-
-
-def validation_rows(found: Sequence[Experiment]) -> Iterator[list[str]]:
-    """What the validation part says of each row, as cells."""
-    for experiment in found:
-        trained = read_metrics(experiment.name, "train")
-        label = label_of(experiment, found)
-        if trained is None:
-            yield [label, f"not run ({experiment.name})", "", ""]
-        else:
-            values = (percent(trained["validation_uar"]), f"{trained['validation_loss']:.3f}")
-            yield [label, *values, f"{trained['epoch']:.0f}"]
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def markdown(heads: str, rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; `heads` are divided by "; "."""
+    return tabulate(rows, heads.split("; "), tablefmt="github", disable_numparse=True)
 
 
 def show(table: Table, extra: Settings) -> str:
     """The table as Markdown: reported and measured rows, each saying which it is."""
     found = experiments(table, extra)
     if table.targets == ("train",):
-        header = ["system", "validation UAR %", "validation loss", "epoch kept"]
-        return markdown(header, list(validation_rows(found)))
-    header = ["system", "WAR %", "UAR %", "w-F1 %", "correct", "whose figure"]
+        heads = "system; validation UAR %; validation loss; epoch kept"
+        return markdown(heads, [validation_cells(item) for item in found])
+    rows = [reported_cells(row) for row in table.published]
+    rows += itertools.chain.from_iterable(map(measured_cells, found))
     parts = [
-        markdown(header, [*published_rows(table), *measured_rows(found)]),
+        markdown("system; WAR %; UAR %; w-F1 %; correct; source", rows),
         "In brackets 95 % intervals (WAR: Wilson; UAR, w-F1: bootstrap by utterance); ± sd over "
         "seeds. Rows of different corpora or protocols cannot be compared.",
     ]
     if table.tasks and not any({"savee", "meld"} & {item.settings["acoustic"]} for item in found):
         parts.append("SAVEE and MELD are not in params.yaml's corpora: measured on others instead.")
-    rows = list(paired_rows(found)) if table.paired else []
-    if rows:
-        header = [
-            "system",
-            "UAR minus FDAN's",
-            "more than chance",
-            "McNemar (FDAN : it)",
-            "LMMD",
-            "alpha x LMMD (share of the loss)",
-        ]
-        parts.append(markdown(header, rows))
+    have_run = [item for item in found if read_metrics(item.name, "train")]
+    if table.paired and have_run:
+        heads = "system; UAR minus FDAN's; significant; McNemar (FDAN : it); LMMD; "
+        heads += "alpha x LMMD (share of the loss)"
+        parts.append(markdown(heads, [paired_cells(item, have_run) for item in have_run]))
     return "\n\n".join(parts)
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stages.commands.tables",
+        prog="python -m stages tables",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -326,7 +294,7 @@ def main() -> None:
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--seeds", type=int, default=5, help="replicas a fold (default 5)")
     parser.add_argument("-S", dest="extra", action="append", default=[], metavar="KEY=VALUE")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     for item in asked.extra:
         if "=" not in item:
             parser.error(f"-S {item}: not KEY=VALUE")
@@ -335,7 +303,3 @@ def main() -> None:
         queue(TABLES[asked.table], extra, asked.seeds)
     else:
         print(show(TABLES[asked.table], extra))
-
-
-if __name__ == "__main__":
-    run(main)

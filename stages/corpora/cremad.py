@@ -11,6 +11,7 @@ There is no surprise among its emotions: six of the seven.
 import re
 from pathlib import Path
 
+from stages.corpora.source import Source
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below, is_lfs_pointer
 from stages.runtime.errors import UserError
@@ -38,6 +39,17 @@ KNOWN_BAD = {
     "1076_MTI_NEU_XX": ((".flv",), "the flv file is very short and has no sound"),
     "1076_MTI_SAD_XX": ((".flv", ".wav"), "shows an error and has no sound"),
 }
+SOURCE = Source(
+    terms="""\
+CREMA-D: Open Database License (ODbL) 1.0, contents under the Database Contents License 1.0
+Cite: Cao H, Cooper DG, Keutmann MK, Gur RC, Nenkova A, Verma R (2014). CREMA-D: Crowd-sourced
+  Emotional Multimodal Actors Dataset. IEEE Transactions on Affective Computing 5(4): 377-390.""",
+    # The mirror first: GitHub often refuses (issue 15 there, "exceeded its LFS budget").
+    repositories=(
+        "https://gitlab.com/cs-cooper-lab/crema-d-mirror.git",
+        "https://github.com/CheyneyComputerScience/CREMA-D.git",
+    ),
+)
 OBTAIN = (
     "clone https://github.com/CheyneyComputerScience/CREMA-D with Git LFS installed, and put or "
     "link AudioWAV and VideoFlash into it"

@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.corpora.annotations import emotion_of, read_content, read_rows, refuse_repeat, shown
+from stages.corpora.source import Archive, Source
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below
 from stages.runtime.errors import UserError
@@ -61,6 +62,23 @@ KNOWN_BAD = {
     "test_dia38_utt4": "is cut wrongly and lasts 305 s",
     "test_dia220_utt0": "is cut wrongly and lasts 235 s",
 }
+SOURCE = Source(
+    terms="""\
+MELD: GPL-3.0 for what its authors made; the clips are of a television series: do not pass them on
+Cite: Poria S, Hazarika D, Majumder N, Naik G, Cambria E, Mihalcea R (2019). MELD: A Multimodal
+  Multi-Party Dataset for Emotion Recognition in Conversations. ACL 2019.
+Its authors publish no checksum; size and SHA-256 are what third parties recorded.""",
+    archives={
+        "MELD.Raw.tar.gz": Archive(
+            addresses=(
+                "https://web.eecs.umich.edu/~mihalcea/downloads/MELD.Raw.tar.gz",
+                "https://huggingface.co/datasets/declare-lab/MELD/resolve/main/MELD.Raw.tar.gz",
+            ),
+            size=10_878_146_150,
+            checksum="sha256:a56b4407d574195cbce470d86f9c9d72fcfea59b0e34502ecd4babee4a5c613e",
+        )
+    },
+)
 OBTAIN = (
     "download MELD.Raw.tar.gz (11 GB) from "
     "https://huggingface.co/datasets/declare-lab/MELD, and unpack it and the archives in it there"

@@ -9,6 +9,7 @@ them or otherwise; the name alone says what they are.
 import re
 from pathlib import Path
 
+from stages.corpora.source import Source
 from stages.corpora.utterance import Listing, Utterance
 from stages.corpora.walk import files_below
 
@@ -30,6 +31,16 @@ EMOTION = {
 SENTENCE = {"01": "kids", "02": "dogs"}
 # 24 actors x 60 takes, calm included; neutral alone has no strong intensity.
 OFFICIAL = {("", emotion): 192 for emotion in EMOTION.values()} | {("", "neutral"): 96}
+SOURCE = Source(
+    terms="""\
+RAVDESS, speech: CC BY-NC-SA 4.0, https://doi.org/10.5281/zenodo.1188976
+Cite: Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and
+  Song (RAVDESS). PLoS ONE 13(5): e0196391.""",
+    record="https://zenodo.org/records/1188976",
+)
+ACTORS = range(1, 25)
+VOICES_ARCHIVE = "Audio_Speech_Actors_01-24.zip"
+FACES_ARCHIVE = "Video_Speech_Actor_{:02}.zip"
 OBTAIN = (
     "put or link the unpacked speech archives of https://zenodo.org/records/1188976 into it "
     "(Video_Speech_Actor_XX.zip, Audio_Speech_Actors_01-24.zip)"

@@ -15,8 +15,6 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
 import cv2
-import torch
-from torch.hub import HASH_REGEX
 
 from stages.io.files import file_sha256
 from stages.runtime.errors import UserError, one_line
@@ -30,6 +28,8 @@ _DAMAGED = (EOFError, pickle.UnpicklingError, ValueError, cv2.error)
 
 def checkpoint_path(url: str) -> Path:
     """Where torch.hub keeps what is published at an address; honours TORCH_HOME."""
+    import torch  # takes seconds, and Haar's users need none of it
+
     return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlparse(url).path).name)
 
 
@@ -71,6 +71,8 @@ def sha256_prefix_ok(path: Path) -> bool:
 
     torch.hub's names have one, as in `resnet34-b627a593.pth`.
     """
+    from torch.hub import HASH_REGEX
+
     found = HASH_REGEX.search(path.name)
     if found is None or len(found.group(1)) < HASH_DIGITS:
         return True

@@ -1,8 +1,5 @@
 """What was made of each clip, kept by content, so that no clip is worked on twice.
 
-    python -m stages.extraction.clip_cache            # where it lies, and how large it is
-    python -m stages.extraction.clip_cache --clear    # empty it; the next run works on every clip anew
-
 DVC deletes a stage's outputs before it runs the stage, so what a killed run had finished is kept
 outside of them: in $FDAN_CACHE, else $XDG_CACHE_HOME/fdan, else ~/.cache/fdan. An entry's name is
 the SHA-256 of all that its content follows from: the bytes of the clip, the function, its settings,
@@ -11,7 +8,6 @@ needs repair: what is damaged counts as absent, and all of it can be deleted at 
 $FDAN_CACHE_GB (100) a stage deletes at its end what was used longest ago.
 """
 
-import argparse
 import contextlib
 import hashlib
 import importlib.metadata
@@ -29,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from stages.io.files import file_sha256
-from stages.runtime.command import run
 from stages.runtime.errors import ClipError, UserError
 
 LIBRARIES = ("av", "face-alignment", "librosa", "numpy", "opencv-python", "scipy", "torch")
@@ -111,7 +106,7 @@ def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> No
     except OSError as error:
         raise UserError(
             f"{entry.parent}: cannot be written: {error.strerror}; make room, empty it by "
-            "python -m stages.extraction.clip_cache --clear, or set FDAN_CACHE to another folder"
+            "python -m stages cache --clear, or set FDAN_CACHE to another folder"
         ) from error
 
 
@@ -183,32 +178,3 @@ def _sources(module: str) -> dict[str, str]:
 
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.extraction.clip_cache",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--clear", action="store_true", help="delete all entries")
-    clear = parser.parse_args().clear
-    folder = cache_folder()
-    print(f"{folder}:")
-    for stage in sorted(path for path in folder.glob("*") if path.is_dir()):
-        # Only what is named as an entry: FDAN_CACHE may name a folder that holds other things.
-        entries = list(stage.glob("[0-9a-f]" * 2 * DIGEST))
-        size = sum(entry.stat().st_size for entry in entries)
-        if entries:
-            print(f"  {stage.name}: {len(entries)} clips, {size / 1e6:.1f} MB")
-        try:
-            for entry in entries if clear else ():
-                entry.unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"{entry}: cannot be deleted: {error.strerror}; mend access") from error
-    if clear:
-        print("emptied")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -6,7 +6,7 @@ stage's output does not depend on how many workers there are. What was made of a
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from stages.extraction.clip_cache import (
     size_limit,
 )
 from stages.extraction.workers import Job, outcomes
+from stages.io.paths import RAW, manifest_path
 from stages.io.skips import (
     skip_row,
     table_path,
@@ -30,8 +31,6 @@ from stages.io.skips import (
 )
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.progress import track
-
-MANIFESTS = Path("data/manifest")
 
 
 def extract(
@@ -63,11 +62,11 @@ def extract(
             FDAN_CACHE_GB is no size.
     """
     chosen = [row for row in utterances if row[column]]
-    root = Path("data/raw", corpus).resolve()
+    root = (RAW / corpus).resolve()
     for name in (PurePosixPath(row[column]) for row in chosen):
         if name.is_absolute() or ".." in name.parts:
             raise UserError(
-                f"{MANIFESTS / corpus}.csv: {str(name)!r} leaves {root}; make it again by dvc repro"
+                f"{manifest_path(corpus)}: {str(name)!r} leaves {root}; make it again by dvc repro"
             )
     limit = size_limit()
     cache = clip_cache(stage, process, settings)

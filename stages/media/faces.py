@@ -12,9 +12,9 @@ from importlib import import_module
 
 import cv2
 import numpy as np
-import torch
 
 from stages.encoders.weights import checkpoint_path, fetching, warn_if_renamed
+from stages.runtime.device import pick_device, require_determinism
 
 Detector = Callable[[np.ndarray], list[np.ndarray]]
 Aligner = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -80,6 +80,11 @@ def make_detector(name: str, min_face: float, device: str) -> Detector:
         return boxes[sides >= least_side]
 
     return detect
+
+
+def pick_detection_device(detector: str, align: bool) -> str:
+    """Where `make_detector` and `make_aligner` run: on a GPU if there is one that they use."""
+    return pick_device() if detector == "sfd" or align else "cpu"
 
 
 def detector_urls(name: str) -> list[str]:
@@ -154,7 +159,9 @@ def make_aligner(device: str) -> Aligner:
         UserError: weights cannot be fetched.
     """
     import face_alignment
+    import torch
 
+    require_determinism()
     url = aligner_url()
     _fetch(url)
     # On a GPU it switches on cudnn's benchmark, by which results differ from run to run.
@@ -229,7 +236,10 @@ def _make_haar(min_face: float) -> Detector:
 
 def _make_published(name: str, device: str) -> Detector:
     """One of face-alignment's detectors; all of them take RGB."""
-    # Imported here: it compiles functions when imported, which Haar's users need not wait for.
+    # Imported here: they take seconds, which Haar's users need not wait for.
+    import torch
+
+    require_determinism()
     package = import_module(f"face_alignment.detection.{name}")
     urls = detector_urls(name)
     for url in urls:

@@ -15,6 +15,7 @@ from typing import IO
 from stages.runtime.errors import UserError
 
 LOCKS = Path("data/.locks")
+ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds that another run gets to end, e.g. one whose dvc was killed
 GRACE = 10  # seconds that a stopped stage gets to remove its temporary files
 
@@ -24,12 +25,15 @@ def run(main: Callable[[], None], lock: str = "") -> None:
 
     Args:
         lock: name of what is written, for which a second run waits or is refused; "" for a
-            command that writes nothing.
+            command that writes nothing. All paths are relative to the project's folder, from
+            which alone it may be run.
     """
     signal.signal(signal.SIGTERM, _end)
     if "DVC_STAGE" in os.environ:
         _end_with_dvc()
     try:
+        if not Path("params.yaml").exists():
+            raise UserError(f"params.yaml: not found; run from the root of the project: cd {ROOT}")
         with alone(lock) if lock else contextlib.nullcontext():
             main()
         sys.stdout.flush()
@@ -139,12 +143,20 @@ def _dvc() -> int:
     return above
 
 
-def run_on_corpus(main: Callable[[str], None], description: str) -> None:
-    """Like `run`, for a stage that works on the one corpus named on its command line."""
+def run_stage(main: Callable[..., None], description: str | None, on_corpus: bool = False) -> None:
+    """Run a stage under its lock, once its command line is seen to be right.
+
+    Args:
+        main: called without arguments, or `on_corpus` with the one that is named.
+        description: what `--help` says, the docstring of the script.
+    """
+    name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m stages.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("corpus", help="one of params.yaml's corpora, e.g. sample")
-    corpus = parser.parse_args().corpus
-    name = f"{Path(sys.argv[0]).stem}@{corpus.replace('/', '_')}"
-    run(lambda: main(corpus), lock=name)
+    if on_corpus:
+        parser.add_argument("corpus", help="one of params.yaml's corpora, e.g. sample")
+    asked = vars(parser.parse_args())
+    run(lambda: main(**asked), lock="@".join([name, *asked.values()]).replace("/", "_"))

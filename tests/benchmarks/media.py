@@ -48,8 +48,8 @@ class Shared(NamedTuple):
 
 
 SHARED = [
-    Shared("frames", "stages.frames:clip_faces", 120, 20),
-    Shared("mels", "stages.mels:clip_mel", 700, 200),
+    Shared("frames", "stages.media.crops:clip_faces", 120, 20),
+    Shared("mels", "stages.media.spectrogram:clip_mel", 700, 200),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What two results are told to differ by: on generated predictions, and through git and DVC."""
+"""Whether two results differ significantly: generated predictions, and through git and DVC."""
 
 import dataclasses
 import json
@@ -23,7 +23,8 @@ from stages.commands.compare import (
 )
 from stages.corpora.emotions import CODES
 from stages.runtime.errors import UserError
-from stages.scoring.metrics import MEASURES, confusions, interval, resample_weights
+from stages.scoring.intervals import interval, resample_weights
+from stages.scoring.metrics import MEASURES, confusions
 
 ROOT = Path(__file__).parents[2]
 HEADER = "id,speaker,fold,seed,actual,predicted"
@@ -69,8 +70,8 @@ def complaint(*arguments: object) -> str:
     return str(caught.value)
 
 
-def chance(found: Comparison) -> list[bool]:
-    return [not measure.more_than_chance for measure in found.measures.values()]
+def significant(found: Comparison) -> list[bool]:
+    return [measure.significant for measure in found.measures.values()]
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -78,17 +79,17 @@ def test_a_result_does_not_differ_from_itself(seeds: int):
     a, _ = pair(np.random.default_rng(0), 0.6, 0.6, seeds=seeds)
     found = compare(a, a, 500)
     assert [measure.difference for measure in found.measures.values()] == [0, 0, 0]
-    assert chance(found) == [True] * 3 and (found.only_a, found.only_b) == (0, 0)
+    assert significant(found) == [False] * 3 and (found.only_a, found.only_b) == (0, 0)
     assert found.mcnemar_p == 1
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_a_much_better_result_is_more_than_chance_and_which_way_is_told(seeds: int):
+def test_a_much_better_result_is_significant_in_its_direction(seeds: int):
     a, b = pair(np.random.default_rng(0), 0.45, 0.7, seeds=seeds)
     better, worse = compare(a, b, 1000), compare(b, a, 1000)
     for key in MEASURES:
         assert better.measures[key].interval[0] > 0 and worse.measures[key].interval[1] < 0
-    assert chance(better) == chance(worse) == [False] * 3
+    assert significant(better) == significant(worse) == [True] * 3
     assert better.only_b > better.only_a == worse.only_b and better.mcnemar_p < 0.01
 
 
@@ -122,19 +123,19 @@ def test_pairing_gives_a_narrower_interval_than_two_results_on_their_own(key: st
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_equal_systems_are_told_apart_about_as_seldom_as_the_interval_says(seeds: int):
+def test_equal_systems_differ_significantly_as_seldom_as_the_interval_says(seeds: int):
     rng = np.random.default_rng(0)
-    verdicts = [chance(compare(*pair(rng, 0.6, 0.6, n=105, seeds=seeds), 300)) for _ in range(200)]
-    false_alarms = 1 - np.mean(verdicts, 0)
+    pairs = [pair(rng, 0.6, 0.6, n=105, seeds=seeds) for _ in range(200)]
+    false_alarms = np.mean([significant(compare(*each, 300)) for each in pairs], 0)
     assert (0.01 <= false_alarms).all() and (false_alarms <= 0.09).all()
 
 
-def test_a_difference_that_another_seed_would_undo_is_chance():
+def test_a_difference_that_another_seed_would_undo_is_not_significant():
     rng = np.random.default_rng(0)
     steady = [rng.random((700, 3)) < share for share in ([0.6] * 3, [0.7] * 3)]
     fickle = [rng.random((700, 3)) < share for share in ([0.4, 0.6, 0.8], [0.5, 0.7, 0.9])]
-    assert chance(compare(*(result(rng, hit) for hit in steady), 1000)) == [False] * 3
-    assert chance(compare(*(result(rng, hit) for hit in fickle), 1000)) == [True] * 3
+    assert significant(compare(*(result(rng, hit) for hit in steady), 1000)) == [True] * 3
+    assert significant(compare(*(result(rng, hit) for hit in fickle), 1000)) == [False] * 3
 
 
 def test_what_the_seeds_of_one_side_show_counts_for_the_other_too():
@@ -143,7 +144,60 @@ def test_what_the_seeds_of_one_side_show_counts_for_the_other_too():
     one = result(rng, rng.random((700, 1)) < 0.7)
     few, many = compare(one, fickle, 1000), compare(fickle, fickle, 1000)
     widths = [np.ptp(found.measures["uar"].interval) for found in (few, many)]
-    assert chance(few) == [True] * 3 and widths[0] > 1.2 * widths[1]
+    assert significant(few) == [False] * 3 and widths[0] > 1.2 * widths[1]
+
+
+def score(key: str, actual: np.ndarray, predicted: np.ndarray) -> float:
+    """A measure by its definition."""
+    if key == "war":
+        return float(np.mean(actual == predicted))
+    if key == "uar":
+        return float(np.mean([np.mean(predicted[actual == c] == c) for c in np.unique(actual)]))
+    f1 = {
+        c: 2
+        * np.sum((actual == c) & (predicted == c))
+        / (np.sum(actual == c) + np.sum(predicted == c))
+        for c in np.unique(actual)
+    }
+    return float(np.mean([f1[c] for c in actual]))
+
+
+@pytest.mark.parametrize("key", MEASURES)
+def test_the_intervals_are_those_of_the_definition(key: str):
+    """Utterances or speakers drawn one by one, with the noise of seeds by Student's t."""
+    rng = np.random.default_rng(3)
+    skill = np.linspace(0.3, 0.9, 8)[np.arange(56) % 8, None]  # of the speakers
+    of_seeds = np.array([[-0.2, 0.0, 0.2], [-0.1, 0.2, 0.3]])
+    a, b = (result(rng, rng.random((56, 3)) < skill + shift, speakers=8) for shift in of_seeds)
+    b = dataclasses.replace(b, predicted=b.predicted[:, :2])
+    repeats = 100
+    found = compare(a, b, repeats).measures[key]
+
+    rng = np.random.default_rng(0)
+    speakers = np.array(a.speakers)
+    names = np.unique(speakers)
+    by_utterance = [rng.integers(56, size=56) for _ in range(repeats)]
+    by_speaker = [
+        np.concatenate([np.flatnonzero(speakers == names[i]) for i in rng.integers(8, size=8)])
+        for _ in range(repeats)
+    ]
+    t = rng.standard_t(3, repeats)  # 3 + 2 seeds, less the two means
+
+    def scores(side: Predictions, drawn: np.ndarray) -> np.ndarray:
+        return np.array([score(key, side.actual[drawn], p[drawn]) for p in side.predicted.T])
+
+    between = 0.0  # sum of squares between seeds, less what the choice of utterances explains
+    for side in (a, b):
+        observed = scores(side, np.arange(56))
+        resampled = np.array([scores(side, drawn) for drawn in by_utterance])
+        from_mean = resampled - resampled.mean(axis=1)[:, None]
+        between += ((observed - observed.mean()) ** 2).sum() - from_mean.var(axis=0).sum()
+    assert between > 0
+    noise = np.sqrt(between / 3) * np.sqrt(1 / 3 + 1 / 2) * t
+    for draws, interval_found in ((by_utterance, found.interval), (by_speaker, found.by_speaker)):
+        differences = [scores(b, drawn).mean() - scores(a, drawn).mean() for drawn in draws]
+        expected = np.quantile(np.clip(differences + noise, -1, 1), [0.025, 0.975])
+        assert interval_found == pytest.approx(expected, abs=1e-9)
 
 
 def test_speakers_that_differ_widen_the_interval_by_speaker_and_qualify_the_verdict():
@@ -152,9 +206,9 @@ def test_speakers_that_differ_widen_the_interval_by_speaker_and_qualify_the_verd
     hits[0, :, 0] = np.arange(140) % 4 != 0  # B is better on one of four speakers, on all of hers
     a, b = (result(rng, hit, speakers=4) for hit in hits)
     found = compare(a, b, 1000)
-    assert chance(found) == [False] * 3
+    assert significant(found) == [True] * 3
     assert found.measures["war"].by_speaker == (0, pytest.approx(0.75, abs=0.3))
-    assert as_markdown(found).count("is more than chance for these speakers, but may be") == 3
+    assert as_markdown(found).count("is significant with these speakers, but may not be") == 3
 
 
 @pytest.mark.parametrize("speakers, given", [(2, False), (3, True)])
@@ -166,7 +220,7 @@ def test_two_speakers_are_too_few_for_an_interval(speakers: int, given: bool):
     assert ("By speaker" in as_markdown(found)) is given
 
 
-def test_mcnemar_counts_utterances_that_more_than_half_of_the_seeds_recognise():
+def test_mcnemar_counts_utterances_that_more_than_half_of_the_seeds_get_right():
     rng = np.random.default_rng(0)
     hit_a = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]] * 7)
     hit_b = np.array([[1], [0], [1], [1], [0]] * 7)
@@ -229,14 +283,16 @@ def test_the_text_has_one_aligned_row_a_measure_and_its_verdict():
     assert [row.split()[1] for row in rows[2:]] == list(MEASURES)
     assert len({len(row) for row in rows}) == 1 and rows[0].split()[3:6:2] == ["a", "b"]
     uar = found.measures["uar"]
-    assert f"| {uar.a:.3f} | {uar.b:.3f} | {uar.difference:+.3f} |" in rows[3]
-    assert f"{found.only_a} recognised by a alone, {found.only_b} by b alone; p = " in lines[7]
-    assert [line.split(":")[0] for line in lines if "is more than chance" in line] == [
+    assert [cell.strip() for cell in rows[3].split("|")[2:5]] == [
+        f"{uar.a:.3f}", f"{uar.b:.3f}", f"{uar.difference:+.3f}",
+    ]  # fmt: skip
+    assert f"{found.only_a} right in a alone, {found.only_b} in b alone; p = " in lines[7]
+    assert [line.split(":")[0] for line in lines if "is significant" in line] == [
         "WAR",
         "UAR",
         "w-F1",
     ]
-    assert lines[-1] == "One seed each: what another seed would change is not counted."
+    assert lines[-1] == "One seed each: what another seed would change is not covered."
 
 
 def test_the_command_prints_the_same_numbers_for_people_and_as_json(
@@ -250,14 +306,12 @@ def test_the_command_prints_the_same_numbers_for_people_and_as_json(
         for s in range(2)
     ]
     Path("metrics/predictions.csv").write_text(table(*rows))
-    monkeypatch.setattr(sys, "argv", ["compare", "workspace"])
-    main()
+    main(["workspace"])
     text = capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["compare", "workspace", "workspace", "--json"])
-    main()
+    main(["workspace", "workspace", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["measures"]["uar"]["a"] == pytest.approx((1 / 7 + 1) / 2)
-    assert f"| uar    | {found['measures']['uar']['a']:.3f} " in text
+    assert f"| uar      | {found['measures']['uar']['a']:.3f} " in text
     assert found["measures"]["uar"]["interval"] == [-1, 1]  # as different as these two seeds are
     assert f"p = {found['mcnemar_p']:.2g}." in text and found["n_speakers"] == 4
 
@@ -358,16 +412,18 @@ def test_commits_experiments_and_the_workspace_are_compared_through_dvc(
     # The experiment is what lies in the workspace, too.
     found = between("HEAD", "threefold")
     assert (found.a, found.b, found.n_test) == ("HEAD", "threefold", 140)
-    assert (found.seeds_a, found.seeds_b) == (1, 3) and chance(found) == [True] * 3
+    assert (found.seeds_a, found.seeds_b) == (1, 3) and significant(found) == [False] * 3
     assert between("HEAD") == dataclasses.replace(found, b="workspace")
 
     project.dvc("exp", "apply", "-q", "HEAD")
     assert between("HEAD", "threefold") == found
     assert between("HEAD").measures["uar"].difference == 0
     older = between("HEAD~1", "HEAD")
-    assert older.measures["war"].difference > 0.3 and chance(older) == [False] * 3
-    command = (sys.executable, "-m", "stages.commands.compare")
-    assert project.run(*command, "HEAD~1", "threefold").startswith("| Metric | HEAD~1 | threefold ")
+    assert older.measures["war"].difference > 0.3 and significant(older) == [True] * 3
+    command = (sys.executable, "-m", "stages", "compare")
+    assert project.run(*command, "HEAD~1", "threefold").startswith(
+        "| Metric   | HEAD~1   | threefold   "
+    )
     assert project.run(*command, "no-such-name", code=2).startswith("error: 'no-such-name': is nei")
 
     for unknown in ("HEAD~9", ""):

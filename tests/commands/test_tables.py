@@ -3,8 +3,9 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
+import dvc.api
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from stages.commands.tables import FDAN, TABLES, experiments, show
 from stages.runtime.errors import UserError
 from tests.feature_files import write_params
 
+FDAN_NAME = "sample-paper-fdan"
 SYSTEMS = {
     "table1": [
         "VGG-16",
@@ -84,7 +86,7 @@ def test_what_has_not_run_says_so(name: str):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_names_tell_experiments_apart_and_can_be_names_of_git_references(name: str, project: Path):
+def test_names_are_different_and_can_be_names_of_git_references(name: str, project: Path):
     with_savee_and_meld(project)
     other = {"protocol": "speaker", "folds": "4"}
     for extra in ({}, other, {"lmmd.kernels": "3"}):
@@ -150,65 +152,82 @@ def test_the_learning_rate_is_chosen_without_the_test_part():
     assert "validation" in show(TABLES["learning_rate"], {})
 
 
-class FakeDvc:
-    """Records what dvc is asked; `ran` and `waiting` are the names that it knows."""
+@pytest.fixture
+def dvc_asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What dvc is asked, by its command line; it knows no experiment."""
+    asked: list[list[str]] = []
 
-    def __init__(self, ran: str = "", waiting: str = "", code: int = 0):
-        self.asked: list[list[str]] = []
-        self.answers = {"list": ran, "status": waiting}
-        self.code = code
+    def run(command: list[str]) -> subprocess.CompletedProcess:
+        asked.append(command[3:])
+        return subprocess.CompletedProcess(command, 0)
 
-    def __call__(self, command: list[str], **_: Any) -> subprocess.CompletedProcess:
-        self.asked.append(command[3:])
-        return subprocess.CompletedProcess(command, self.code, self.answers.get(command[4], ""))
-
-    def queued(self) -> list[list[str]]:
-        return [command for command in self.asked if "--queue" in command]
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(dvc.api, "exp_show", lambda: [{"Experiment": None, "State": None}])
+    return asked
 
 
-def test_queueing_gives_dvc_the_name_the_seeds_the_settings_and_the_stages(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(subprocess, "run", dvc := FakeDvc())
+def knows(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
+    """Lets dvc know the one experiment of table 1; `state` as dvc.api.exp_show gives it."""
+    rows = [{"Experiment": None, "State": None}, {"Experiment": FDAN_NAME, "State": state}]
+    monkeypatch.setattr(dvc.api, "exp_show", lambda: rows)
+
+
+def test_queueing_gives_dvc_the_name_the_seeds_the_settings_and_the_stages(dvc_asked):
     tables.queue(TABLES["table1"], {"folds": "3"}, seeds=4)
-    (command,) = dvc.queued()
+    (command,) = dvc_asked
     given = [command[i + 1] for i, word in enumerate(command) if word == "-S"]
     assert {"seeds=4", "folds=3", "acoustic=sample", "visual=[sample]"} == set(given)
-    assert command[command.index("--name") + 1] == "sample-paper-fdan"
+    assert command[command.index("--name") + 1] == FDAN_NAME
     assert command[:3] == ["exp", "run", "--queue"]
     assert command[-2:] == ["evaluate", "best_test_epoch"]
     assert "--force" not in command  # it would extract everything anew
 
 
-def test_what_has_run_is_not_queued_again(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "state, said", [(None, "has run"), ("Success", "has run"), ("Running", "is running")]
+)
+def test_what_has_run_or_runs_is_not_queued_again(
+    state: str | None,
+    said: str,
+    dvc_asked,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
-    monkeypatch.setattr(subprocess, "run", dvc := FakeDvc(ran="sample-paper-fdan"))
+    knows(monkeypatch, state)
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: {"model": "a1"})
     tables.queue(TABLES["table1"], {}, seeds=1)
-    assert dvc.queued() == [] and "sample-paper-fdan: has run" in capsys.readouterr().out
+    assert dvc_asked == [] and f"{FDAN_NAME}: {said}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("state", [None, "Success"])
 @pytest.mark.parametrize("best", [None, {"model": "of the commit before"}])
 def test_what_has_run_without_all_that_a_table_needs_is_run_again(
-    best: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+    best: dict[str, str] | None, state: str | None, dvc_asked, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(subprocess, "run", dvc := FakeDvc(ran="sample-paper-fdan"))
+    knows(monkeypatch, state)
     without_best = {"test": {"model": "a1"}, "best_test_epoch": best}
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: without_best[file])
     tables.queue(TABLES["table1"], {}, seeds=1)
-    assert ["exp", "remove", "sample-paper-fdan"] in dvc.asked and len(dvc.queued()) == 1
+    assert [command[:2] for command in dvc_asked] == [["exp", "remove"], ["exp", "run"]]
 
 
-def test_what_is_waiting_is_not_queued_twice(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(subprocess, "run", dvc := FakeDvc(waiting="1a2b sample-paper-fdan Queued"))
+@pytest.mark.parametrize("state", ["Queued", "Failed"])
+def test_what_waits_or_failed_is_not_queued_twice(
+    state: str, dvc_asked, monkeypatch: pytest.MonkeyPatch
+):
+    knows(monkeypatch, state)
     tables.queue(TABLES["table1"], {}, seeds=1)
-    assert ["queue", "remove", "sample-paper-fdan"] in dvc.asked and len(dvc.queued()) == 1
+    assert dvc_asked[0] == ["queue", "remove", FDAN_NAME] and len(dvc_asked) == 2
 
 
-def test_a_refusal_of_dvc_stops_the_queueing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(subprocess, "run", FakeDvc(code=255))
-    with pytest.raises(UserError, match="sample-paper-fdan: dvc exp run --queue failed"):
+def test_a_refusal_of_dvc_stops_the_queueing(dvc_asked, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subprocess, "run", lambda command: SimpleNamespace(returncode=255))
+    with pytest.raises(UserError, match="dvc exp run --queue .*: failed; see its message above"):
+        tables.queue(TABLES["table1"], {}, seeds=1)
+
+
+def test_a_folder_that_is_no_repository_of_dvc_is_one_line():
+    with pytest.raises(UserError, match="^dvc exp show: SCM error; run it to see more"):
         tables.queue(TABLES["table1"], {}, seeds=1)
 
 

@@ -228,7 +228,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_that_names_the_way_out(
         write_entry(tmp_path / "file/mels/entry", ARRAYS)
     message = str(raised.value)
     assert message.startswith(f"{tmp_path}/file/mels: cannot be written: Not a directory; ")
-    assert "FDAN_CACHE" in message and "python -m stages.extraction.clip_cache --clear" in message
+    assert "FDAN_CACHE" in message and "python -m stages cache --clear" in message
     assert "\n" not in message
 
 
@@ -304,53 +304,3 @@ def test_the_limit_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("FDAN_CACHE_GB", text)
         with pytest.raises(UserError, match=f"^FDAN_CACHE_GB: '{text}' is not a number of giga"):
             size_limit()
-
-
-def command(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["clip_cache", *words])
-    clip_cache.main()
-    return capsys.readouterr().out
-
-
-def test_the_report_tells_the_place_and_the_size(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, clip: Path
-) -> None:
-    for stage, sizes in {"mels": [500_000, 1_000_000], "frames": [20_000_000]}.items():
-        for size in sizes:
-            entry = clip_cache.clip_cache(stage, read_audio, {"n": size}).entry(clip)
-            write_entry(entry, {"values": np.zeros(size, np.uint8)})
-    assert command(capsys, monkeypatch).splitlines() == [
-        f"{cache_folder()}:",
-        "  frames: 1 clips, 20.0 MB",
-        "  mels: 2 clips, 1.5 MB",
-    ]
-
-
-def test_an_empty_cache_has_a_report_too(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert command(capsys, monkeypatch) == f"{cache_folder()}:\n"
-    assert command(capsys, monkeypatch, "--clear") == f"{cache_folder()}:\nemptied\n"
-
-
-def test_clearing_deletes_the_entries_and_nothing_else(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, clip: Path
-) -> None:
-    entry = clip_cache.clip_cache("mels", read_audio, {}).entry(clip)
-    write_entry(entry, ARRAYS)
-    others = [cache_folder() / "thesis.tex", cache_folder() / "mels/thesis.tex"]
-    for other in others:
-        other.write_text("years of work")  # of who has set FDAN_CACHE to a folder in use
-    assert command(capsys, monkeypatch, "--clear").splitlines()[1:] == [
-        "  mels: 1 clips, 0.0 MB",
-        "emptied",
-    ]
-    assert not entry.exists() and all(other.exists() for other in others)
-    assert command(capsys, monkeypatch) == f"{cache_folder()}:\n"
-
-
-def test_it_is_a_command(tmp_path: Path) -> None:
-    environment = {**os.environ, "FDAN_CACHE": str(tmp_path / "cache")}
-    words = [sys.executable, "-m", "stages.extraction.clip_cache"]
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/cache:\n")

@@ -293,6 +293,7 @@ def test_a_stopped_stage_ends_at_once_with_its_children(
     number: signal.Signals, code: int, group: bool
 ):
     rows_of(*(f"clip{i}0" for i in range(40)))
+    Path("params.yaml").touch()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     stage = subprocess.Popen(
         [sys.executable, "-c", STAGE],

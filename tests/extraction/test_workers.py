@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from stages.corpora.listing import COLUMNS
 from stages.extraction import workers
 from stages.extraction.clip_cache import clip_cache, code_and_libraries
 from stages.extraction.workers import Job, outcomes
 from stages.io.files import read_table, write_table
-from stages.manifest import COLUMNS
 from stages.runtime.errors import UserError
 from tests.clip_work import process
 from tests.feature_files import write_params

@@ -312,6 +312,7 @@ run(main)
 
 @pytest.mark.parametrize("limit", [0, 1, 17, 40, 110])
 def test_a_file_that_may_not_grow_is_one_line_and_no_crash_of_hdf5(limit: int, tmp_path: Path):
+    (tmp_path / "params.yaml").touch()
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(limit)],
         cwd=tmp_path,
@@ -321,7 +322,7 @@ def test_a_file_that_may_not_grow_is_one_line_and_no_crash_of_hdf5(limit: int, t
     )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: a.h5: cannot be written: ")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
 
 
 def test_nothing_of_what_was_reserved_stays_in_the_file(tmp_path: Path):

@@ -51,6 +51,7 @@ STAYING_SHELL = ["sh", "-c", '"$@"; exit $?', "sh"]  # between dvc and its stage
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("params.yaml").touch()
 
 
 Start = Callable[..., subprocess.Popen]
@@ -101,6 +102,13 @@ def test_a_stage_that_ends_well(start: Start) -> None:
 def test_what_a_person_must_mend_is_one_line_and_code_2(start: Start) -> None:
     expected = "error: table.csv: line 3: no id; give it one\n"
     assert ended(start("user")) == (2, expected)
+
+
+def test_another_folder_than_the_root_is_one_line_that_names_it(start: Start) -> None:
+    Path("params.yaml").unlink()
+    expected = f"error: params.yaml: not found; run from the root of the project: cd {ROOT}\n"
+    assert ended(start(0)) == (2, expected)
+    assert not Path("data").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,32 @@
-"""Check: what to know of a corpus before the hour that its extraction may take.
+"""Check: look a corpus over before its extraction, which may take an hour.
 
-    python -m stages.commands.check.check CORPUS
+    python -m stages check CORPUS        (a folder of data/raw, e.g. ravdess)
 
 In:  data/raw/<corpus>/, params.yaml and the weights in torch.hub's cache
-Out: on stdout what is fine, what is worth knowing and what must be mended; no file is written.
-     Exit code 0 where nothing must be mended, 1 where something must, and 2 where there is no such
-     corpus or params.yaml is wrong.
+Out: on stdout what is ok, warnings, and errors to fix; no file is written. Exit code 0 where there
+     is no error, 1 where there is one, and 2 where there is no such corpus or params.yaml is wrong.
 
-The packets of every clip are read, and of a few the face and the voice are looked for as the
-stages do it. What shows only when it is decoded shows in those few alone.
+The packets of every clip are read, and a few clips are decoded as the stages do it. Errors that
+appear only on decoding are found in those few alone.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from stages.commands.check.clips import duration_findings, file_findings, scan
 from stages.commands.check.decoding import SAMPLE, face_findings, voice_findings
 from stages.commands.check.disk import space_findings, time_finding
-from stages.commands.check.findings import KNOW, MEND, Finding, show
-from stages.commands.check.listing import listing_findings
+from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show
 from stages.commands.check.pretrained import at_hand, frame_weights, weight_findings
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
-from stages.manifest import RAW, list_corpus
-from stages.runtime.command import run
-from stages.runtime.params import load, section
+from stages.corpora.listing import list_corpus, named, skipped_rows, summary
+from stages.corpora.utterance import Listing
+from stages.io.paths import RAW
+from stages.io.skips import too_many
+from stages.runtime.params import read_params
 
 
 def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
@@ -33,18 +35,8 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
     Raises:
         UserError: no such corpus, its folder is not there, or params.yaml is wrong.
     """
-    params = load(
-        "corpora",
-        "visual",
-        "acoustic",
-        "protocol",
-        "folds",
-        "validation",
-        "seed",
-        "allow_missing_classes",
-        "max_skip_fraction",
-    )
-    frames, mels, features = section("frames"), section("mels"), section("features")
+    params = read_params().model_dump()
+    frames, mels, features = params["frames"], params["mels"], params["features"]
     largest = params["max_skip_fraction"]
     root, label = RAW / corpus, f"check@{corpus}"
     listing = list_corpus(root, corpus)
@@ -57,13 +49,14 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
     yield "Speakers and protocol", speakers
     yield "Durations", duration_findings(clips, mels["max_seconds"])
     yield "Weights", weight_findings(corpus, frames, features)
-    looked, seconds = [], 0.0
+    looked: list[Finding] = []
+    seconds = 0.0
     faces = clips.usable("video")
     if faces and at_hand(frame_weights(frames)):
         looked, seconds = face_findings(root, clips, frames, largest, label)
     elif faces:
         text = f"faces were not looked for, as the weights of {frames['detector']} are not there"
-        looked = [Finding(KNOW, text)]
+        looked = [Finding(WARNING, text)]
     if clips.usable("audio"):
         looked += voice_findings(root, clips, mels, largest, label)
     yield f"A sample of {SAMPLE}", looked
@@ -71,38 +64,62 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
     yield "Space and time", needs + ([time_finding(clips, seconds)] if seconds else [])
 
 
+def listing_findings(corpus: str, listing: Listing, params: Mapping[str, Any]) -> Iterator[Finding]:
+    """What there is, what is missing, and whether params.yaml names the corpus."""
+    counts, *others = summary(listing)
+    yield Finding(OK, counts)
+    codes = Counter(code for _, code, _ in listing.excluded)
+    if codes:
+        yield Finding(OK, f"left out by rule: {listed(codes)}")
+    for line in others:
+        yield Finding(WARNING, line)
+    largest, total = params["max_skip_fraction"], named(listing)
+    rows: list[Mapping[str, str]] = [*skipped_rows(listing)]
+    if too_many(rows, total, largest):
+        yield Finding(
+            ERROR,
+            f"{len(listing.missing)} of {total} utterances are missing, more than "
+            f"max_skip_fraction={largest:g}: the stage manifest would stop; put the files there, "
+            "or raise max_skip_fraction",
+        )
+    to_train = ["visual:", f"  - {corpus}", f"acoustic: {corpus}"]
+    if corpus not in params["corpora"]:
+        corpora = [f"  - {name}" for name in [*params["corpora"], corpus]]
+        text = "params.yaml does not name it yet; write there"
+        yield Finding(WARNING, text, ["corpora:", *corpora, *to_train])
+    elif corpus not in [*params["visual"], params["acoustic"]]:
+        text = "params.yaml extracts it and does not train on it; to do so, write there"
+        yield Finding(WARNING, text, to_train)
+
+
 def conclusion(corpus: str, count: int) -> str:
-    """The last line: how many things must be mended, and what to run next."""
-    params = load("corpora", "visual", "acoustic")
-    named = corpus in params["corpora"]
+    """The last line: how many errors there are, and what to run next."""
+    params = read_params().model_dump()
+    is_named = corpus in params["corpora"]
     command = "dvc repro" if corpus == "sample" else "dvc repro evaluate contact_sheet"
-    if named and corpus not in [*params["visual"], params["acoustic"]]:
+    if is_named and corpus not in [*params["visual"], params["acoustic"]]:
         command = f"dvc repro features@{corpus} contact_sheet@{corpus}"
     if count:
-        many = f"{count} things" if count > 1 else "1 thing"
-        return f"{many} must be mended; then run this check again, and {command}"
-    first = "" if named else "name the corpus in params.yaml, and "
-    return f"nothing must be mended; next: {first}{command}"
+        errors = f"{count} errors" if count > 1 else "1 error"
+        return f"{errors}: fix them, run this check again, and then {command}"
+    first = "" if is_named else "name the corpus in params.yaml, and "
+    return f"no errors; next: {first}{command}"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stages.commands.check.check",
+        prog="python -m stages check",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("corpus", help="the name of a folder in data/raw, e.g. ravdess")
-    corpus = parser.parse_args().corpus
-    to_mend = 0
+    parser.add_argument("corpus", help="a folder of data/raw, e.g. ravdess")
+    corpus = parser.parse_args(words).corpus
+    errors = 0
     for title, findings in report(corpus):
         print(title, flush=True)
         for finding in findings:
-            to_mend += finding.state == MEND
+            errors += finding.state == ERROR
             print(show(finding), flush=True)
-    print(f"\n{conclusion(corpus, to_mend)}")
-    if to_mend:
+    print(f"\n{conclusion(corpus, errors)}")
+    if errors:
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -10,7 +10,7 @@ from typing import Any
 
 import joblib
 
-from stages.commands.check.findings import FINE, KNOW, MEND, Finding, listed, some
+from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
 from stages.corpora.utterance import Utterance
 from stages.extraction.guard import call_in_child, guarded_threads
 from stages.io.skips import too_many
@@ -25,7 +25,7 @@ POINTER = "lfs_pointer"  # for the stages no code but an error
 
 @dataclass(frozen=True)
 class Clips:
-    """The utterances of a corpus, and what the packets of their files tell (stages.media.probe)."""
+    """The utterances of a corpus, and what the packets of their files say (stages.media.probe)."""
 
     utterances: list[Utterance]
     probed: dict[str, Probed]
@@ -36,7 +36,7 @@ class Clips:
         return [(item, self.probed[name][kind]) for item, name in found if name]
 
     def usable(self, kind: str) -> dict[Utterance, float]:
-        """Those that can be used, with their seconds; 0 where the packets do not tell."""
+        """Those that can be used, with their seconds; 0 where the packets do not say."""
         found = self.with_kind(kind)
         return {item: seconds for item, seconds in found if not isinstance(seconds, ClipError)}
 
@@ -98,30 +98,31 @@ def file_findings(clips: Clips, root: Path, max_skip_fraction: float) -> Iterato
             codes.update(errors.keys())
     if pointers:
         yield Finding(
-            MEND,
+            ERROR,
             f"{len(pointers)} of {len(clips.probed)} files are Git LFS pointers, not the media "
             f"themselves; run `git lfs pull` in {root}",
             some(pointers),
         )
     if broken:
-        state, shares = KNOW, []
+        state, shares = WARNING, []
         end = f" (max_skip_fraction={max_skip_fraction:g} allows it)"
         for stage, kind in (("frames", "video"), ("mels", "audio")):
-            failed = [{"code": why.code} for why in clips.broken(kind).values()
-                      if why.code != POINTER]  # fmt: skip
+            failed: list[Mapping[str, str]] = [
+                {"code": why.code} for why in clips.broken(kind).values() if why.code != POINTER
+            ]
             total = len(clips.with_kind(kind))
             if failed:
                 shares.append(f"the stage {stage} leaves out {len(failed)} of {total}")
             if too_many(failed, total, max_skip_fraction):
-                state = MEND
-                end = f", and stops where they are more than {max_skip_fraction=:g}; mend them, "
+                state = ERROR
+                end = f", and stops where they are more than {max_skip_fraction=:g}; fix them, "
                 end += "or raise it"
         text = f"{len(broken)} of {len(clips.probed)} files cannot be used ({listed(codes)}): "
         lines = [f"{name}  {why}" for name, why in broken.items()]
         yield Finding(state, text + " and ".join(shares) + end, some(lines))
     whole = len(clips.probed) - len(pointers) - len(broken)
     if whole:
-        yield Finding(FINE, f"{whole} files can be opened and are there to their ends")
+        yield Finding(OK, f"{whole} files can be opened and are there to their ends")
 
 
 def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
@@ -129,10 +130,10 @@ def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
     for kind in KINDS:
         values = sorted(seconds for seconds in clips.usable(kind).values() if seconds)
         if not values:
-            yield Finding(KNOW, f"no {CALLED[kind]}s")
+            yield Finding(WARNING, f"no {CALLED[kind]}s")
             continue
         yield Finding(
-            FINE,
+            OK,
             f"{CALLED[kind]}s last {timedelta(seconds=round(sum(values)))} in all: shortest "
             f"{values[0]:.2f} s, median {statistics.median(values):.2f} s, longest "
             f"{values[-1]:.2f} s",
@@ -141,7 +142,7 @@ def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
     long = [f"{item.id}  {value:.1f} s" for item, value in heard.items() if value > max_seconds]
     if long:
         text = f"cut off after mels.max_seconds={max_seconds:g}: {len(long)} of {len(heard)}"
-        yield Finding(KNOW, text, some(long))
+        yield Finding(WARNING, text, some(long))
     both = seen.keys() & heard.keys()
     apart = [
         f"{item.id}  face {seen[item]:.2f} s, voice {heard[item]:.2f} s"
@@ -150,7 +151,7 @@ def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
     ]
     if apart:
         yield Finding(
-            KNOW,
+            WARNING,
             f"face and voice differ in length by more than {APART:.0%} in {len(apart)} of "
             f"{len(both)} utterances: perhaps they are cut wrongly, or are not of one take",
             some(apart),

@@ -1,4 +1,4 @@
-"""A few clips of a corpus, in which the face and the voice are looked for as the stages do it."""
+"""A sample of the clips of a corpus, decoded as the stages do it."""
 
 import math
 import statistics
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from stages.commands.check.clips import Clips, of_each
-from stages.commands.check.findings import FINE, KNOW, MEND, Finding, listed, some
+from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
 from stages.corpora.utterance import Utterance
 from stages.media.audio import check_speech, read_audio
+from stages.media.crops import CROPS
 from stages.runtime.errors import ClipError, UserError
-from stages.runtime.space import CROPS
 
 SAMPLE = 12  # clips that are decoded
 UNLIKELY = 0.01  # chance of as many bad clips in the sample as there are
@@ -26,7 +26,7 @@ def spread(utterances: Iterable[Utterance], count: int) -> list[Utterance]:
     left = sorted(utterances, key=lambda item: item.id)
     emotions: Counter[str] = Counter()
     speakers: Counter[str] = Counter()
-    chosen = []
+    chosen: list[Utterance] = []
     while left and len(chosen) < count:
         item = min(left, key=lambda item: (emotions[item.emotion], speakers[item.speaker]))
         left.remove(item)
@@ -44,22 +44,22 @@ def surely_more(bad: int, sample: int, share: float) -> bool:
     return binom.sf(bad - 1, sample, share) < UNLIKELY
 
 
-def see(path: Path, **settings: Any) -> tuple[int, float]:
+def count_faces(path: Path, **settings: Any) -> tuple[int, float]:
     """How many of V1 V2 V3 show a face, and the seconds that the stage frames takes for a clip."""
-    from stages.frames import clip_faces
-    from stages.media.faces import make_aligner, make_detector
-    from stages.runtime.device import pick_device
+    from stages.media.crops import clip_faces
+    from stages.media.faces import make_aligner, make_detector, pick_detection_device
 
+    device = pick_detection_device(settings["detector"], settings["align"])
     # Networks are loaded once, which is no part of what a clip takes.
-    make_detector(settings["detector"], settings["min_face"], pick_device())
+    make_detector(settings["detector"], settings["min_face"], device)
     if settings["align"]:
-        make_aligner(pick_device())
+        make_aligner(device)
     start = time.perf_counter()
-    faces = clip_faces(path, **settings | {"no_face": "centre_crop"}, device=pick_device())
+    faces = clip_faces(path, **settings | {"no_face": "centre_crop"}, device=device)
     return int(np.count_nonzero(faces.found)), time.perf_counter() - start
 
 
-def hear(path: Path, sample_rate: int, surround: str, min_seconds: float) -> float:
+def loudest_sample(path: Path, sample_rate: int, surround: str, min_seconds: float) -> float:
     """The loudest sample of a voice, of full scale."""
     wave = read_audio(path, sample_rate, surround=surround)
     check_speech(wave, sample_rate, min_seconds)
@@ -77,11 +77,11 @@ def face_findings(
     """
     chosen = spread(clips.usable("video"), SAMPLE)
     asked = [(root / item.video, settings) for item in chosen]
-    answers = of_each(see, asked, f"{label} sample of faces")
+    answers = of_each(count_faces, asked, f"{label} sample of faces")
     errors = {str(item) for item in answers if isinstance(item, UserError)}
-    found = [Finding(MEND, error) for error in sorted(errors)]
+    found = [Finding(ERROR, error) for error in sorted(errors)]
     found += failure_findings(chosen, answers, "faces", largest)
-    looked = [(item, *seen) for item, seen in zip(chosen, answers) if isinstance(seen, tuple)]
+    looked = [(item, *answer) for item, answer in zip(chosen, answers) if isinstance(answer, tuple)]
     if not looked:
         return found, 0.0
     faceless = [item.video for item, count, _ in looked if count == 0]
@@ -95,11 +95,11 @@ def face_findings(
         text += f", and none in {len(faceless)} of the clips"
     if with_face < frames:
         text += f"; frames.no_face is {no_face}"
-    state = FINE if with_face == frames else KNOW
+    state = OK if with_face == frames else WARNING
     skips = no_face != "centre_crop"
     if with_face == 0 or (skips and surely_more(len(faceless), len(looked), largest)):
         text += "; look at a clip, and try another frames.detector or a smaller frames.min_face"
-        state = MEND
+        state = ERROR
     found.append(Finding(state, text, some(faceless)))
     return found, statistics.median(seconds for _, _, seconds in looked)
 
@@ -111,15 +111,15 @@ def voice_findings(
     chosen = spread(clips.usable("audio"), SAMPLE)
     settings = {key: mels[key] for key in ("sample_rate", "surround", "min_seconds")}
     asked = [(root / item.audio, settings) for item in chosen]
-    answers = of_each(hear, asked, f"{label} sample of voices")
+    answers = of_each(loudest_sample, asked, f"{label} sample of voices")
     found = failure_findings(chosen, answers, "voices", largest)
     peaks = [20 * math.log10(peak) for peak in answers if isinstance(peak, float)]
     if peaks:
         text = (
-            f"{len(peaks)} of {len(chosen)} voices are heard; their loudest samples are "
+            f"{len(peaks)} of {len(chosen)} voices can be used; their loudest samples are "
             f"{min(peaks):.0f} to {max(peaks):.0f} dB of full scale"
         )
-        found.append(Finding(FINE, text))
+        found.append(Finding(OK, text))
     return found
 
 
@@ -135,5 +135,5 @@ def failure_findings(
     lines = some([f"{item.id}  {why.code}: {why.detail}" for item, why in failed])
     if surely_more(len(failed), len(chosen), largest):
         text += f": of all there are probably more than max_skip_fraction={largest:g}"
-        return [Finding(MEND, f"{text}; mend them, or raise it", lines)]
-    return [Finding(KNOW, text, lines)]
+        return [Finding(ERROR, f"{text}; fix them, or raise it", lines)]
+    return [Finding(WARNING, text, lines)]

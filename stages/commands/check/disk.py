@@ -1,17 +1,21 @@
 """The room and the time that the extraction of a corpus takes."""
 
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import joblib
 
 from stages.commands.check.clips import Clips
-from stages.commands.check.findings import FINE, MEND, Finding, amount
+from stages.commands.check.findings import ERROR, OK, Finding, amount
 from stages.extraction.clip_cache import cache_folder
 from stages.io.files import SPARE_BYTES
+from stages.io.paths import FEATURES, FRAMES, MELS
+from stages.media.crops import CROPS
 from stages.runtime.space import features_bytes, frames_bytes, mels_bytes
 
 
@@ -22,11 +26,11 @@ def space_findings(
     faces, heard = clips.usable("video"), clips.usable("audio")
     seconds = sum(min(value, mels["max_seconds"]) for value in heard.values())
     made = {
-        Path("data/frames"): frames_bytes(len(faces), frames["size"]),
-        Path("data/mels"): mels_bytes(len(heard), seconds, mels),
-        Path("data/features"): features_bytes(len(faces), len(heard)),
+        FRAMES: frames_bytes(CROPS * len(faces), frames["size"]),
+        MELS: mels_bytes(len(heard), seconds, mels),
+        FEATURES: features_bytes(CROPS * len(faces) + len(heard)),
     }
-    kept = made[Path("data/frames")] + made[Path("data/mels")]
+    kept = made[FRAMES] + made[MELS]
     needs = {**made, Path(".dvc/cache"): sum(made.values()), cache_folder(): kept}
     disks: dict[int, list[Path]] = {}
     for path in needs:
@@ -39,9 +43,9 @@ def space_findings(
             f"{amount(needed)} in all, {amount(free)} are free on that disk"
         )
         if free < needed + SPARE_BYTES:
-            yield Finding(MEND, f"{text}; make room, or set FDAN_CACHE to a folder elsewhere")
+            yield Finding(ERROR, f"{text}; make room, or set FDAN_CACHE to a folder elsewhere")
         else:
-            yield Finding(FINE, text)
+            yield Finding(OK, text)
 
 
 def existing(path: Path) -> Path:
@@ -53,13 +57,9 @@ def existing(path: Path) -> Path:
 def time_finding(clips: Clips, seconds: float) -> Finding:
     """How long the stage frames takes, a clip of the sample having taken so many `seconds`."""
     count, cores = len(clips.usable("video")), joblib.cpu_count()
-    total = count * seconds / cores
-    if total < 90:
-        time = f"{max(1, round(total))} s"
-    else:
-        time = f"{total / 60:.0f} min" if total < 5400 else f"{total / 3600:.1f} h"
+    time = timedelta(seconds=math.ceil(count * seconds / cores))
     return Finding(
-        FINE,
+        OK,
         f"the stage frames takes about {time} for {count} clips on {cores} cores: an estimate "
         f"from the sample, {seconds:.2f} s a clip",
     )

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-FINE, KNOW, MEND = "fine", "worth knowing", "must be mended"
-SHOWN = 6  # files that are named of many
+OK, WARNING, ERROR = "ok", "warning", "error"
+SHOWN = 6  # files that are listed of many
 WIDTH = 100  # of a line, where the terminal is not narrower
 
 
 class Finding(NamedTuple):
-    """One thing found; `lines` stand below it as they are."""
+    """One thing found: `state` is OK, WARNING or ERROR; `lines` stand below it as they are."""
 
     state: str
     text: str
@@ -21,7 +21,7 @@ class Finding(NamedTuple):
 
 def show(finding: Finding) -> str:
     """A finding as text, its state to the left."""
-    head = f"  {finding.state:{len(MEND)}}  "
+    head = f"  {finding.state:{len(WARNING)}}  "
     columns = shutil.get_terminal_size((WIDTH, 24)).columns
     text = textwrap.fill(
         finding.text,

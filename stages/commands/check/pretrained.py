@@ -9,10 +9,9 @@ from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
-from stages.commands.check.findings import FINE, KNOW, MEND, Finding, amount
-from stages.commands.download.remote import AGENT
+from stages.commands.check.findings import ERROR, OK, WARNING, Finding, amount
 from stages.runtime.errors import UserError, one_line
-from stages.runtime.params import refuse_random_weights
+from stages.runtime.params import check_random_weights
 
 REPLY_SECONDS = 5.0
 
@@ -42,19 +41,19 @@ def weight_findings(
 ) -> Iterator[Finding]:
     """Whether the weights that params.yaml asks for are there."""
     if frames["detector"] == "haar":
-        yield Finding(FINE, "frames.detector haar: part of OpenCV")
+        yield Finding(OK, "frames.detector haar: part of OpenCV")
     wanted = frame_weights(frames)
     backbone = f"features.backbone {features['backbone']}"
     try:
         if features["weights"] == "random":
-            refuse_random_weights(corpus, "random", features["allow_random_weights"])
-            yield Finding(FINE, f"{backbone}: random weights")
+            check_random_weights(corpus, "random", features["allow_random_weights"])
+            yield Finding(OK, f"{backbone}: random weights")
         else:
             from stages.encoders.pictures import imagenet_weights
 
             wanted.append((backbone, imagenet_weights(features["backbone"]).url))
     except UserError as error:
-        yield Finding(MEND, str(error))
+        yield Finding(ERROR, str(error))
     with ThreadPoolExecutor() as threads:
         yield from threads.map(lambda item: weight_finding(*item), wanted)
 
@@ -66,22 +65,22 @@ def weight_finding(what: str, url: str) -> Finding:
     path = checkpoint_path(url)
     if path.exists():
         if sha256_prefix_ok(path):
-            return Finding(FINE, f"{what}: {path}")
+            return Finding(OK, f"{what}: {path}")
         return Finding(
-            KNOW,  # the stages, too, warn of it and go on
-            f"{what}: {path} has not the SHA-256 that its name promises: it is damaged, or holds "
+            WARNING,  # the stages, too, warn of it and go on
+            f"{what}: {path} has another SHA-256 than its name says: it is damaged, or holds "
             f"other weights than {url}",
         )
     try:
-        request = Request(url, method="HEAD", headers=AGENT)
+        request = Request(url, method="HEAD", headers={"User-Agent": "torch.hub"})
         with urlopen(request, timeout=REPLY_SECONDS) as reply:
             size = int(reply.headers.get("Content-Length") or 0)
     except (OSError, HTTPException, ValueError) as error:
         return Finding(
-            MEND,
+            ERROR,
             f"{what}: not in the cache, and {url} cannot be reached "
             f"({one_line(error)}); fetch it where there is a "
             f"network and put it at {path}",
         )
     text = f"{what}: not in the cache; will be fetched from {url} ({amount(size)}) to {path}"
-    return Finding(KNOW, text)
+    return Finding(WARNING, text)

@@ -3,18 +3,22 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
+
+from tabulate import tabulate
 
 from stages.commands.check.clips import CALLED, KINDS, Clips
-from stages.commands.check.findings import FINE, KNOW, MEND, Finding
+from stages.commands.check.findings import ERROR, OK, WARNING, Finding
 from stages.corpora.emotions import EMOTIONS
+from stages.corpora.listing import list_corpus
 from stages.corpora.utterance import Listing
+from stages.io.paths import RAW
 from stages.io.skips import skipped_unevenly
-from stages.manifest import RAW, list_corpus
 from stages.runtime.errors import UserError
-from stages.splits.protocols import Rows, assign_roles, require_classes
+from stages.runtime.params import Params
+from stages.splits.protocols import Rows, assign_roles, check_classes
 
-PROTOCOLS = ("paper", "speaker", "sentence", "speaker_sentence", "official")
+PROTOCOLS = get_args(Params.model_fields["protocol"].annotation)
 MOST_FOLDS = 10  # that are tried out to say what can be done
 
 
@@ -39,7 +43,7 @@ def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task,
         try:
             listings[name] = list_corpus(RAW / name, name)
         except UserError as error:
-            found.append(Finding(MEND, f"params.yaml trains on {name} too: {error}"))
+            found.append(Finding(ERROR, f"params.yaml trains on {name} too: {error}"))
             listings[name] = Listing()
     rows: dict[str, Rows] = {}
     for kind, modality in (("video", "visual"), ("audio", "acoustic")):
@@ -60,34 +64,30 @@ def emotion_findings(
     of = {kind: Counter(item.emotion for item in clips.usable(kind)) for kind in KINDS}
     broken = {item for kind in KINDS for item in clips.broken(kind)}
     bad = Counter(item.emotion for item in broken)
-    heads = ["utterances", "faces", "voices", "broken"]
-    first = max(map(len, EMOTIONS))
-    lines = ["  ".join([" " * first, *heads])]
-    for emotion in EMOTIONS:
-        counts = [all_of[emotion], of["video"][emotion], of["audio"][emotion], bad[emotion]]
-        cells = [f"{count:{len(head)}}" for count, head in zip(counts, heads)]
-        lines.append("  ".join([emotion.ljust(first), *cells]))
+    columns = {"utterances": all_of, "faces": of["video"], "voices": of["audio"], "broken": bad}
+    rows = [[emotion, *(counts[emotion] for counts in columns.values())] for emotion in EMOTIONS]
+    lines = tabulate(rows, ["", *columns], tablefmt="plain").splitlines()
     present = sum(all_of[emotion] > 0 for emotion in EMOTIONS)
     text = f"{present} of the seven emotions; faces and voices are those that can be used"
-    yield Finding(FINE, text, lines)
+    yield Finding(OK, text, lines)
     for kind in KINDS:
         absent = [emotion for emotion in EMOTIONS if not of[kind][emotion]]
         if not absent or not of[kind]:
             continue  # "no faces at all" is another matter
         text = f"no {CALLED[kind]} of {', '.join(absent)}"
         if {row["emotion"] for row in task.rows[kind]} >= set(absent):
-            yield Finding(KNOW, f"{text}; other corpora of params.yaml have them")
+            yield Finding(WARNING, f"{text}; other corpora of params.yaml have them")
         elif allow_missing or corpus not in task.corpora[kind]:
-            yield Finding(KNOW, f"{text}; allow_missing_classes is {str(allow_missing).lower()}")
+            yield Finding(WARNING, f"{text}; allow_missing_classes is {str(allow_missing).lower()}")
         else:
             yield Finding(
-                MEND,
+                ERROR,
                 f"{text}: the stage split would stop; set allow_missing_classes: true, or add a "
                 "corpus that has them",
             )
     for item in skipped_unevenly(bad, all_of):
         yield Finding(
-            KNOW,
+            WARNING,
             f"{item.emotion} is broken far more often than the other emotions: {item.skipped} of "
             f"{item.total} against {item.others_skipped} of {item.others_total}",
         )
@@ -98,19 +98,19 @@ def speaker_findings(clips: Clips) -> Iterator[Finding]:
     counts = Counter(item.speaker for item in clips.utterances).most_common()
     (most, highest), (fewest, lowest) = counts[0], counts[-1]
     if len(counts) == 1:
-        yield Finding(KNOW, f"1 speaker, {most}: results hold for that one person")
+        yield Finding(WARNING, f"1 speaker, {most}: results hold for that one person")
     else:
         yield Finding(
-            FINE,
+            OK,
             f"{len(counts)} speakers; the fewest utterances are of {fewest} ({lowest}), the most "
             f"of {most} ({highest})",
         )
     said = [item.sentence for item in clips.utterances if item.sentence]
     if len(said) == len(clips.utterances):
-        yield Finding(FINE, f"sentences: {len(set(said))} different ones")
+        yield Finding(OK, f"sentences: {len(set(said))} different ones")
     else:
         yield Finding(
-            KNOW,
+            WARNING,
             f"the sentence is known of {len(said)} of {len(clips.utterances)} utterances; "
             "protocols sentence and speaker_sentence need all",
         )
@@ -122,7 +122,7 @@ def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
     for kind in KINDS:
         if not task.rows[kind]:
             text = f"{', '.join(task.corpora[kind])}: no {CALLED[kind]} that can be used"
-            return Finding(MEND, f"{text}; the stage split would stop")
+            return Finding(ERROR, f"{text}; the stage split would stop")
     # What the whole corpus lacks is said already.
     whole = all(len({row["emotion"] for row in task.rows[kind]}) == len(EMOTIONS) for kind in KINDS)
     allow = params["allow_missing_classes"] or not whole
@@ -134,7 +134,7 @@ def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
                 faces, voices, protocol, folds, params["validation"], params["seed"]
             )
             columns = sum(name.startswith("fold_") for name in rows[0])
-            require_classes(rows, columns, allow)
+            check_classes(rows, columns, allow)
         except UserError as error:
             return str(error)
         return None
@@ -146,7 +146,7 @@ def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
     )
     if why is None:
         text = f"protocol {protocol} with folds: {folds} can be carried out with {what}"
-        return Finding(FINE, text)
+        return Finding(OK, text)
     possible = []
     for name in PROTOCOLS:
         tried = [1] if name == "official" else range(min(max(folds, 5), MOST_FOLDS), 1, -1)
@@ -154,4 +154,4 @@ def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
         if most is not None:
             possible.append(f"{name} with folds: {most}")
     instead = ", ".join(possible) or "no protocol"
-    return Finding(MEND, f"{why}. With {what} can be carried out: {instead}")
+    return Finding(ERROR, f"{why}. With {what} can be carried out: {instead}")

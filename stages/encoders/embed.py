@@ -1,0 +1,66 @@
+"""Pictures of faces and spectrograms, and what the frozen backbone makes of them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from stages.encoders.pictures import normalise
+from stages.runtime.device import enough_memory
+
+IMAGE_SIZE = 224
+
+Embed = Callable[[torch.Tensor], np.ndarray]
+
+
+def spectrogram_image(mel: np.ndarray, db_min: float, db_max: float) -> torch.Tensor:
+    """A log-Mel spectrogram [T, n_mels] in dB as a grey picture [3, 224, 224] in [0, 1].
+
+    [db_min, db_max] spans black to white; time runs to the right over the whole width.
+    """
+    grey = (torch.from_numpy(mel) - db_min) / (db_max - db_min)
+    picture = grey.clamp(0, 1).T.flip(0)[None, None]
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+    return picture[0].expand(3, -1, -1)
+
+
+def face_images(faces: np.ndarray) -> torch.Tensor:
+    """Crops uint8 [N, S, S, 3] as pictures [N, 3, 224, 224] in [0, 1]."""
+    images = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255
+    if images.shape[-1] == IMAGE_SIZE:
+        return images
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def make_embed(backbone: torch.nn.Module, device: str, dtype: torch.dtype = torch.float32) -> Embed:
+    """A function from pictures [N, 3, 224, 224] in [0, 1] to features float32 [N, D].
+
+    Where a GPU has not the memory for all pictures at once it gets one half, then the other.
+
+    Args:
+        dtype: what the backbone computes with.
+
+    Raises:
+        UserError: by the function, where the memory does not do for half of them either.
+    """
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        images = normalise(images.to(device)).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return backbone(images.to(dtype)).float().cpu()
+
+    def embed(images: torch.Tensor) -> np.ndarray:
+        with enough_memory("features", "choose a smaller features.backbone"):
+            try:
+                return forward(images).numpy()
+            except torch.OutOfMemoryError:
+                pass  # outside of the handler, whose error holds on to what was computed
+            halves = images.split((len(images) + 1) // 2)
+            return torch.cat([forward(half) for half in halves]).numpy()
+
+    with enough_memory("features", "choose a smaller features.backbone"):
+        backbone.to(device)
+    return embed

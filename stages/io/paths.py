@@ -1,0 +1,32 @@
+"""Where files lie, relative to the root of the project; dvc.yaml names the same."""
+
+from pathlib import Path
+
+RAW = Path("data/raw")  # a folder for each corpus
+FRAMES = Path("data/frames")
+MELS = Path("data/mels")
+FEATURES = Path("data/features")
+SPLIT = Path("data/split.csv")
+SPLIT_SUMMARY = Path("data/split.json")
+METRICS = Path("metrics")
+PREDICTIONS = METRICS / "predictions.csv"
+
+
+def manifest_path(corpus: str) -> Path:
+    """The table of a corpus' utterances."""
+    return Path(f"data/manifest/{corpus}.csv")
+
+
+def frames_path(corpus: str) -> Path:
+    """The face crops of a corpus."""
+    return FRAMES / f"{corpus}.h5"
+
+
+def mels_path(corpus: str) -> Path:
+    """The spectrograms of a corpus."""
+    return MELS / f"{corpus}.h5"
+
+
+def features_path(corpus: str) -> Path:
+    """The features of a corpus."""
+    return FEATURES / f"{corpus}.h5"

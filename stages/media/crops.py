@@ -1,0 +1,86 @@
+"""The faces V1 V2 V3 of one clip: frames sampled uniformly, the largest face of each cut out.
+
+Paper: Section 3.2, "the video frames are uniformly sampled in {V1, V2, V3}".
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.media.faces import centre_crop, choose_face, crop_face, make_aligner, make_detector
+from stages.media.video import sample_frames
+from stages.runtime.device import enough_memory
+from stages.runtime.errors import ClipError
+
+CROPS = 3  # of a clip: V1 V2 V3
+STATUS = ("face", "centre_crop", "nearest", "missing")
+
+
+class Faces(NamedTuple):
+    """The three crops of one clip.
+
+    Attributes:
+        faces: uint8 [3, S, S, 3] RGB.
+        ok: bool [3]; false: leave this frame out.
+        status: [3], index into STATUS.
+        boxes: [3, 5], x1 y1 x2 y2 in pixels of the frame, and score.
+        times: [3] in seconds.
+        found: [3], how many faces the detector found; beside a large one, Haar does not look for
+            small ones.
+    """
+
+    faces: np.ndarray
+    ok: np.ndarray
+    status: np.ndarray
+    boxes: np.ndarray
+    times: np.ndarray
+    found: np.ndarray
+
+
+@enough_memory("frames", "choose another frames.detector than sfd and align: false")
+def clip_faces(
+    path: Path,
+    detector: str,
+    min_face: float,
+    margin: float,
+    size: int,
+    align: bool,
+    no_face: str,
+    device: str,
+) -> Faces:
+    """Sample a clip's three frames and crop the largest face of each.
+
+    A frame without a face follows `no_face`: "centre_crop" takes its centred square, "nearest"
+    the face of the nearest sampled frame that has one, "skip" marks it missing.
+
+    Raises:
+        ClipError: the clip cannot be decoded, or `no_face` leaves it without any frame.
+        UserError: the GPU has no memory left for the detector.
+    """
+    detect = make_detector(detector, min_face, device)
+    frames = sample_frames(path, CROPS)
+    crops = np.zeros((CROPS, size, size, 3), np.uint8)
+    boxes = np.zeros((CROPS, 5), np.float32)
+    found = np.zeros(CROPS, np.int16)
+    for i, (image, candidates) in enumerate(zip(frames.images, detect(frames.images))):
+        found[i] = len(candidates)
+        box = choose_face(candidates)
+        if box is None:
+            continue
+        boxes[i] = box
+        upright = make_aligner(device)(image, box) if align else image
+        crops[i] = crop_face(upright, box, margin, size)
+
+    status = np.where(found > 0, STATUS.index("face"), STATUS.index("missing")).astype(np.uint8)
+    with_face = np.flatnonzero(found)
+    if no_face != "centre_crop" and len(with_face) == 0:
+        raise ClipError("no_face", f"{detector} finds no face in V1, V2 and V3")
+    for i in np.flatnonzero(found == 0):
+        if no_face == "centre_crop":
+            crops[i] = centre_crop(frames.images[i], size)
+            status[i] = STATUS.index("centre_crop")
+        elif no_face == "nearest":
+            crops[i] = crops[min(with_face, key=lambda j: (abs(j - i), j))]
+            status[i] = STATUS.index("nearest")
+    return Faces(crops, status != STATUS.index("missing"), status, boxes, frames.times, found)

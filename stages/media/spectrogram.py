@@ -1,0 +1,82 @@
+"""The log-Mel spectrogram of the voice of one clip.
+
+Paper: Section 3.2, "we extract the Mel spectrograms as the features of the acoustic signals".
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.media.audio import check_speech, read_audio
+
+
+def compile_ahead() -> None:
+    """Have librosa compile what it compiles when first used, and keeps beside its files.
+
+    Processes that did so at the same time were seen to damage what is kept.
+    """
+    import librosa
+
+    librosa.feature.melspectrogram(y=np.zeros(2048, np.float32))
+
+
+def log_mel(
+    wave: np.ndarray,
+    *,
+    sample_rate: int,
+    n_fft: int,
+    win_length: int,
+    hop_length: int,
+    n_mels: int,
+    fmin: float,
+    fmax: float,
+    ref: float,
+    amin: float,
+) -> np.ndarray:
+    """Log-Mel spectrogram in dB against the fixed reference `ref`, float32 [T, n_mels].
+
+    A fixed reference, and no `top_db`, keeps loudness comparable between clips and silence low.
+
+    Args:
+        wave: float32 [samples] in [-1, 1]; padded with zeros up to one window.
+    """
+    import librosa  # takes a second
+
+    wave = np.pad(wave, (0, max(0, n_fft - len(wave))))
+    mel = librosa.feature.melspectrogram(
+        y=wave,
+        sr=sample_rate,
+        n_fft=n_fft,
+        win_length=win_length,
+        hop_length=hop_length,
+        n_mels=n_mels,
+        fmin=fmin,
+        fmax=fmax,
+        power=2.0,
+    )
+    return librosa.power_to_db(mel, ref=ref, amin=amin, top_db=None).T.astype(np.float32)
+
+
+class Mel(NamedTuple):
+    """The log-Mel spectrogram of one clip, float32 [T, n_mels] in dB."""
+
+    values: np.ndarray
+
+
+def clip_mel(
+    path: Path,
+    surround: str,
+    min_seconds: float,
+    max_seconds: float,
+    sample_rate: int,
+    **settings: float,
+) -> Mel:
+    """Read the voice of a clip, at most `max_seconds` of it, as a log-Mel spectrogram.
+
+    Raises:
+        ClipError: the clip cannot be decoded or holds no speech.
+    """
+    wave = read_audio(path, sample_rate, surround=surround)[: int(max_seconds * sample_rate)]
+    check_speech(wave, sample_rate, min_seconds)
+    return Mel(log_mel(wave, sample_rate=sample_rate, **settings))

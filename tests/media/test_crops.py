@@ -1,0 +1,121 @@
+"""Three crops a clip, and what becomes of frames without a face."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.media import crops
+from stages.media.crops import STATUS, Faces, clip_faces
+from stages.runtime.errors import ClipError, UserError
+from tests.media_files import write_video
+
+SIZE = 32
+NO_BOX = np.empty((0, 5), np.float32)
+BOX = np.array([[8, 8, 40, 40, 1]], np.float32)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "clip.mp4")
+
+
+def cropped(clip: Path, no_face: str) -> Faces:
+    return clip_faces(clip, "haar", 0.1, 0.0, SIZE, False, no_face, "cpu")
+
+
+def faces_in(monkeypatch: pytest.MonkeyPatch, *found: bool) -> None:
+    """Let the detector find a face in those of V1 V2 V3, one after another, for ever."""
+    calls = []
+
+    def detect(image: np.ndarray) -> np.ndarray:
+        calls.append(image)
+        return BOX if found[(len(calls) - 1) % len(found)] else NO_BOX
+
+    of_all = lambda images: list(map(detect, images))  # noqa: E731
+    monkeypatch.setattr(crops, "make_detector", lambda *_: of_all)
+
+
+def names(status: np.ndarray) -> list[str]:
+    return [STATUS[i] for i in status]
+
+
+def test_three_faces_are_cropped(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces_in(monkeypatch, True)
+    found = cropped(clip, "skip")
+    assert found.faces.shape == (3, SIZE, SIZE, 3) and found.faces.dtype == np.uint8
+    assert names(found.status) == ["face"] * 3 and found.ok.all()
+    assert np.array_equal(found.boxes, np.repeat(BOX, 3, axis=0))
+    assert np.all(np.diff(found.times) > 0)
+    assert not np.array_equal(found.faces[0], found.faces[2])
+
+
+def test_a_frame_without_a_face_gives_its_centre(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces_in(monkeypatch, True, False, True)
+    found = cropped(clip, "centre_crop")
+    assert names(found.status) == ["face", "centre_crop", "face"] and found.ok.all()
+    assert found.faces[1].any() and not found.boxes[1].any()
+
+
+def test_a_frame_without_a_face_takes_the_nearest_one(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces_in(monkeypatch, False, False, True)
+    found = cropped(clip, "nearest")
+    assert names(found.status) == ["nearest", "nearest", "face"] and found.ok.all()
+    assert np.array_equal(found.faces[0], found.faces[2])
+
+
+def test_of_two_equally_near_faces_the_earlier_is_taken(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces_in(monkeypatch, True, False, True)
+    found = cropped(clip, "nearest")
+    assert np.array_equal(found.faces[1], found.faces[0])
+
+
+def test_a_frame_without_a_face_can_be_left_out(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces_in(monkeypatch, True, False, True)
+    found = cropped(clip, "skip")
+    assert found.ok.tolist() == [True, False, True]
+    assert names(found.status)[1] == "missing" and not found.faces[1].any()
+
+
+@pytest.mark.parametrize("no_face", ["nearest", "skip"])
+def test_a_clip_without_any_face_is_skipped(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, no_face: str
+) -> None:
+    faces_in(monkeypatch, False)
+    with pytest.raises(ClipError) as raised:
+        cropped(clip, no_face)
+    assert raised.value.code == "no_face"
+
+
+def test_a_full_gpu_is_told_in_one_line(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def detect(image: np.ndarray) -> np.ndarray:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(crops, "make_detector", lambda *_: detect)
+    with pytest.raises(UserError, match="^frames: the GPU has no memory left; choose another"):
+        cropped(clip, "skip")
+
+
+def test_of_many_faces_the_largest_counts_in_whatever_order_they_are_found(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large, left = [40, 8, 60, 28, 9], [20, 10, 60, 50, 1], [10, 20, 50, 60, 1]
+    made = []
+    for order in itertools.permutations([small, large, left]):
+        monkeypatch.setattr(
+            crops, "make_detector", lambda *_: lambda images: [np.array(order, np.float32)] * 3
+        )
+        found = cropped(clip, "skip")
+        assert found.found.tolist() == [3, 3, 3]
+        made.append((found.boxes.tobytes(), found.faces.tobytes()))
+    assert np.array_equal(found.boxes[0], left) and len(set(made)) == 1
