@@ -31,7 +31,7 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
     """Open a media file for reading.
 
     Args:
-        need: "all"; "sound" where no picture is to be decoded, which takes less time for an mp4;
+        need: "all"; "audio" where no video is to be decoded, which takes less time for an mp4;
             "packets" where nothing is, which takes the least, and may fail where "all" does not.
 
     Raises:
@@ -50,9 +50,9 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
     options = {"format_whitelist": FORMATS}
     if need == "packets":
         options |= _UNDESCRIBED
-    elif need == "sound" and head[4:8] == b"ftyp":
-        # An mp4's header tells all that its sound needs. Not so with Matroska, where undescribed
-        # pictures would change the time at which the file begins.
+    elif need == "audio" and head[4:8] == b"ftyp":
+        # An mp4's header holds all that its audio needs. Not so with Matroska, where undescribed
+        # video would change the time at which the file begins.
         options["skip_frame"] = "all"
     try:
         # Absolute, or FFmpeg reads "take:1.mp4" as an address of the protocol "take".
@@ -125,7 +125,7 @@ def read_streams(
             if packet.stream_index in packets and packet.size:
                 packets[packet.stream_index].append(packet)
     except (FFmpegError, IndexError):
-        # A damaged file ends here; whether too early is judged below. The IndexError is PyAV's,
+        # A damaged file ends here; whether too early is decided below. The IndexError is PyAV's,
         # for a stream that turns up only in the middle of an flv file.
         pass
     if end < COMPLETE * promised:

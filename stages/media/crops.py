@@ -76,7 +76,7 @@ def clip_faces(
     with_face = np.flatnonzero(found)
     if no_face != "centre_crop" and len(with_face) == 0:
         raise ClipError("no_face", f"{detector} finds no face in V1, V2 and V3")
-    for i in np.flatnonzero(found == 0):
+    for i in np.flatnonzero(found == 0).tolist():
         if no_face == "centre_crop":
             crops[i] = centre_crop(frames.images[i], size)
             status[i] = STATUS.index("centre_crop")

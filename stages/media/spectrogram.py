@@ -4,7 +4,7 @@ Paper: Section 3.2, "we extract the Mel spectrograms as the features of the acou
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def clip_mel(
     min_seconds: float,
     max_seconds: float,
     sample_rate: int,
-    **settings: float,
+    **settings: Any,
 ) -> Mel:
     """Read the voice of a clip, at most `max_seconds` of it, as a log-Mel spectrogram.
 

@@ -79,7 +79,7 @@ def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str
         probed[name] = dict.fromkeys(wanted, found) if isinstance(found, ClipError) else found
         seconds = probed[name].get("audio")
         if isinstance(seconds, float) and 0 < seconds < min_seconds:
-            why = f"{seconds:.3f} s of sound; the least is {min_seconds:g} s"
+            why = f"{seconds:.3f} s of audio; the minimum is {min_seconds:g} s"
             probed[name]["audio"] = ClipError("too_short", why)
     return Clips(utterances, probed)
 

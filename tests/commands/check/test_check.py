@@ -308,7 +308,7 @@ def test_lengths_that_are_outside_or_do_not_match_are_named(checked):
     report = checked()
     cut = "cut off after mels.max_seconds=2: 1 of 13 folder/anna_anger 3.0 s"
     assert report.says(WARNING, cut)
-    assert "short.wav too_short: 0.050 s of sound; the least is 0.1 s" in report.text
+    assert "short.wav too_short: 0.050 s of audio; the minimum is 0.1 s" in report.text
     assert report.says(
         WARNING,
         "face and voice differ in length by more than 20% in 1 of 13 utterances: perhaps they are "
