@@ -98,14 +98,15 @@ def attempt(job: Job, clip: str) -> Outcome:
     path = job.root / clip
     try:
         entry = job.cache.entry(path)
-        if read_entry(entry) is None:
-            work = {"entry": entry, "function": job.function, "settings": job.settings}
-            call_in_child(keep, path, work)
-        else:
-            with contextlib.suppress(OSError):  # of another user
-                os.utime(entry)  # its last use
     except OSError as error:
         return ClipError("unreadable", f"cannot be opened: {error.strerror}")
-    except ClipError as error:  # of its child, not of its content, which is kept
+    if read_entry(entry) is not None:
+        with contextlib.suppress(OSError):  # of another user
+            os.utime(entry)  # its last use
+        return entry
+    work = {"entry": entry, "function": job.function, "settings": job.settings}
+    try:
+        call_in_child(keep, path, work)
+    except ClipError as error:  # of the child; what the function says of a clip is kept
         return error
     return entry
