@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 import numpy as np
-import torch
 
 from stages.corpora.emotions import EMOTIONS
 from stages.fdan.checkpoint import replica_name, write_model
@@ -21,6 +20,7 @@ from stages.fdan.training import Epoch, Settings
 from stages.io.files import write_json, write_table
 from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
+from stages.runtime.device import pick_device
 from stages.runtime.params import read_params
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import check_leaks
@@ -108,7 +108,7 @@ def main() -> None:
         columns = ["epoch", "series", "mean", "sd"]
         write_table(METRICS / f"curves/{name}.csv", columns, curves(replicas, series))
     longest = max(replica.seconds for replica in replicas)
-    how = "at once on a GPU, in" if torch.cuda.is_available() else "on CPUs, each in at most"
+    how = "at once on a GPU, in" if pick_device() == "cuda" else "on CPUs, each in at most"
     print(f"train: {len(replicas)} replicas {how} {longest:.1f} s")
 
 

@@ -130,7 +130,7 @@ class SpeechClassifier(nn.Module):
 
     @torch.inference_mode()
     def embed_visual(self, x_v: Tensor) -> Tensor:
-        """Z_v^l [n, d] of raw visual features [n, D_v], attending to the acoustic samples of the bank."""
+        """Z_v^l [n, d] of raw visual features [n, D_v], attending to the bank."""
         _, acoustic = self._states()
         standardizer = Standardizer(self.visual_mean, self.visual_std)
         return self.network.encode_visual(standardizer.apply(x_v), acoustic)
