@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import torch
 
-from stages.encoders.embed import Embed, face_images, make_embed, spectrogram_image
+from stages.encoders.embed import Embed, face_images, make_embed, spectrogram_images
 from stages.encoders.pictures import PRECISION, for_inference, make_backbone
 from stages.io.arrays import open_arrays, write_arrays
 from stages.io.paths import features_path, frames_path, mels_path
@@ -28,42 +28,40 @@ from stages.runtime.params import check_random_weights, read_params
 from stages.runtime.progress import track
 from stages.runtime.space import features_bytes
 
-CLIPS = 16  # in one pass through the backbone
+CLIPS = {"cpu": 16, "cuda": 128}  # in one pass through the backbone
 
 
-def visual_features(frames: h5py.File, embed: Embed) -> Iterator[np.ndarray]:
+def visual_features(frames: h5py.File, embed: Embed, device: str) -> Iterator[np.ndarray]:
     """Features [3, D] of one clip after another."""
-    for images in ahead(face_batches(frames)):
+    for images in ahead(face_batches(frames, device)):
         features = embed(images)
         yield from features.reshape(-1, frames["faces"].shape[1], features.shape[1])
 
 
 def acoustic_features(
-    mels: h5py.File, embed: Embed, db_min: float, db_max: float
+    mels: h5py.File, embed: Embed, db_min: float, db_max: float, device: str
 ) -> Iterator[np.ndarray]:
     """Features [D] of one spectrogram after another."""
-    for images in ahead(voice_batches(mels, db_min, db_max)):
+    for images in ahead(spectrogram_batches(mels, db_min, db_max, device)):
         yield from embed(images)
 
 
-def face_batches(frames: h5py.File) -> Iterator[torch.Tensor]:
-    """Pictures of the three faces of some clips after another, for one pass each."""
-    for start in range(0, len(frames["ids"]), CLIPS):
-        faces = frames["faces"][start : start + CLIPS]
-        yield face_images(faces.reshape(-1, *faces.shape[2:]))
+def face_batches(frames: h5py.File, device: str) -> Iterator[torch.Tensor]:
+    """Pictures of the three faces of some clips after another, made on the device."""
+    for start in range(0, len(frames["ids"]), CLIPS[device]):
+        faces = torch.from_numpy(frames["faces"][start : start + CLIPS[device]])
+        yield face_images(faces.to(device).flatten(0, 1))
 
 
-def voice_batches(mels: h5py.File, db_min: float, db_max: float) -> Iterator[torch.Tensor]:
-    """Pictures of some spectrograms after another, for one pass each."""
+def spectrogram_batches(
+    mels: h5py.File, db_min: float, db_max: float, device: str
+) -> Iterator[torch.Tensor]:
+    """Pictures of some spectrograms after another, made on the device."""
     offsets = mels["offsets"][...]
-    for start in range(0, len(offsets) - 1, CLIPS):
-        part = offsets[start : start + CLIPS + 1]
-        values = mels["values"][part[0] : part[-1]]
-        images = [
-            spectrogram_image(values[a - part[0] : b - part[0]], db_min, db_max)
-            for a, b in zip(part[:-1], part[1:])
-        ]
-        yield torch.stack(images)
+    for start in range(0, len(offsets) - 1, CLIPS[device]):
+        part = offsets[start : start + CLIPS[device] + 1]
+        values = torch.from_numpy(mels["values"][part[0] : part[-1]]).to(device)
+        yield spectrogram_images(values, (part - part[0]).tolist(), db_min, db_max)
 
 
 def ahead(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -110,10 +108,10 @@ def main(corpus: str) -> None:
             arrays.append("acoustic_ids", mels["ids"][...])
             if clips:
                 arrays.append("visual_ok", frames["ok"][...])
-            seen = visual_features(frames, embed)
+            seen = visual_features(frames, embed, device)
             for row in track(seen, clips, f"{label} faces", "clips"):
                 arrays.append("visual", require_finite(row, corpus, name)[None])
-            heard = acoustic_features(mels, embed, db_min, db_max)
+            heard = acoustic_features(mels, embed, db_min, db_max, device)
             for row in track(heard, voices, f"{label} voices", "clips"):
                 arrays.append("acoustic", require_finite(row, corpus, name)[None])
     print(

@@ -98,11 +98,13 @@ def mean_and_corner(images: Tensor) -> np.ndarray:
 def test_every_face_keeps_its_place_however_many_are_embedded_at_once(
     at_once: int, project: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(features, "CLIPS", at_once)
+    monkeypatch.setitem(features.CLIPS, "cpu", at_once)
     write_inputs(project)
     with open_arrays(Path("data/frames/sample.h5"), "frames") as frames:
-        found = np.stack(list(visual_features(frames, mean_and_corner)))
-        expected = [mean_and_corner(face_images(clip)) for clip in frames["faces"][...]]
+        found = np.stack(list(visual_features(frames, mean_and_corner, "cpu")))
+        expected = [
+            mean_and_corner(face_images(torch.from_numpy(clip))) for clip in frames["faces"][...]
+        ]
     np.testing.assert_allclose(found, np.stack(expected), rtol=1e-6)
 
 
@@ -110,10 +112,10 @@ def test_every_face_keeps_its_place_however_many_are_embedded_at_once(
 def test_every_voice_keeps_its_place_however_many_are_embedded_at_once(
     at_once: int, project: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(features, "CLIPS", at_once)
+    monkeypatch.setitem(features.CLIPS, "cpu", at_once)
     write_inputs(project)
     with open_arrays(Path("data/mels/sample.h5"), "mels") as mels:
-        found = np.stack(list(acoustic_features(mels, mean_and_corner, LOW, HIGH)))
+        found = np.stack(list(acoustic_features(mels, mean_and_corner, LOW, HIGH, "cpu")))
         values = np.split(mels["values"][...], np.cumsum(LENGTHS)[:-1])
     expected = [mean_and_corner(picture(mel)[None])[0] for mel in values]
     np.testing.assert_allclose(found, np.stack(expected), rtol=1e-6)

@@ -1,6 +1,7 @@
 """Pictures of faces and spectrograms, and what the frozen backbone makes of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,21 +15,35 @@ IMAGE_SIZE = 224
 Embed = Callable[[torch.Tensor], np.ndarray]
 
 
-def spectrogram_image(mel: np.ndarray, db_min: float, db_max: float) -> torch.Tensor:
-    """A log-Mel spectrogram [T, n_mels] in dB as a grey picture [3, 224, 224] in [0, 1].
+def spectrogram_images(
+    values: torch.Tensor, offsets: Sequence[int], db_min: float, db_max: float
+) -> torch.Tensor:
+    """Log-Mel spectrograms as grey pictures [N, 3, 224, 224] in [0, 1].
 
     [db_min, db_max] spans black to white; time runs to the right over the whole width.
+
+    Args:
+        values: of all spectrograms one after another, [sum of T, n_mels] in dB.
+        offsets: N + 1 rows of `values` at which they begin and the last ends.
     """
-    grey = (torch.from_numpy(mel) - db_min) / (db_max - db_min)
-    picture = grey.clamp(0, 1).T.flip(0)[None, None]
+    grey = ((values - db_min) / (db_max - db_min)).clamp(0, 1).flip(1)
     size = (IMAGE_SIZE, IMAGE_SIZE)
-    picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
-    return picture[0].expand(3, -1, -1)
+    pictures = [
+        F.interpolate(
+            grey[start:end].T[None, None],
+            size,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        for start, end in pairwise(offsets)
+    ]
+    return torch.cat(pictures).expand(-1, 3, -1, -1)
 
 
-def face_images(faces: np.ndarray) -> torch.Tensor:
+def face_images(faces: torch.Tensor) -> torch.Tensor:
     """Crops uint8 [N, S, S, 3] as pictures [N, 3, 224, 224] in [0, 1]."""
-    images = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255
+    images = faces.permute(0, 3, 1, 2).float() / 255
     if images.shape[-1] == IMAGE_SIZE:
         return images
     size = (IMAGE_SIZE, IMAGE_SIZE)

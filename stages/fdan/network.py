@@ -63,7 +63,7 @@ class FDAN(nn.Module):
         self.acoustic_only = acoustic_only
 
     def forward(self, x_v: Tensor | None, x_a: Tensor) -> Outputs:
-        """Visual x_v [n_v, D_v] and acoustic x_a [n_a, D_a], not necessarily of the same utterances.
+        """Visual x_v [n_v, D_v] and acoustic x_a [n_a, D_a], not always of the same utterances.
 
         In every layer both modalities are updated from what the other was before the layer.
         """

@@ -36,9 +36,10 @@ class Stack:
         self.network = copy.deepcopy(networks[0]).to(device)
         states = [dict(network.named_parameters()) for network in networks]
         self.state = {
-            name: torch.stack([state[name].detach() for state in states]).to(device)
+            name: _in_order_of_gradient(torch.stack([state[name].detach() for state in states]))
             for name in states[0]
         }
+        self.state = {name: value.to(device) for name, value in self.state.items()}
         if self.size == 1:
             for name, parameter in self.network.named_parameters():
                 parameter.data = self.state[name][0]
@@ -158,3 +159,11 @@ def _side_stream() -> Any:
 def _alike(one: Tensor, other: Tensor) -> bool:
     """Up to rounding; of what is counted (a class that ties may differ) nothing is said."""
     return not one.is_floating_point() or torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def _in_order_of_gradient(value: Tensor) -> Tensor:
+    """The same values, matrices [R, out, in] laid out as vmap's products give their gradients.
+
+    Autograd would otherwise copy each gradient into the layout of its parameter, in every step.
+    """
+    return value.mT.contiguous().mT if value.ndim == 3 and len(value) > 1 else value

@@ -65,6 +65,7 @@ def require_determinism() -> None:
         UserError: CUBLAS_WORKSPACE_CONFIG is set to what is not deterministic.
     """
     import torch
+    import torch.utils.deterministic
 
     # Must be set before cuBLAS is first used.
     chosen = os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", WORKSPACES[0])
@@ -75,6 +76,8 @@ def require_determinism() -> None:
         )
     # As `use_deterministic_algorithms(True)`, which loads all of PyTorch's compiler to tell it so.
     torch.set_deterministic_debug_mode("error")
+    # It would also fill all new memory, a fifth of the kernels of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks                    # all of it, an hour or more on two cores
     python -m tests.benchmarks media training     # some of media, faces, features, training, whole
+    python -m tests.benchmarks gpu                # what needs a GPU, or some groups of it: gpu.py
 
 Prints tables in Markdown. A ratio is the median, over interleaved repeats in one run, of the usual
 way's seconds by ours, with its range; run it on a machine that does nothing else.
@@ -22,7 +23,14 @@ def main() -> None:
     )
     parser.add_argument("groups", nargs="*", help="which; all without")
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--dry-run", action="store_true", help="gpu: on the CPU, and little")
     given = parser.parse_args()
+    if given.groups[:1] == ["gpu"]:
+        from tests.benchmarks import gpu
+
+        for line in gpu.table(given.dry_run, given.groups[1:]):
+            print(line, flush=True)
+        return
     unknown = set(given.groups) - {*GROUPS, "whole"}
     if unknown:
         parser.error(f"no group {', '.join(sorted(unknown))}")

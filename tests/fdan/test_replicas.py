@@ -434,3 +434,18 @@ def test_faces_that_were_not_found_are_left_out_of_the_samples():
     x, y, ids = features.visual_samples(utterances("sample")[:2])
     assert x[:, 0].tolist() == [0, 2, 3, 4, 5]
     assert ids == [names[0]] * 2 + [names[1]] * 3 and y.tolist() == [0] * 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch sees")
+@pytest.mark.parametrize("changes", [{"seeds": 3}, {"inference": "prototypes"}])
+def test_on_a_gpu_train_writes_the_checkpoint_that_cpus_write(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    prepare(noise=1.0, learning_rate=0.05, selection="last", **changes)
+    tensors, said = results()
+    monkeypatch.setattr(replicas, "pick_device", lambda: "cpu")
+    expected, said_by_cpus = results()
+    assert list(tensors) == list(expected)
+    torch.testing.assert_close(tensors, expected, rtol=1e-3, atol=1e-4)
+    assert said["models/fdan.json"] == said_by_cpus["models/fdan.json"]
+    assert said["metrics/train.json"] == pytest.approx(said_by_cpus["metrics/train.json"], rel=1e-3)
