@@ -17,7 +17,7 @@ import numpy as np
 from stages.extraction.extract import extract
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_table
-from stages.media.crops import CROPS, STATUS
+from stages.media.crops import CROPS, STATUS, clip_faces
 from stages.media.faces import make_aligner, make_detector, pick_detection_device
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
@@ -31,7 +31,6 @@ def main(corpus: str) -> None:
     limit, workers = params.max_skip_fraction, params.workers
     settings = params.frames.model_dump()
     utterances = read_table(manifest_path(corpus), ["id", "emotion", "video"])
-    process = "stages.media.crops:clip_faces"
     # What is kept of a clip is kept by device, too: a GPU's sums differ in their last bits.
     device = pick_detection_device(settings["detector"], settings["align"])
     # Before the clips, which have a limit on time: their weights may have to be fetched first.
@@ -39,7 +38,7 @@ def main(corpus: str) -> None:
     if settings["align"]:
         make_aligner("cpu")
     work = settings | {"device": device}
-    results = extract(utterances, "video", process, work, corpus, "frames", limit, workers)
+    results = extract(utterances, "video", clip_faces, work, corpus, "frames", limit, workers)
     ids: list[str] = []
     tally = np.zeros(len(STATUS), int)
     expected_bytes = frames_bytes(CROPS * len(utterances), settings["size"])

@@ -14,9 +14,9 @@ from stages.corpora.listing import COLUMNS, list_corpus, named, skipped_rows, su
 from stages.corpora.utterance import Utterance, first_five
 from stages.io.files import write_table
 from stages.io.skips import (
-    refuse,
     table_path,
     too_many,
+    too_many_error,
     uneven_among,
     warn_of_uneven,
     write_skips,
@@ -63,7 +63,7 @@ def main(corpus: str) -> None:
     total = named(listing)
     if too_many(skips, total, max_skip_fraction):
         failed = [row for row in skips if row["code"] == "missing_file"]
-        raise refuse(failed, total, max_skip_fraction, table_path(corpus, "manifest"))
+        raise too_many_error(failed, total, max_skip_fraction, table_path(corpus, "manifest"))
     utterances = sorted(listing.utterances, key=lambda item: item.id)
     rows, unlike = [], []
     for item in track(utterances, len(utterances), label, "clips"):

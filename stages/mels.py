@@ -17,7 +17,7 @@ import numpy as np
 from stages.extraction.extract import extract
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_table
-from stages.media.spectrogram import compile_ahead
+from stages.media.spectrogram import clip_mel, compile_ahead
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import manifest_path, mels_path
@@ -31,8 +31,7 @@ def main(corpus: str) -> None:
     settings = params.mels.model_dump()
     utterances = read_table(manifest_path(corpus), ["id", "emotion", "audio", "duration"])
     compile_ahead()
-    process = "stages.media.spectrogram:clip_mel"
-    results = extract(utterances, "audio", process, settings, corpus, "mels", limit, workers)
+    results = extract(utterances, "audio", clip_mel, settings, corpus, "mels", limit, workers)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
     ids: list[str] = []
     offsets = [0]

@@ -1,9 +1,8 @@
 """What all tests share: one thread each, examples that are the same every time, and own caches."""
 
-import contextlib
 import os
-import pkgutil
 import signal
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ WEIGHTS = ("face_detection_yunet_2023mar.onnx", "squeezenet1_1-b8a52dc0.pth")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--mutants", type=int, default=500, help="how many each for test_fuzz.py")
+    parser.addoption("--mutants", type=int, help="how many each for test_fuzz.py")
     parser.addoption("--mutant-seed", type=int, default=0, help="what they all follow from")
     parser.addoption("--mutant", type=int, help="only the one of this number")
 
@@ -48,10 +47,10 @@ def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have clips worked on in this process: a child would load torch or librosa for seconds."""
     from stages.extraction import workers
 
-    def call(process: str, clip: Path, settings: dict[str, Any]) -> Any:
-        return pkgutil.resolve_name(process)(clip, **settings)
+    def call(function: Callable[..., Any], clip: Path, settings: dict[str, Any]) -> Any:
+        return function(clip, **settings)
 
-    monkeypatch.setattr(workers, "guards", lambda count: contextlib.nullcontext(call))
+    monkeypatch.setattr(workers, "call_in_child", call)
 
 
 @pytest.fixture

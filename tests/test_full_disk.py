@@ -80,12 +80,12 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "stage, folder",
     [
-        ("manifest", "data/manifest"),
-        ("manifest", "data/skipped"),
-        ("manifest", "data/.locks"),
-        ("frames", "data/frames"),
         ("frames", "cache"),
         ("mels", "data/mels"),
+        pytest.param("manifest", "data/manifest", marks=pytest.mark.long),
+        pytest.param("manifest", "data/skipped", marks=pytest.mark.long),
+        pytest.param("manifest", "data/.locks", marks=pytest.mark.long),
+        pytest.param("frames", "data/frames", marks=pytest.mark.long),
     ],
 )
 @pytest.mark.usefixtures("clips")
@@ -98,6 +98,7 @@ def test_a_full_disk_ends_a_stage_that_reads_clips(
     assert folder in said and ("no space" in said or "No space" in said or "make room" in said)
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_inputs(tmp_path)
@@ -107,7 +108,11 @@ def test_a_full_disk_ends_features(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     "stage, folder",
-    [("train", "models"), ("train", "metrics"), ("evaluate", "metrics")],
+    [
+        ("train", "models"),
+        pytest.param("train", "metrics", marks=pytest.mark.long),
+        pytest.param("evaluate", "metrics", marks=pytest.mark.long),
+    ],
 )
 def test_a_full_disk_ends_a_stage_that_trains_or_tests(
     stage: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,20 +1,21 @@
 """Mutants: damaged clips, tables and settings are refused as they should be, or read rightly.
 
-    pytest tests/test_fuzz.py --mutants 5000 --mutant-seed 1
+    pytest tests/test_fuzz.py -m "not long" --mutants 5000 --mutant-seed 1
     pytest tests/test_fuzz.py -k clips --mutant-seed 1 --mutant 4711   # that one alone
 
-Every mutant goes through stages.extraction.guard as clips do in the stages, so that a crash or a hang is
-seen as one. What is asked of each is in tests/fuzz_work.py.
+Every mutant goes through stages.extraction.guard as clips do in the stages, so that a crash or a
+hang is seen as one. What is asked of each is in tests/fuzz_work.py.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stages.extraction.guard import Guard
+from tests import fuzz_work
 from tests.media_files import sine, write_sound, write_video
 from tests.mutations import mutate_bytes, mutate_params, mutate_table, random_of
 
@@ -72,9 +73,9 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 class Hunt:
     """Gives mutants to a judge, and keeps those that it complains of."""
 
-    def __init__(self, guard: Guard, judge: str, options: Options, folder: Path, of: int):
+    def __init__(self, guard: Guard, judge: Callable, options: Options, folder: Path):
         count, self.seed, self.only = options
-        self.numbers = range(max(1, count // of)) if self.only is None else [self.only]
+        self.numbers = range(count) if self.only is None else [self.only]
         self.guard, self.judge, self.folder = guard, judge, folder
         self.ends: Counter[str] = Counter()
         self.complaints: list[str] = []
@@ -82,7 +83,7 @@ class Hunt:
     def try_one(self, index: int, path: Path, content: bytes, how: str) -> None:
         path.write_bytes(content)
         try:
-            end = self.guard.call(f"tests.fuzz_work:{self.judge}", path, {})
+            end = self.guard.call(self.judge, path, {})
         except Exception as error:  # whatever a judge or what is judged raises, or the guard
             kept = self.folder / f"mutant-{index}{path.suffix}"
             kept.write_bytes(content)
@@ -103,17 +104,17 @@ class Hunt:
         assert self.only is not None or all(self.ends[end] for end in expected), self.ends
 
 
-@pytest.fixture
+@pytest.fixture(params=[60, pytest.param(500, marks=pytest.mark.long)])
 def options(request: pytest.FixtureRequest) -> Options:
-    """How many mutants of clips, and of all else together; their seed; the only one to try."""
-    names = ("--mutants", "--mutant-seed", "--mutant")
-    return tuple(request.config.getoption(name) for name in names)
+    """How many mutants of each kind; their seed; the only one to try."""
+    count, seed, only = map(request.config.getoption, ("--mutants", "--mutant-seed", "--mutant"))
+    return count or request.param, seed, only
 
 
 def test_clips_and_sounds(
     guard: Guard, media: dict[str, bytes], options: Options, tmp_path: Path
 ) -> None:
-    hunt = Hunt(guard, "judge_media", options, tmp_path, of=1)
+    hunt = Hunt(guard, fuzz_work.judge_media, options, tmp_path)
     names = list(media)
     for index in hunt.numbers:
         rng = random_of(hunt.seed, index)
@@ -144,7 +145,7 @@ def make_meld(root: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["folder", "meld", "table"])
 def test_tables(guard: Guard, options: Options, tmp_path: Path, kind: str) -> None:
-    hunt = Hunt(guard, f"judge_{kind}", options, tmp_path, of=4)
+    hunt = Hunt(guard, getattr(fuzz_work, f"judge_{kind}"), options, tmp_path)
     root = tmp_path / "root"
     path = make_meld(root) if kind == "meld" else make_folder(root)
     table = (MELD_TABLE if kind == "meld" else FOLDER_TABLE).encode()
@@ -159,7 +160,7 @@ def test_tables(guard: Guard, options: Options, tmp_path: Path, kind: str) -> No
 
 
 def test_params(guard: Guard, options: Options, tmp_path: Path) -> None:
-    hunt = Hunt(guard, "judge_params", options, tmp_path, of=4)
+    hunt = Hunt(guard, fuzz_work.judge_params, options, tmp_path)
     params = PARAMS.read_bytes()
     for index in hunt.numbers:
         rng = random_of(hunt.seed, index)
@@ -173,13 +174,12 @@ def test_params(guard: Guard, options: Options, tmp_path: Path) -> None:
 
 def test_the_judge_of_frames_knows_a_wrong_frame(media: dict[str, bytes], tmp_path: Path) -> None:
     from stages.media.video import sample_frames
-    from tests.fuzz_work import in_plain_decode
 
     path = tmp_path / "h264.mp4"
     path.write_bytes(media["h264.mp4"])
     frames = sample_frames(path)
-    assert in_plain_decode(path, frames.images, frames.times).all()
-    assert not in_plain_decode(path, frames.images, frames.times + 0.04).any()
+    assert fuzz_work.in_plain_decode(path, frames.images, frames.times).all()
+    assert not fuzz_work.in_plain_decode(path, frames.images, frames.times + 0.04).any()
     wrong = frames.images.copy()
     wrong[1, 0, 0, 0] ^= 1
-    assert np.array_equal(in_plain_decode(path, wrong, frames.times), [True, False, True])
+    assert np.array_equal(fuzz_work.in_plain_decode(path, wrong, frames.times), [True, False, True])

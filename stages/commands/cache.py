@@ -10,7 +10,7 @@ Out: on stdout its entries and bytes, stage by stage
 import argparse
 from collections.abc import Sequence
 
-from stages.extraction.clip_cache import DIGEST, cache_folder
+from stages.extraction.clip_cache import ENTRY, cache_folder
 from stages.runtime.errors import UserError
 
 
@@ -26,8 +26,7 @@ def main(words: Sequence[str]) -> None:
     folder = cache_folder()
     print(f"{folder}:")
     for stage in sorted(path for path in folder.glob("*") if path.is_dir()):
-        # Only what is named as an entry: FDAN_CACHE may name a folder that holds other things.
-        entries = list(stage.glob("[0-9a-f]" * 2 * DIGEST))
+        entries = list(stage.glob(ENTRY))
         size = sum(entry.stat().st_size for entry in entries)
         if entries:
             print(f"  {stage.name}: {len(entries)} clips, {size / 1e6:.1f} MB")
@@ -35,6 +34,8 @@ def main(words: Sequence[str]) -> None:
             for entry in entries if clear else ():
                 entry.unlink(missing_ok=True)
         except OSError as error:
-            raise UserError(f"{entry}: cannot be deleted: {error.strerror}; mend access") from error
+            raise UserError(
+                f"{entry}: cannot be deleted: {error.strerror}; fix permissions"
+            ) from error
     if clear:
         print("emptied")

@@ -37,8 +37,7 @@ from stages.corpora.ravdess import ACTORS, FACES_ARCHIVE, VOICES_ARCHIVE
 from stages.corpora.registry import READERS
 from stages.corpora.source import Archive
 from stages.corpora.walk import is_lfs_pointer
-from stages.io.arrays import require_space
-from stages.io.files import file_sha256, read_json, replacing, write_json
+from stages.io.files import file_sha256, read_json, replacing, require_space, write_json
 from stages.runtime.command import alone
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.paths import RAW

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-LFS_POINTER = b"version https://git-lfs"
+from stages.io.files import LFS_POINTER
+
 LFS_POINTER_MAX = 1024  # bytes; the format allows no more
 
 

@@ -2,20 +2,21 @@
 
 DVC deletes a stage's outputs before it runs the stage, so what a killed run had finished is kept
 outside of them: in $FDAN_CACHE, else $XDG_CACHE_HOME/fdan, else ~/.cache/fdan. An entry's name is
-the SHA-256 of all that its content follows from: the bytes of the clip, the stage, its settings,
+the SHA-256 of all that its content follows from: the bytes of the clip, the function, its settings,
 the code that works on clips and the versions of the libraries that it uses. Nothing in it ever
-needs mending: what is damaged counts as absent, and all of it can be deleted at any time.
+needs repair: what is damaged counts as absent, and all of it can be deleted at any time. Above
+$FDAN_CACHE_GB (100) a stage deletes at its end what was used longest ago.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
-import importlib.util
 import io
 import json
 import os
-import pkgutil
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,10 +30,12 @@ from stages.runtime.errors import ClipError, UserError
 LIBRARIES = ("av", "face-alignment", "librosa", "numpy", "opencv-python", "scipy", "torch")
 FAILURE = "failure"  # the entry of a clip that cannot be used: its code and detail
 DIGEST = 32  # bytes of a SHA-256
+ENTRY = "[0-9a-f]" * 2 * DIGEST  # as a pattern: FDAN_CACHE may name a folder of other things, too
+IN_USE = 24 * 3600.0  # seconds since its last use in which a run may still want an entry
 
 
 def cache_folder() -> Path:
-    """Where the entries of all projects of this user lie."""
+    """The folder of the entries of all projects of this user."""
     own = os.environ.get("FDAN_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(own).absolute() if own else Path(base).absolute() / "fdan"
@@ -50,19 +53,21 @@ class ClipCache:
     folder: Path
     origin: str
 
-    def entry(self, clip: Path) -> Path | None:
-        """Where what is made of a clip is kept; None for a clip that cannot be read."""
-        try:
-            content = file_sha256(clip)
-        except OSError:
-            return None
-        return self.folder / hashlib.sha256(f"{self.origin} {content}".encode()).hexdigest()
+    def entry(self, clip: Path) -> Path:
+        """Where what is made of a clip is kept.
+
+        Raises:
+            OSError: the clip cannot be read.
+        """
+        content = f"{self.origin} {file_sha256(clip)}"
+        return self.folder / hashlib.sha256(content.encode()).hexdigest()
 
 
-def clip_cache(stage: str, process: str, settings: Mapping[str, Any]) -> ClipCache:
-    """The cache of what the function `process`, "module:function", makes of clips."""
-    module = process.split(":")[0]
-    origin = json.dumps([process, settings, _sources(module), _versions()], sort_keys=True)
+def clip_cache(stage: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> ClipCache:
+    """The cache of what a stage's `function` makes of clips with its settings."""
+    name = f"{function.__module__}:{function.__qualname__}"
+    made_with = [name, settings, _sources(function.__module__), _versions()]
+    origin = json.dumps(made_with, sort_keys=True)
     return ClipCache(cache_folder() / stage, hashlib.sha256(origin.encode()).hexdigest())
 
 
@@ -105,25 +110,53 @@ def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> No
         ) from error
 
 
-def keep(clip: Path, entry: Path | None, process: str, settings: Mapping[str, Any]) -> None:
-    """Keep what the function `process`, "module:function", makes of a clip, or why it cannot.
+def keep(
+    clip: Path, entry: Path, function: Callable[..., Any], settings: Mapping[str, Any]
+) -> None:
+    """Keep what `function(clip, **settings)` returns, a NamedTuple of arrays, or why it cannot.
 
     Called where the clip is worked on, so that arrays need not travel from process to process.
 
-    Args:
-        entry: None for a clip that cannot be read.
-
     Raises:
-        ClipError: the clip cannot be read.
         UserError: there is no room, or the folder cannot be written.
     """
     try:
-        result = pkgutil.resolve_name(process)(clip, **settings)._asdict()
+        result = function(clip, **settings)._asdict()
     except ClipError as error:
-        if entry is None:
-            raise
         result = error
     write_entry(entry, result)
+
+
+def size_limit() -> float:
+    """Bytes that all entries may take together.
+
+    Raises:
+        UserError: FDAN_CACHE_GB is no such number.
+    """
+    text = os.environ.get("FDAN_CACHE_GB") or "100"
+    with contextlib.suppress(ValueError):
+        if float(text) >= 0:
+            return float(text) * 1e9
+    raise UserError(f"FDAN_CACHE_GB: {text!r} is not a number of gigabytes; set one, e.g. 100")
+
+
+def delete_oldest(limit: float) -> None:
+    """Delete the entries that were used longest ago until all fit into `limit` bytes.
+
+    What was used within a day stays, as another run may be about to read it.
+    """
+    found = []
+    for entry in cache_folder().glob(f"*/{ENTRY}"):
+        with contextlib.suppress(OSError):  # another run deletes, too
+            status = entry.stat()
+            found.append((status.st_mtime, status.st_size, entry))
+    excess = sum(size for _, size, _ in found) - limit
+    for used, size, entry in sorted(found):
+        if excess <= 0 or used > time.time() - IN_USE:
+            break
+        with contextlib.suppress(OSError):  # of another user
+            entry.unlink()
+            excess -= size
 
 
 @lru_cache
@@ -136,10 +169,11 @@ def code_and_libraries() -> str:
 
 
 def _sources(module: str) -> dict[str, str]:
-    """SHA-256 of the code that works on clips: a stage and what is loaded of stages.media."""
-    media = [name for name in sys.modules if name.startswith("stages.media.")]
-    files = {name: importlib.util.find_spec(name).origin for name in [module, *media]}
-    return {name: file_sha256(Path(file)) for name, file in files.items()}
+    """SHA-256 of a module and of what is loaded of its room and of media, by name."""
+    rooms = (f"{module.rpartition('.')[0]}.", "stages.media.")
+    names = [name for name in sys.modules if name == module or name.startswith(rooms)]
+    files = {name: sys.modules[name].__file__ for name in names}
+    return {name: file_sha256(Path(file)) for name, file in files.items() if file}
 
 
 def _versions() -> dict[str, str]:

@@ -1,23 +1,29 @@
 """What the stages frames and mels share: every clip of a corpus through one function.
 
-Clips are worked on side by side (stages/extraction/workers.py) and come back in the order of the manifest, so
-that a stage's output does not depend on how many workers there are. What was made of a clip is kept
-(stages/extraction/clip_cache.py), so that a killed stage repeats at most the clips that it was working on.
+Clips are worked on side by side (workers.py) and come back in the order of the manifest, so that a
+stage's output does not depend on how many workers there are. What was made of a clip is kept
+(clip_cache.py), so that a killed stage repeats at most the clips that it was working on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from stages.extraction.clip_cache import clip_cache, code_and_libraries, read_entry
+from stages.extraction.clip_cache import (
+    clip_cache,
+    code_and_libraries,
+    delete_oldest,
+    read_entry,
+    size_limit,
+)
 from stages.extraction.workers import Job, outcomes
 from stages.io.skips import (
-    refuse,
     skip_row,
     table_path,
     too_many,
+    too_many_error,
     uneven_among,
     warn_of_uneven,
     write_skips,
@@ -30,7 +36,7 @@ from stages.runtime.progress import track
 def extract(
     utterances: list[dict[str, str]],
     column: str,
-    process: str,
+    process: Callable[..., Any],
     settings: dict[str, Any],
     corpus: str,
     stage: str,
@@ -39,21 +45,21 @@ def extract(
 ) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
     """Yield (utterance, arrays by name) for every utterance whose clip can be used.
 
-    To be closed by who takes from it (contextlib.closing), which ends the child processes at once.
+    The caller closes it (contextlib.closing), which ends the child processes at once.
 
     Args:
         utterances: rows of the manifest; those without a path in `column` are passed over.
         column: "video" or "audio".
-        process: name of a function, "module:function" for another process to import, that makes
-            a NamedTuple of arrays of (path, **settings) or raises ClipError for a clip that cannot
-            be used.
+        process: makes a NamedTuple of arrays of (path, **settings) or raises ClipError for a clip
+            that cannot be used; of a module that another process can import.
         workers: as params.yaml has it; see `stages.extraction.workers.outcomes`.
 
     Writes the stage's skip table at the end, or when too many clips have failed. At the end it
     prints which emotions were skipped far more often than others.
 
     Raises:
-        UserError: more than `max_skip_fraction` of the clips failed, or a path leaves the corpus.
+        UserError: more than `max_skip_fraction` of the clips failed, a path leaves the corpus, or
+            FDAN_CACHE_GB is no size.
     """
     chosen = [row for row in utterances if row[column]]
     root = (RAW / corpus).resolve()
@@ -62,6 +68,7 @@ def extract(
             raise UserError(
                 f"{manifest_path(corpus)}: {str(name)!r} leaves {root}; make it again by dvc repro"
             )
+    limit = size_limit()
     cache = clip_cache(stage, process, settings)
     job = Job(root, cache, process, settings, code_and_libraries())
     skips: list[dict[str, str]] = []
@@ -80,6 +87,7 @@ def extract(
             skips.append(skip_row(row, stage, result.code, result.detail))
             if too_many(skips, len(chosen), max_skip_fraction):
                 write_skips(table, skips)
-                raise refuse(skips, len(chosen), max_skip_fraction, table)
+                raise too_many_error(skips, len(chosen), max_skip_fraction, table)
     write_skips(table, skips)
+    delete_oldest(limit)
     warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))

@@ -7,22 +7,22 @@ under the same paths, and have the same code and libraries.
 """
 
 import contextlib
-import warnings
-from collections.abc import Callable, Iterator
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
 
-from stages.extraction.clip_cache import ClipCache, code_and_libraries, read_entry
-from stages.extraction.guard import call_in_thread, guards
+from stages.extraction.clip_cache import ClipCache, code_and_libraries, keep, read_entry
+from stages.extraction.guard import call_in_child, guarded_threads
 from stages.runtime.errors import ClipError, UserError, one_line
 
 LOCAL = "local"
 PATIENCE = 10.0  # seconds for a scheduler to answer
 
-Call = Callable[..., Any]
 Outcome = Path | ClipError
 
 
@@ -31,20 +31,19 @@ class Job(NamedTuple):
 
     Attributes:
         root: of the corpus, without links in its path.
-        process: name of a function, "module:function".
-        settings: its arguments beside the clip.
+        function: of a clip and the settings.
         code: `code_and_libraries` of who wants it.
     """
 
     root: Path
     cache: ClipCache
-    process: str
+    function: Callable[..., Any]
     settings: dict[str, Any]
     code: str
 
 
 @contextlib.contextmanager
-def outcomes(job: Job, clips: list[str], workers: str) -> Iterator[Iterator[Outcome]]:
+def outcomes(job: Job, clips: Sequence[str], workers: str) -> Iterator[Iterator[Outcome]]:
     """Give the outcome of every clip, in their order: its entry in the cache, or why there is none.
 
     At the end no child process is left and no clip is waiting.
@@ -56,93 +55,58 @@ def outcomes(job: Job, clips: list[str], workers: str) -> Iterator[Iterator[Outc
     Raises:
         UserError: there is no such scheduler, it has no worker, or one that cannot be used.
     """
-    where = _here(job, clips) if workers == LOCAL else _on_cluster(job, clips, workers)
-    with where as found:
-        yield found
+    work = partial(attempt, job)
+    if workers == LOCAL:
+        with guarded_threads(joblib.cpu_count()) as threads:
+            yield threads.map(work, clips)
+        return
 
-
-def attempt(job: Job, call: Call, clip: str) -> Outcome:
-    """Make of a clip what is to be made, unless it is in the cache, and keep it there.
-
-    Args:
-        call: as `Guard.call`.
-    """
-    path = job.root / clip
-    entry = job.cache.entry(path)
-    if entry is not None and read_entry(entry) is not None:
-        return entry
-    work = {"entry": entry, "process": job.process, "settings": job.settings}
-    try:
-        call("stages.extraction.clip_cache:keep", path, work)
-    except ClipError as error:  # not of its content, which is kept
-        return error
-    return entry
-
-
-def attempt_elsewhere(job: Job, clip: str) -> Outcome:
-    """`attempt` by a worker of a cluster.
-
-    Raises:
-        UserError: the worker does not see the corpus, or would make something else of its clips.
-    """
-    import distributed
-
-    worker = distributed.get_worker().address
-    if not job.root.is_dir():
-        raise UserError(f"{job.root}: worker {worker} does not see it; put it on shared storage")
-    if code_and_libraries() != job.code:
-        raise UserError(
-            f"params.yaml: workers: {worker} has other code or other libraries than this machine; "
-            "start it in the same version of the project, with the same requirements.txt"
-        )
-    return attempt(job, call_in_thread, clip)
-
-
-@contextlib.contextmanager
-def _here(job: Job, clips: list[str]) -> Iterator[Iterator[Outcome]]:
-    """One thread for each core, which only waits for its child process."""
-    cores = joblib.cpu_count()
-    # The children end first, so that no thread waits for one.
-    with (
-        contextlib.ExitStack() as last,
-        guards(cores) as call,
-        joblib.parallel_config("threading", n_jobs=cores),
-    ):
-        yield last.enter_context(_in_order(partial(attempt, job, call), clips))
-
-
-@contextlib.contextmanager
-def _on_cluster(job: Job, clips: list[str], address: str) -> Iterator[Iterator[Outcome]]:
     import distributed  # takes a second, and few use it
 
     try:
-        client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+        client = distributed.Client(workers, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"params.yaml: workers: no Dask scheduler answers at {address} ({one_line(error)}); "
+            f"params.yaml: workers: no Dask scheduler answers at {workers} ({one_line(error)}); "
             "start one by `dask scheduler`, or set workers: local"
         ) from error
     with client:
-        threads = sum(client.ncores().values())
-        if threads < 2:  # joblib would work here instead
+        if not client.ncores():
             raise UserError(
-                f"params.yaml: workers: the workers of the scheduler at {address} have {threads} "
-                f"threads; start more by `dask worker {address}`, with PYTHONPATH naming the root "
-                "of the project, or set workers: local"
+                f"params.yaml: workers: the scheduler at {workers} has no workers; start some by "
+                f"`dask worker {workers}`, with PYTHONPATH naming the root of the project, or set "
+                "workers: local"
             )
-        with (
-            joblib.parallel_config("dask", client=client),
-            _in_order(partial(attempt_elsewhere, job), clips) as found,
-        ):
-            yield found
+        yield (future.result() for future in client.map(work, clips, pure=False))
 
 
-@contextlib.contextmanager
-def _in_order(work: Callable[[str], Outcome], clips: list[str]) -> Iterator[Iterator[Outcome]]:
-    found = joblib.Parallel(return_as="generator")(joblib.delayed(work)(clip) for clip in clips)
+def attempt(job: Job, clip: str) -> Outcome:
+    """Make of a clip what is to be made, unless it is in the cache, and keep it there.
+
+    Raises:
+        UserError: this machine does not see the corpus, or would make something else of its clips.
+    """
+    if not job.root.is_dir():
+        raise UserError(
+            f"{job.root}: worker {platform.node()} does not see it; put it on shared storage"
+        )
+    if code_and_libraries() != job.code:
+        raise UserError(
+            f"params.yaml: workers: {platform.node()} has other code or other libraries than this "
+            "machine; start it in the same version of the project, with the same requirements.txt"
+        )
+    path = job.root / clip
     try:
-        yield found
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that what was not asked for is lost
-            found.close()
+        entry = job.cache.entry(path)
+    except OSError as error:
+        return ClipError("unreadable", f"cannot be opened: {error.strerror}")
+    if read_entry(entry) is not None:
+        with contextlib.suppress(OSError):  # of another user
+            os.utime(entry)  # its last use
+        return entry
+    work = {"entry": entry, "function": job.function, "settings": job.settings}
+    try:
+        call_in_child(keep, path, work)
+    except ClipError as error:  # of the child; what the function says of a clip is kept
+        return error
+    return entry

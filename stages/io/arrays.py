@@ -4,10 +4,9 @@ One chunked dataset an array, rows appended in the order of the ids, no timestam
 gives the same bytes. Appending to one growing dataset keeps the memory of a stage independent of
 the number of clips.
 
-HDF5 has no checksums for what it knows of its arrays, and one flipped bit there was seen to give
-other values, or to hang it. So the SHA-256 of all that HDF5 wrote stands in the 512 bytes before
-it, the "user block" of the format, and HDF5 opens no file that does not fit it. What goes wrong
-after that, while an array is read, fletcher32 finds.
+fletcher32 covers the rows but not HDF5's own metadata, where one flipped bit was seen to give other
+values, or to hang it. So the SHA-256 of all that HDF5 wrote stands in the 512 bytes before it, the
+"user block" of the format, and HDF5 opens no file that does not fit it.
 """
 
 import contextlib
@@ -16,26 +15,26 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from stages.io.files import replacing
+from stages.io.files import replacing, require_space
 from stages.runtime.errors import UserError, one_line
 
 SCHEMA = 2
-HEAD_BYTES = 512  # the least that HDF5 leaves to others
+HEAD_BYTES = 512  # the smallest user block
 MAGIC = f"FDAN arrays, schema {SCHEMA}, SHA-256 ".encode()
 CHUNK_BYTES = 1 << 19
-SPARE_BYTES = 64 << 20
 RESERVE_BYTES = 16 << 20  # beyond what is appended: chunks not yet written, and metadata
 PATIENCE = 10.0  # seconds that another process gets to close a file that it writes to
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # a file system of some clusters
 
 
 class ArrayWriter:
@@ -54,7 +53,7 @@ class ArrayWriter:
 
     def append(self, name: str, rows: np.ndarray) -> None:
         """Append `rows` [n, ...] to the array `name`, which the first call creates."""
-        self._waiting[name].append(rows.copy())  # who appends may go on to change them
+        self._waiting[name].append(rows.copy())  # the caller may go on to change them
         self._waiting_bytes[name] += rows.nbytes
         if self._waiting_bytes[name] >= CHUNK_BYTES:
             self._write(name)
@@ -71,10 +70,9 @@ class ArrayWriter:
             row_bytes = max(1, int(np.prod(rows.shape[1:])) * rows.itemsize)
             self._file.create_dataset(
                 name,
-                shape=(0, *rows.shape[1:]),
+                data=rows[:0],
                 maxshape=(None, *rows.shape[1:]),
                 chunks=(max(1, CHUNK_BYTES // row_bytes), *rows.shape[1:]),
-                dtype=rows.dtype,
                 fletcher32=True,
                 track_times=False,
             )
@@ -116,19 +114,10 @@ def write_arrays(
             writer.flush()
             file.flush()  # into what is reserved; the rest of that goes
             os.ftruncate(file.id.get_vfd_handle(), file.id.get_filesize())
-        head = _head(temporary)
         with open(temporary, "r+b") as written:
+            head = _head(written)
+            written.seek(0)
             written.write(head)
-
-
-def require_space(path: Path, needed: int) -> None:
-    """Raise UserError unless `needed` bytes and some spare fit on the disk of `path`."""
-    free = shutil.disk_usage(path.parent).free
-    if free < needed + SPARE_BYTES:
-        raise UserError(
-            f"{path}: no space: needs {(needed + SPARE_BYTES) / 1e6:.0f} MB, "
-            f"{free / 1e6:.0f} MB are free; make room"
-        )
 
 
 @contextlib.contextmanager
@@ -143,61 +132,55 @@ def open_arrays(path: Path, kind: str) -> Iterator[h5py.File]:
             another process keeps it open for writing. A checksum that fails while reading is
             reported the same way.
     """
+    wrong = ""
     try:
-        _wait_for_writer(path)
         with open(path, "rb") as content:
+            _wait_for_writer(content, path)
             head = content.read(HEAD_BYTES)
-        if not head.startswith(MAGIC):
-            raise UserError(
-                f"{path}: is not an array file of schema {SCHEMA}; delete it and run dvc repro"
-            )
-        if head != _head(path):
-            raise UserError(
-                f"{path}: is damaged, its checksum does not fit; delete it and run dvc repro"
-            )
-        with h5py.File(path, "r") as file:
-            if file.attrs["kind"] != kind:
-                raise UserError(
-                    f"{path}: holds {file.attrs['kind']}, not {kind}; delete it and run dvc repro"
-                )
-            yield file
+            if not head.startswith(MAGIC):
+                wrong = f"is not an array file of schema {SCHEMA}"
+            elif head != _head(content):
+                wrong = "is damaged, its checksum does not fit"
+        if not wrong:
+            with h5py.File(path, "r") as file:
+                if file.attrs["kind"] == kind:
+                    yield file
+                else:
+                    wrong = f"holds {file.attrs['kind']}, not {kind}"
     except (OSError, KeyError) as error:  # h5py's errors of a missing array name no file
-        reason = one_line(error)
-        raise UserError(f"{path}: cannot be read: {reason}; delete it and run dvc repro") from error
+        wrong = f"cannot be read: {one_line(error)}"
+    if wrong:
+        raise UserError(f"{path}: {wrong}; delete it and run dvc repro")
 
 
-def _wait_for_writer(path: Path) -> None:
+def _wait_for_writer(file: BufferedIOBase, path: Path) -> None:
     """Wait while another process holds the lock that HDF5 takes (flock) on a file that it writes.
 
-    The lock is never gone around: what is read under a writer may be anything.
+    The lock is never bypassed: what is read under a writer may be anything.
     """
     deadline = time.monotonic() + PATIENCE
-    with open(path, "rb") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise UserError(
-                        f"{path}: is open for writing in another process{_lock_holder(path)}; "
-                        "close it there, or wait for it to end"
-                    ) from error
-            except OSError as error:
-                if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-                    raise
-                return  # a file system without locks, as some of clusters
-            time.sleep(0.2)
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise UserError(
+                    f"{path}: is open for writing in another process{_lock_holder(path)}; "
+                    "close it there, or wait for it to end"
+                ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return
+        time.sleep(0.2)
 
 
 def _lock_holder(path: Path) -> str:
     """ " (process 12)" for a file that process 12 has locked; "" where Linux does not tell."""
     with contextlib.suppress(OSError):
-        inode = path.stat().st_ino
         for line in Path("/proc/locks").read_text().splitlines():
-            # 1: FLOCK  ADVISORY  WRITE 12 fe:00:1234 0 EOF
-            fields = line.split()
-            if len(fields) > 5 and fields[5].split(":")[-1] == str(inode):
+            fields = line.split()  # 1: FLOCK  ADVISORY  WRITE 12 fe:00:1234 0 EOF
+            if len(fields) > 5 and fields[5].endswith(f":{path.stat().st_ino}"):
                 return f" (process {fields[4]})"
     return ""
 
@@ -209,8 +192,8 @@ def read_settings(file: h5py.File) -> dict[str, Any]:
 
 def encode_ids(ids: list[str]) -> np.ndarray:
     """Ids as fixed-length UTF-8 bytes [n]: HDF5 keeps those of variable length elsewhere."""
-    width = max((len(item.encode()) for item in ids), default=1)
-    return np.array([item.encode() for item in ids], dtype=f"S{max(1, width)}")
+    encoded = [item.encode() for item in ids]
+    return np.array(encoded, dtype=f"S{max([1, *map(len, encoded)])}")
 
 
 def decode_ids(rows: np.ndarray) -> list[str]:
@@ -218,9 +201,8 @@ def decode_ids(rows: np.ndarray) -> list[str]:
     return [item.decode() for item in rows]
 
 
-def _head(path: Path) -> bytes:
+def _head(file: BufferedIOBase) -> bytes:
     """What stands in a whole file's first `HEAD_BYTES`, made of all that follows them."""
-    with open(path, "rb") as file:
-        file.seek(HEAD_BYTES)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(HEAD_BYTES)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
     return (MAGIC + digest.encode() + b"\n").ljust(HEAD_BYTES, b"\0")

@@ -1,4 +1,4 @@
-"""Tables and JSON files that appear whole or not at all."""
+"""Files that appear whole or not at all: tables, JSON, and whatever else is written."""
 
 import contextlib
 import csv
@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from typing import Any
 from stages.runtime.errors import UserError, one_line
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+SPARE_BYTES = 64 << 20  # that stay free on a disk
+LFS_POINTER = b"version https://git-lfs"  # the first bytes of what git leaves of a file in Git LFS
 
 
 @contextlib.contextmanager
@@ -34,14 +37,23 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         ours = {str(temporary), str(path), str(path.parent)}
         if str(error.filename) not in ours and error.errno not in NO_ROOM:
-            raise  # of something that the caller read
-        reason = one_line(error)  # HDF5 has more lines to say
-        raise UserError(
-            f"{path}: cannot be written: {reason}; free space or mend access"
-        ) from error
+            raise  # an error of a file that the caller read
+        reason = one_line(error)  # HDF5's messages have several
+        advice = "free space or fix permissions"
+        raise UserError(f"{path}: cannot be written: {reason}; {advice}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def require_space(path: Path, needed: int) -> None:
+    """Raise UserError unless `needed` bytes and `SPARE_BYTES` are free on the disk of `path`."""
+    free = shutil.disk_usage(path.parent).free
+    if free < needed + SPARE_BYTES:
+        raise UserError(
+            f"{path}: no space: needs {(needed + SPARE_BYTES) / 1e6:.0f} MB, "
+            f"{free / 1e6:.0f} MB are free; make room"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

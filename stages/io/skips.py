@@ -4,7 +4,7 @@ Each extraction stage writes data/skipped/<corpus>.<stage>.csv, empty when nothi
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,18 +65,20 @@ def write_skips(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     write_table(path, COLUMNS, sorted(rows, key=lambda row: (row["id"], row["code"])))
 
 
-def too_many(rows: list[Mapping[str, str]], total: int, max_fraction: float) -> bool:
+def too_many(rows: Sequence[Mapping[str, str]], total: int, max_fraction: float) -> bool:
     """Whether more than `max_fraction` of `total` utterances failed."""
     failed = sum(row["code"] not in EXCLUDED_BY_RULE for row in rows)
     return failed > max_fraction * total
 
 
-def refuse(rows: list[Mapping[str, str]], total: int, max_fraction: float, path: Path) -> UserError:
+def too_many_error(
+    rows: Sequence[Mapping[str, str]], total: int, max_fraction: float, path: Path
+) -> UserError:
     """The error of a stage that stops because too many utterances failed."""
     named = ", ".join(f"{row['id']} ({row['code']}: {row['detail']})" for row in rows[:5])
     return UserError(
         f"{path}: more than max_skip_fraction={max_fraction:g} of {total} utterances cannot be "
-        f"used, among them {named}; mend them or raise max_skip_fraction"
+        f"used, among them {named}; fix them or raise max_skip_fraction"
     )
 
 

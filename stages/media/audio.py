@@ -1,4 +1,4 @@
-"""The sound of a clip: one channel, one sample rate, aligned with the clip's time.
+"""The audio of a clip: one channel, one sample rate, aligned with the clip's time.
 
 Any audio file and any video file is read the same way, through FFmpeg's libraries inside PyAV,
 so that no `ffmpeg` program need be installed.
@@ -33,7 +33,7 @@ def read_audio(
 ) -> np.ndarray:
     """Read the first audio stream of a file as one channel.
 
-    Sample 0 is time 0 of the file: a sound that begins later than the video is preceded by zeros,
+    Sample 0 is time 0 of the file: audio that begins later than the video is preceded by zeros,
     and the samples with which a codec primes itself are cut where the file says how many.
 
     Args:
@@ -51,7 +51,7 @@ def read_audio(
             its header, or less than 90 % of what is there decodes.
         UserError: the file is a Git LFS pointer.
     """
-    with open_media(path, need="sound") as container:
+    with open_media(path, need="audio") as container:
         stream = audio_stream(container)
         stream.codec_context.thread_count = 1
         stream.codec_context.skip_frame = "DEFAULT"
@@ -60,7 +60,8 @@ def read_audio(
         rate = frames[0].sample_rate
         parts = itertools.groupby(frames, lambda frame: (frame.format.name, frame.layout.name))
         wave = np.concatenate([_mono(list(alike), surround) for _, alike in parts])
-        promised = sum(packet.duration or 0 for packet in packets) * float(stream.time_base)
+        tick = float(stream.time_base)  # type: ignore[arg-type]  # every open stream has one
+        promised = sum(packet.duration or 0 for packet in packets) * tick
         if len(wave) < COMPLETE * promised * rate:
             raise ClipError("truncated", f"decodes {len(wave) / rate:.2f} s of {promised:.2f} s")
         begins = frames[0].time - start_seconds(container) if frames[0].time is not None else 0.0
@@ -72,7 +73,7 @@ def read_audio(
 
 
 def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
-    """The stream that holds the voice: the first.
+    """The first audio stream.
 
     Raises:
         ClipError: `no_audio`; `unreadable`.
@@ -86,7 +87,7 @@ def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
 
 
 def check_speech(wave: np.ndarray, sample_rate: int, min_seconds: float) -> None:
-    """Refuse a wave in which there can be no speech.
+    """Check that there can be speech in a wave.
 
     Args:
         wave: float32 [samples], full scale is 1.
@@ -97,7 +98,7 @@ def check_speech(wave: np.ndarray, sample_rate: int, min_seconds: float) -> None
     """
     seconds = len(wave) / sample_rate
     if len(wave) == 0 or seconds < min_seconds:
-        raise ClipError("too_short", f"{seconds:.3f} s of sound; the least is {min_seconds:g} s")
+        raise ClipError("too_short", f"{seconds:.3f} s of audio; the minimum is {min_seconds:g} s")
     bad = len(wave) - np.isfinite(wave).sum()
     if bad:
         raise ClipError("nonfinite", f"{bad} of {len(wave)} samples are not finite numbers")
@@ -116,7 +117,7 @@ def _decode(
         try:
             decoded = stream.codec_context.decode(packet)
         except FFmpegError:
-            continue  # how much is missing is judged at the end
+            continue  # how much is missing is decided at the end
         for frame in decoded:
             if not RATES[0] <= frame.sample_rate <= RATES[1]:
                 raise ClipError("unreadable", f"its sample rate is {frame.sample_rate} Hz")

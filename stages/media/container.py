@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
+from stages.io.files import LFS_POINTER
 from stages.runtime.errors import ClipError, UserError
 
 # The formats that hold clips. Above all not `concat`, `hls` and the like: text files, whatever
@@ -24,14 +25,13 @@ MAX_BYTES = 1 << 30  # a clip's compressed packets are held in memory
 # To describe the streams of a file that it opens, FFmpeg decodes a few frames, and of a wav file it
 # reads 5 MB to guess whether it is something else in disguise. Without that it takes 1 ms, not 10.
 _UNDESCRIBED = {"probesize": "5000", "skip_frame": "all", "threads": "1"}
-_LFS_POINTER = b"version https://git-lfs"
 
 
 def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
     """Open a media file for reading.
 
     Args:
-        need: "all"; "sound" where no picture is to be decoded, which takes less time for an mp4;
+        need: "all"; "audio" where no video is to be decoded, which takes less time for an mp4;
             "packets" where nothing is, which takes the least, and may fail where "all" does not.
 
     Raises:
@@ -40,19 +40,19 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(len(_LFS_POINTER))
+            head = file.read(len(LFS_POINTER))
     except OSError as error:
         raise ClipError("unreadable", f"cannot be opened: {error.strerror}") from error
     if not head:
         raise ClipError("unreadable", "the file is empty")
-    if head == _LFS_POINTER:
+    if head == LFS_POINTER:
         raise UserError(f"{path}: is a Git LFS pointer, not the media itself; run `git lfs pull`")
     options = {"format_whitelist": FORMATS}
     if need == "packets":
         options |= _UNDESCRIBED
-    elif need == "sound" and head[4:8] == b"ftyp":
-        # An mp4's header tells all that its sound needs. Not so with Matroska, where undescribed
-        # pictures would change the time at which the file begins.
+    elif need == "audio" and head[4:8] == b"ftyp":
+        # An mp4's header holds all that its audio needs. Not so with Matroska, where undescribed
+        # video would change the time at which the file begins.
         options["skip_frame"] = "all"
     try:
         # Absolute, or FFmpeg reads "take:1.mp4" as an address of the protocol "take".
@@ -125,7 +125,7 @@ def read_streams(
             if packet.stream_index in packets and packet.size:
                 packets[packet.stream_index].append(packet)
     except (FFmpegError, IndexError):
-        # A damaged file ends here; whether too early is judged below. The IndexError is PyAV's,
+        # A damaged file ends here; whether too early is decided below. The IndexError is PyAV's,
         # for a stream that turns up only in the middle of an flv file.
         pass
     if end < COMPLETE * promised:

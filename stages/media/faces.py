@@ -6,7 +6,7 @@ from hairline to chin; Haar's score is the cascade's last stage weight, the othe
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 
@@ -73,7 +73,7 @@ def make_detector(name: str, min_face: float, device: str) -> Detector:
             images = np.stack([cv2.resize(i, size, interpolation=cv2.INTER_AREA) for i in images])
         return [large_enough(boxes, scale, min_face * min(height, width)) for boxes in find(images)]
 
-    def large_enough(found: Sequence, scale: float, least_side: float) -> np.ndarray:
+    def large_enough(found: np.ndarray, scale: float, least_side: float) -> np.ndarray:
         boxes = np.array(found, np.float32).reshape(-1, 5)
         boxes[:, :4] /= scale
         sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
@@ -204,7 +204,8 @@ def level_eyes(image: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.
 
 
 def _make_haar(min_face: float) -> Detector:
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    folder = cv2.data.haarcascades  # type: ignore[attr-defined]
+    cascade = cv2.CascadeClassifier(folder + "haarcascade_frontalface_default.xml")
 
     def find(image: np.ndarray) -> list[list[float]]:
         # Not equalised: measured on RAVDESS, that costs true faces and adds false ones.
@@ -231,7 +232,7 @@ def _make_haar(min_face: float) -> Detector:
             for (x, y, width, height), weight in zip(windows, weights)
         ]
 
-    return lambda images: list(map(find, images))
+    return lambda images: [np.array(find(image), np.float32) for image in images]
 
 
 def _make_published(name: str, device: str) -> Detector:

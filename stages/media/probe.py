@@ -1,10 +1,10 @@
-"""What a clip tells without decoding: how long it lasts, and its face and its voice.
+"""How long the video and the audio of a clip last, without decoding.
 
-A clip that `probe` refuses is refused by `sample_frames` or `read_audio` for the same reason.
-They find more: what is damaged shows only when it is decoded.
+For an error that `probe` finds, `sample_frames` or `read_audio` raises the same. They find more:
+some damage appears only on decoding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -14,8 +14,11 @@ from stages.media.container import MAX_SECONDS, open_media, read_streams, requir
 from stages.media.video import video_stream
 from stages.runtime.errors import ClipError
 
-FIND = {"video": video_stream, "audio": audio_stream}
-APART = 0.2  # of the longer: by how much face and voice of one utterance may differ in length
+FIND: dict[str, Callable[[av.container.InputContainer], av.stream.Stream]] = {
+    "video": video_stream,
+    "audio": audio_stream,
+}
+APART = 0.2  # of the longer: by how much video and audio of one utterance may differ in length
 
 Probed = dict[str, float | ClipError]
 
@@ -33,12 +36,12 @@ def probe_duration(path: Path) -> float | None:
         return None
 
 
-def far_apart(seen: float, heard: float) -> bool:
-    """Whether the seconds of an utterance's face and voice differ, as after a wrong cut.
+def far_apart(video: float, audio: float) -> bool:
+    """Whether the seconds of an utterance's video and audio differ, as after a wrong cut.
 
-    Not where one of them is 0: its packets do not tell.
+    Not where one of them is 0: its packets have no times.
     """
-    return min(seen, heard) > 0 and abs(seen - heard) > APART * max(seen, heard)
+    return min(video, audio) > 0 and abs(video - audio) > APART * max(video, audio)
 
 
 def probe(path: Path, kinds: Sequence[str]) -> Probed:

@@ -2,9 +2,9 @@
 
 Frames are found by their presentation time, never by `index = time * fps`, which is wrong for a
 variable frame rate, and never by seeking in the file, which lands on other frames in damaged ones.
-The packets tell all times without decoding. Then only those are decoded that the frames wanted rest
-on: from the last keyframe before each, and without the frames that no other frame rests on. Should
-the times wanted not come out, all frames are decoded, one after the other.
+All times are in the packets, without decoding. Then only those frames are decoded that the wanted
+ones rest on: from the last keyframe before each, and without those that no other frame rests on. If
+the times that come out are others, all frames are decoded, one after the other.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -24,7 +25,7 @@ MAX_PIXELS = 50_000_000  # 8K video has 33 million
 # Codecs of which a frame on which no other rests leaves nothing behind. VP8's may leave a map of
 # segments, which later frames go by.
 SKIPPABLE = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
-STRICT = {"err_detect": "explode"}  # what is damaged is an error, where a decoder can tell
+STRICT = {"err_detect": "explode"}  # what is damaged is an error, where a decoder notices it
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def sample_frames(
 def _open(
     path: Path, max_pixels: int, max_seconds: float
 ) -> Iterator[tuple[av.VideoStream, list[av.Packet]]]:
-    """The video stream of a file, with a decoder that has seen nothing yet, and its packets."""
+    """The video stream of a file, with a new decoder, and its packets."""
     with _open_stream(path, max_pixels) as (container, stream):
         yield stream, read_packets(container, stream, max_seconds)
 
@@ -116,7 +117,7 @@ def _open_stream(
 def video_stream(
     container: av.container.InputContainer, max_pixels: int = MAX_PIXELS
 ) -> av.VideoStream:
-    """The stream that holds the face: the first that is no cover picture.
+    """The first video stream that is no cover picture.
 
     Raises:
         ClipError: `no_video`; `unreadable`; `too_large` for more than `max_pixels`.
@@ -138,12 +139,12 @@ def _by_packet_times(path: Path, count: int, max_pixels: int, max_seconds: float
     """Sample by the packets' times; None where those are not the times of the frames decoded."""
     with _open(path, max_pixels, max_seconds) as (stream, packets):
         shown = [packet for packet in packets if not packet.is_discard]
-        in_order = [packet.pts for packet in shown]
-        if not in_order or None in in_order or len(set(in_order)) < len(in_order):
+        in_order = [packet.pts for packet in shown if packet.pts is not None]
+        if not in_order or len(set(in_order)) < len(shown):
             return None
         pts = sorted(in_order)
         ticks = np.array(pts, np.int64) - pts[0]
-        last_frame = max(shown, key=lambda packet: packet.pts)
+        last_frame = shown[in_order.index(pts[-1])]
         duration = int(ticks[-1]) + (last_frame.duration or _usual_gap(stream, ticks))
         chosen = nearest_frames(ticks, duration, count)
         # A codec that reorders frames, in a container that stores no times (H.264 in avi): the
@@ -168,7 +169,7 @@ def _decode_wanted(
 ) -> dict[int, np.ndarray] | None:
     """RGB images of the frames wanted, by index, for the least decoding.
 
-    None where one does not come out or something is damaged: a full pass must judge then.
+    None where one does not come out or something is damaged: a full pass must decide then.
 
     Args:
         wanted: index by time, in ticks of the stream.
@@ -183,7 +184,7 @@ def _decode_wanted(
     try:
         with av.logging.Capture() as complaints, contextlib.ExitStack() as opened:
             for number, run in enumerate(runs):
-                if number > 0:  # a decoder that has seen nothing yet; flushing does not do
+                if number > 0:  # a new decoder; flushing it is not enough
                     _, stream = opened.enter_context(_open_stream(path, max_pixels))
                     stream.codec_context.options = STRICT
                 for frame in _decode(stream, run, max_pixels, wanted):
@@ -201,12 +202,13 @@ def _decode_wanted(
 def _runs(packets: list[av.Packet], wanted: Container[int]) -> Iterator[list[av.Packet]]:
     """The least parts of a stream, each from a keyframe on, that the times wanted rest on."""
     start, end = 0, 0
+    times: list[Any] = [packet.pts for packet in packets]
     keyframes = [number for number, packet in enumerate(packets) if packet.is_keyframe]
-    for number, packet in enumerate(packets):
-        if packet.pts not in wanted:
+    for number, time in enumerate(times):
+        if time not in wanted:
             continue
         # What is shown before a keyframe may rest on what is before it, also where it comes later.
-        before = (k for k in reversed(keyframes) if k <= number and packets[k].pts <= packet.pts)
+        before = (k for k in reversed(keyframes) if k <= number and times[k] <= time)
         keyframe = next(before, 0)
         if keyframe >= end:
             if end:
@@ -223,7 +225,7 @@ def _by_decoded_times(path: Path, count: int, max_pixels: int, max_seconds: floa
     of a damaged VP8 clip other images came out the second time.
     """
     with _open(path, max_pixels, max_seconds) as (stream, packets):
-        pts = [frame.pts for frame in _decode(stream, packets, max_pixels)]
+        pts: list[Any] = [frame.pts for frame in _decode(stream, packets, max_pixels)]
         promised = sum(not packet.is_discard for packet in packets)
         if not pts or len(pts) < COMPLETE * promised:
             raise ClipError("truncated", f"only {len(pts)} of {promised} frames can be decoded")
@@ -236,6 +238,8 @@ def _by_decoded_times(path: Path, count: int, max_pixels: int, max_seconds: floa
         chosen = nearest_frames(ticks, duration, count)
     with _open(path, max_pixels, max_seconds) as (stream, packets):
         images = _convert(_decode(stream, packets, max_pixels), chosen, pts=None)
+        if images is None:
+            raise ClipError("truncated", "damaged: decodes to fewer frames the second time")
         return _frames(stream, images, ticks, duration, chosen)
 
 
@@ -246,7 +250,7 @@ def _frames(
     duration: int,
     chosen: list[int],
 ) -> Frames:
-    second = float(stream.time_base)
+    second = float(stream.time_base)  # type: ignore[arg-type]  # every open stream has one
     return Frames(
         images=np.stack([images[index] for index in chosen]),
         times=ticks[chosen] * second,
@@ -324,7 +328,7 @@ def _quarter_turns(frame: av.VideoFrame) -> int:
 def _usual_gap(stream: av.VideoStream, ticks: np.ndarray) -> int:
     """How long a frame lasts, in ticks, where its packet does not say."""
     if stream.average_rate:
-        return max(1, round(1 / (stream.average_rate * stream.time_base)))
+        return max(1, round(1 / (stream.average_rate * stream.time_base)))  # type: ignore[operator]
     return int(np.median(np.diff(ticks))) if len(ticks) > 1 else 1
 
 

@@ -123,7 +123,8 @@ def all_held(read: Read) -> list[object]:
 def work_on(folder: Path, shared: Shared, workers: int) -> float:
     """Seconds for the clips when all workers have started, on so many cores, nothing kept."""
     cache = ClipCache(folder / "cache", "nothing else is kept there")
-    job = Job(folder / "clips", cache, shared.process, shared.settings(), code_and_libraries())
+    process = pkgutil.resolve_name(shared.process)
+    job = Job(folder / "clips", cache, process, shared.settings(), code_and_libraries())
     clips = sorted(path.name for path in job.root.iterdir())[: shared.clips]
     every = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(every)[:workers])

@@ -10,9 +10,9 @@ import pytest
 
 from stages.commands import cache
 from stages.extraction.clip_cache import cache_folder, clip_cache, write_entry
+from stages.media.spectrogram import clip_mel
 
 ROOT = Path(__file__).parents[2]
-PROCESS = "stages.media.spectrogram:clip_mel"
 ARRAYS = {"values": np.arange(5)}
 
 
@@ -31,7 +31,7 @@ def command(capsys: pytest.CaptureFixture, *words: str) -> str:
 def test_the_report_tells_the_place_and_the_size(capsys: pytest.CaptureFixture, clip: Path) -> None:
     for stage, sizes in {"mels": [500_000, 1_000_000], "frames": [20_000_000]}.items():
         for size in sizes:
-            entry = clip_cache(stage, PROCESS, {"n": size}).entry(clip)
+            entry = clip_cache(stage, clip_mel, {"n": size}).entry(clip)
             write_entry(entry, {"values": np.zeros(size, np.uint8)})
     assert command(capsys).splitlines() == [
         f"{cache_folder()}:",
@@ -48,7 +48,7 @@ def test_an_empty_cache_has_a_report_too(capsys: pytest.CaptureFixture) -> None:
 def test_clearing_deletes_the_entries_and_nothing_else(
     capsys: pytest.CaptureFixture, clip: Path
 ) -> None:
-    entry = clip_cache("mels", PROCESS, {}).entry(clip)
+    entry = clip_cache("mels", clip_mel, {}).entry(clip)
     write_entry(entry, ARRAYS)
     others = [cache_folder() / "thesis.tex", cache_folder() / "mels/thesis.tex"]
     for other in others:

@@ -1,12 +1,14 @@
 """What was made of a clip: kept by content, absent when damaged, reported and cleared."""
 
 import importlib.metadata
+import math
 import os
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,18 @@ import numpy as np
 import pytest
 
 from stages.extraction import clip_cache
-from stages.extraction.clip_cache import cache_folder, read_entry, write_entry
+from stages.extraction.clip_cache import (
+    cache_folder,
+    delete_oldest,
+    read_entry,
+    size_limit,
+    write_entry,
+)
+from stages.media.audio import check_speech, read_audio
+from stages.media.video import sample_frames
 from stages.runtime.errors import ClipError, UserError
 
 ROOT = Path(__file__).parents[2]
-PROCESS = "stages.media.spectrogram:clip_mel"
 ARRAYS = {
     "faces": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
     "ok": np.array([True, False]),
@@ -40,9 +49,9 @@ def entry(tmp_path: Path) -> Path:
     return tmp_path / "cache/mels/entry"
 
 
-def entry_of(clip: Path, process: str = PROCESS, **settings: Any) -> str:
+def entry_of(clip: Path, function: Callable[..., Any] = read_audio, **settings: Any) -> str:
     """The name of the entry of a clip, which is all that it is found by."""
-    return clip_cache.clip_cache("mels", process, settings).entry(clip).name
+    return clip_cache.clip_cache("mels", function, settings).entry(clip).name
 
 
 def test_arrays_come_back_as_they_were(entry: Path) -> None:
@@ -123,8 +132,8 @@ def test_the_bytes_of_the_clip_and_the_settings_matter(clip: Path) -> None:
         entry_of(clip, n_mels=64),
         entry_of(clip, n_fft=128),
         entry_of(clip, n_mels="128"),
-        entry_of(clip, process="stages.media.spectrogram:log_mel", n_mels=128),
-        entry_of(clip, process="stages.media.crops:clip_faces", n_mels=128),
+        entry_of(clip, function=check_speech, n_mels=128),
+        entry_of(clip, function=sample_frames, n_mels=128),
     ]
     assert len(set(names)) == len(names)
 
@@ -149,30 +158,55 @@ def test_another_version_of_a_library_matters(
 
 def test_the_code_that_works_on_clips_matters(tmp_path: Path, clip: Path) -> None:
     shutil.copytree(ROOT / "stages", tmp_path / "stages")
-    script = f"""
+    script = """
 import sys
 from pathlib import Path
-import stages.media.spectrogram
 from stages.extraction.clip_cache import clip_cache
-of_media = ["spectrogram", "audio", "container", "faces"]
-for changed in ["", *(f"media/{{name}}" for name in of_media), "runtime/progress"]:
+from stages.media.audio import read_audio
+for changed in ["", "media/audio", "media/container", "media/faces", "runtime/progress"]:
     if changed:
-        with open(f"stages/{{changed}}.py", "a") as file:
+        with open(f"stages/{changed}.py", "a") as file:
             file.write("# changed")
-    print(changed, clip_cache("mels", {PROCESS!r}, {{}}).entry(Path(sys.argv[1])).name)
+    print(changed, clip_cache("mels", read_audio, {}).entry(Path(sys.argv[1])).name)
 """
     command = [sys.executable, "-c", script, str(clip)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True)
     names = dict(line.split(" ") for line in done.stdout.splitlines())
-    concerned = ["", "media/spectrogram", "media/audio", "media/container"]
+    concerned = ["", "media/audio", "media/container"]
     assert len({names[changed] for changed in concerned}) == len(concerned)
     assert names["media/container"] == names["media/faces"] == names["runtime/progress"]
 
 
+def test_the_code_beside_a_function_matters_wherever_it_lives(tmp_path: Path, clip: Path) -> None:
+    shutil.copytree(ROOT / "stages", tmp_path / "stages")
+    room = tmp_path / "stages/encoders"
+    (room / "speech.py").write_text(
+        "from stages.encoders.helper import work\ndef encode(clip): return work(clip)"
+    )
+    (room / "helper.py").write_text("def work(clip): pass")
+    script = """
+import sys
+from pathlib import Path
+from stages.encoders.speech import encode
+from stages.extraction.clip_cache import clip_cache
+for changed in ["", "speech", "helper", "pictures"]:
+    if changed:
+        with open(f"stages/encoders/{changed}.py", "a") as file:
+            file.write("# changed")
+    print(changed, clip_cache("speech", encode, {}).entry(Path(sys.argv[1])).name)
+"""
+    command = [sys.executable, "-c", script, str(clip)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True)
+    names = dict(line.split(" ") for line in done.stdout.splitlines())
+    assert len({names[changed] for changed in ["", "speech", "helper"]}) == 3
+    assert names["helper"] == names["pictures"]  # which is not loaded
+
+
 def test_a_clip_that_cannot_be_read_has_no_entry(tmp_path: Path) -> None:
-    cache = clip_cache.clip_cache("mels", PROCESS, {})
-    assert cache.entry(tmp_path / "absent.wav") is None
-    assert cache.entry(tmp_path) is None
+    cache = clip_cache.clip_cache("mels", read_audio, {})
+    for path in (tmp_path / "absent.wav", tmp_path):
+        with pytest.raises(OSError):
+            cache.entry(path)
 
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -229,3 +263,44 @@ def test_a_file_that_may_not_grow_is_one_line(entry: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert read_entry(entry) is None
+
+
+def entries_used(*hours_ago: float, size: int = 1000) -> list[Path]:
+    """Entries in the cache, last used so many hours ago."""
+    found = []
+    for number, hours in enumerate(hours_ago):
+        entry = cache_folder() / f"stage{number % 2}" / f"{number:064x}"
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry.write_bytes(bytes(size))
+        os.utime(entry, (0, time.time() - hours * 3600))
+        found.append(entry)
+    return found
+
+
+@pytest.mark.parametrize(
+    "limit, left", [(4000, [0, 1, 2, 3]), (3999, [0, 1, 3]), (2000, [0, 3]), (0, [0])]
+)
+def test_what_was_used_longest_ago_goes_first_and_what_is_in_use_stays(
+    limit: float, left: list[int]
+) -> None:
+    entries = entries_used(1, 50, 70, 30)
+    (cache_folder() / "thesis.tex").write_bytes(bytes(9000))
+    (cache_folder() / "stage0/thesis.tex").write_bytes(bytes(9000))
+    delete_oldest(limit)
+    assert [number for number, entry in enumerate(entries) if entry.exists()] == left
+    assert len(list(cache_folder().rglob("thesis.tex"))) == 2
+
+
+def test_a_cache_that_is_not_there_has_nothing_to_delete() -> None:
+    delete_oldest(0)
+
+
+def test_the_limit_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert size_limit() == 100e9
+    for text, expected in {"": 100e9, "0.5": 5e8, "0": 0, "inf": math.inf}.items():
+        monkeypatch.setenv("FDAN_CACHE_GB", text)
+        assert size_limit() == expected
+    for text in ("nan", "-1", "10 GB"):
+        monkeypatch.setenv("FDAN_CACHE_GB", text)
+        with pytest.raises(UserError, match=f"^FDAN_CACHE_GB: '{text}' is not a number of giga"):
+            size_limit()

@@ -17,10 +17,10 @@ from stages.extraction.extract import extract
 from stages.extraction.workers import LOCAL
 from stages.io.files import read_table
 from stages.runtime.errors import UserError
+from tests.clip_work import process
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path("data/skipped/sample.mels.csv")
-PROCESS = "tests.clip_work:process"
 
 
 def rows_of(*names: str) -> list[dict[str, str]]:
@@ -47,7 +47,7 @@ def results(
 ) -> list[tuple[str, str]]:
     """Ids and what was made of the clips."""
     settings = {"log": str(Path("log").absolute()), **settings}
-    made = extract(rows, "audio", PROCESS, settings, "sample", stage, fraction, LOCAL)
+    made = extract(rows, "audio", process, settings, "sample", stage, fraction, LOCAL)
     return [(row["id"], bytes(arrays["values"]).decode()) for row, arrays in made]
 
 
@@ -112,12 +112,12 @@ def test_nothing_to_do_is_no_failure():
 
 
 def test_too_many_failures_stop_the_stage_and_are_named():
-    rows = rows_of("a.wav", "bad1.wav", "b.wav", "bad2.wav", *(f"c{i}.wav" for i in range(46)))
-    expected = r"max_skip_fraction=0.02 of 50 .*sample/3 \(unreadable: bad2"
+    rows = rows_of("a.wav", "bad1.wav", "b.wav", "bad2.wav", *(f"c{i}.wav" for i in range(496)))
+    expected = r"max_skip_fraction=0.002 of 500 .*sample/3 \(unreadable: bad2"
     with pytest.raises(UserError, match=expected):
-        results(rows, fraction=0.02)
+        results(rows, fraction=0.002)
     assert [row["id"] for row in read_table(TABLE)] == ["sample/1", "sample/3"]
-    assert "c9.wav" not in worked_on()  # the rest is left as it is
+    assert "c495.wav" not in worked_on()  # the rest is left as it is
 
 
 def test_as_many_failures_as_allowed_do_not_stop_the_stage():
@@ -217,9 +217,10 @@ def test_a_setting_costs_the_stage_that_has_it_and_the_way_back_nothing():
 def test_a_clip_that_is_absent_becomes_a_row_and_is_not_kept():
     rows = rows_of("a.wav", "b.wav")
     Path("data/raw/sample/b.wav").unlink()
-    # What opens a clip says why it cannot be opened; this process does not.
-    with pytest.raises(FileNotFoundError):
-        results(rows)
+    assert results(rows) == [("sample/0", "made of a.wav")]
+    (row,) = read_table(TABLE)
+    assert (row["id"], row["code"]) == ("sample/1", "unreadable")
+    assert row["detail"] == "cannot be opened: No such file or directory"
     assert len(list((cache_folder() / "mels").iterdir())) == 1
 
 
@@ -232,14 +233,36 @@ def test_a_damaged_entry_costs_its_clip():
     assert results(rows) == first and len(worked_on()) == 1
 
 
+def test_a_stage_keeps_the_cache_below_its_limit_and_what_it_used_itself(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    results(rows_of("a.wav", "b.wav"))
+    entries = sorted((cache_folder() / "mels").iterdir())
+    for entry in entries:
+        os.utime(entry, (0, 0))
+    monkeypatch.setenv("FDAN_CACHE_GB", "0")
+    worked_on()
+    results(rows_of("a.wav", "c.wav"))
+    assert worked_on() == ["c.wav"]
+    left = set((cache_folder() / "mels").iterdir())
+    assert len(left) == 2 and len(left & set(entries)) == 1
+
+
+def test_a_limit_that_is_no_number_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FDAN_CACHE_GB", "much")
+    with pytest.raises(UserError, match="^FDAN_CACHE_GB: 'much' is not"):
+        results(rows_of("a.wav"))
+    assert worked_on() == []
+
+
 def test_a_cache_that_cannot_be_written_ends_the_stage_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FDAN_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="cannot be written: .*FDAN_CACHE"):
-        results(rows_of(*(f"clip{i}.wav" for i in range(20))))
-    assert len(worked_on()) < 20
+        results(rows_of(*(f"clip{i}.wav" for i in range(500))))
+    assert len(worked_on()) < 500
 
 
 STAGE = """
@@ -248,11 +271,11 @@ from stages.runtime.command import run
 from stages.extraction.extract import extract
 from stages.io.files import replacing
 from pathlib import Path
+from tests.clip_work import process
 
 def main():
     rows = [{"id": str(i), "emotion": "fear", "audio": f"clip{i}0"} for i in range(40)]
     settings = {"log": str(Path("log").absolute()), "wait": 600}
-    process = "tests.clip_work:process"
     made = extract(rows, "audio", process, settings, "sample", "mels", 0.5, "local")
     with contextlib.closing(made), replacing(Path("data/out")) as temporary:
         temporary.touch()

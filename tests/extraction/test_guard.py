@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
-from stages.extraction import guard
-from stages.extraction.guard import Guard, guards
+from stages.extraction.guard import Guard, call_in_child, guarded_threads
 from stages.runtime.errors import ClipError, UserError
+from tests import clip_work
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +29,7 @@ def one() -> Iterator[Guard]:
 
 def call(one: Guard, how: str = "well") -> int:
     """The number of the child process."""
-    return one.call("tests.clip_work:work", Path("a.wav"), {"how": how})
+    return one.call(clip_work.work, Path("a.wav"), {"how": how})
 
 
 def alive(pid: int) -> bool:
@@ -48,13 +49,13 @@ def wait_for_the_end_of(pid: int, seconds: float = 10) -> None:
 
 def test_one_child_works_on_one_clip_after_another(one: Guard) -> None:
     assert call(one) == call(one) != os.getpid()
-    found = one.call("tests.clip_work:settings_of", Path("a.wav"), {"size": 1})
+    found = one.call(clip_work.settings_of, Path("a.wav"), {"size": 1})
     assert found == (Path("a.wav"), {"size": 1})
 
 
 def test_memory_that_a_clip_gave_back_is_there_for_the_next(one: Guard) -> None:
     pages = (4 * 8 << 20) // resource.getpagesize()
-    asked = "tests.clip_work:faults_of_frames", Path("a.mp4"), {}
+    asked = clip_work.faults_of_frames, Path("a.mp4"), {}
     assert one.call(*asked) < 2 * pages  # and not 20
     assert one.call(*asked) < pages / 2
 
@@ -73,7 +74,6 @@ def test_a_child_that_is_lost_costs_its_clip(one: Guard, how: str, code: str, de
     with pytest.raises(ClipError) as raised:
         call(one, how)
     assert (raised.value.code, raised.value.detail) == (code, detail)
-    assert code in guard.LOST
     assert call(one) != before
     assert not alive(before)
 
@@ -97,7 +97,7 @@ def test_a_child_that_was_killed_between_two_clips_costs_none(one: Guard) -> Non
 
 def test_the_memory_of_a_child_has_a_limit_and_it_dumps_no_core() -> None:
     small = Guard(seconds=60, memory=1 << 30)
-    assert small.call("tests.clip_work:limits", Path("a.wav"), {}) == (1 << 30, 0)
+    assert small.call(clip_work.limits, Path("a.wav"), {}) == (1 << 30, 0)
     small.stop()
 
 
@@ -106,7 +106,7 @@ def test_a_child_has_one_thread_whatever_the_shell_says(
     name: str, one: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "2")
-    assert one.call("tests.clip_work:threads_of_the_libraries", Path("a.wav"), {}) == {1}
+    assert one.call(clip_work.threads_of_the_libraries, Path("a.wav"), {}) == {1}
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,10 @@ def test_what_the_work_raises_is_raised(
 
 def test_a_child_dies_with_its_parent_even_while_it_hangs() -> None:
     script = (
-        "from pathlib import Path; from stages.extraction.guard import Guard; guard = Guard()\n"
-        "print(guard.call('tests.clip_work:work', Path('a.wav'), {}), flush=True)\n"
-        "guard.call('tests.clip_work:work', Path('a.wav'), {'how': 'hang'})"
+        "from pathlib import Path; from stages.extraction.guard import Guard\n"
+        "from tests.clip_work import work; guard = Guard()\n"
+        "print(guard.call(work, Path('a.wav'), {}), flush=True)\n"
+        "guard.call(work, Path('a.wav'), {'how': 'hang'})"
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
@@ -161,26 +162,50 @@ def test_a_stopped_guard_ends_the_call_that_is_under_way_and_takes_no_other() ->
     assert [failure.code for failure in failures] == ["decoder_crash"] and not alive(child)
     with pytest.raises(ClipError, match="the run has ended"):
         call(stopped)
-    assert stopped._child is None
-
-
-def test_a_clip_gets_a_second_child(tmp_path: Path) -> None:
-    with guards(1) as once_more:
-        assert once_more("tests.clip_work:lose_once", tmp_path / "killed", {}) != os.getpid()
-        with pytest.raises(ClipError, match="SIGSEGV"):
-            once_more("tests.clip_work:work", Path("a.wav"), {"how": "segfault"})
-
-
-def test_few_clips_take_few_children_and_none_is_left() -> None:
-    with guards(4) as any_idle:
-        (child,) = {any_idle("tests.clip_work:work", Path("a.wav"), {}) for _ in range(5)}
     assert not alive(child)
 
 
+def test_a_clip_gets_a_second_child(one: Guard, tmp_path: Path) -> None:
+    assert one.call(clip_work.lose_once, tmp_path / "killed", {}) != os.getpid()
+    with pytest.raises(ClipError, match="SIGSEGV"):
+        call(one, "segfault")
+
+
+def test_each_thread_has_a_child_and_none_is_left() -> None:
+    with guarded_threads(2) as threads:
+        clips = [Path("a.wav")] * 20
+        found = set(threads.map(lambda clip: call_in_child(clip_work.work, clip, {}), clips))
+        assert 1 <= len(found) <= 2 and all(map(alive, found))
+    assert not any(map(alive, found))
+
+
+def test_at_the_end_no_call_is_waited_for() -> None:
+    hang = {"how": "hang"}
+    with guarded_threads(2) as threads:
+        calls = [
+            threads.submit(call_in_child, clip_work.work, Path("a.wav"), hang) for _ in range(9)
+        ]
+        time.sleep(0.5)
+        start = time.monotonic()
+    assert time.monotonic() - start < 5
+    assert sum(one.cancelled() for one in calls) == 7
+    assert all(isinstance(one.exception(), ClipError) for one in calls if not one.cancelled())
+
+
+def test_a_function_that_the_child_cannot_import_is_no_fault_of_the_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: Guard
+) -> None:
+    (tmp_path / "here_alone.py").write_text("def work(clip): return clip")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="here_alone"):
+        one.call(resolve_name("here_alone:work"), Path("a.wav"), {})
+
+
 def test_what_the_parent_is_given_in_pythonpath_the_child_has_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: Guard
 ) -> None:
     (tmp_path / "elsewhere.py").write_text("def work(clip, **settings): return settings")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with guards(1) as any_idle:
-        assert any_idle("elsewhere:work", Path("a.wav"), {"size": 1}) == {"size": 1}
+    work = resolve_name("elsewhere:work")
+    assert one.call(work, Path("a.wav"), {"size": 1}) == {"size": 1}

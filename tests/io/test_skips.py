@@ -17,11 +17,11 @@ from stages.io.skips import (
     LEAST_RATIO,
     LEAST_SKIPPED,
     SIGNIFICANCE,
-    refuse,
     skip_row,
     skipped_unevenly,
     table_path,
     too_many,
+    too_many_error,
     uneven_among,
     write_skips,
 )
@@ -81,10 +81,10 @@ def test_what_a_rule_leaves_out_does_not_count_as_failed(code: str):
 
 def test_a_refusal_names_the_first_five_and_the_remedy():
     rows = [failed(f"sample/{i}") for i in range(7)]
-    message = str(refuse(rows, 50, 0.02, Path("data/skipped/sample.mels.csv")))
+    message = str(too_many_error(rows, 50, 0.02, Path("data/skipped/sample.mels.csv")))
     assert message.startswith("data/skipped/sample.mels.csv: more than max_skip_fraction=0.02 of")
     assert "sample/4 (unreadable: detail)" in message and "sample/5" not in message
-    assert message.endswith("mend them or raise max_skip_fraction")
+    assert message.endswith("fix them or raise max_skip_fraction")
     assert len(message.splitlines()) == 1
 
 

@@ -116,7 +116,9 @@ def test_of_many_faces_the_largest_counts_in_whatever_order_they_are_found(
     made = []
     for order in itertools.permutations([small, large, left]):
         monkeypatch.setattr(
-            crops, "make_detector", lambda *_: lambda images: [np.array(order, np.float32)] * 3
+            crops,
+            "make_detector",
+            lambda *_, found=order: lambda _: [np.array(found, np.float32)] * 3,
         )
         found = cropped(clip, "skip")
         assert found.found.tolist() == [3, 3, 3]

@@ -1,7 +1,7 @@
 """Frames of a clip: which, when, and what becomes of files that are not what they seem."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from stages.extraction.guard import Guard
 from stages.media import video
+from stages.media.audio import read_audio
 from stages.media.container import MAX_BYTES
 from stages.media.video import nearest_frames, sample_frames, sample_times
 from stages.runtime.errors import ClipError, UserError
@@ -40,9 +41,9 @@ def guard() -> Iterator[Guard]:
     """A child that has 5 s and 1 GiB, once it has loaded what it needs."""
     made = Guard(seconds=60, memory=1 << 30)
     with pytest.raises(ClipError):
-        made.call("stages.media.video:sample_frames", Path("missing.mp4"), {})
+        made.call(sample_frames, Path("missing.mp4"), {})
     with pytest.raises(ClipError):
-        made.call("stages.media.audio:read_audio", Path("missing.wav"), {"sample_rate": 16000})
+        made.call(read_audio, Path("missing.wav"), {"sample_rate": 16000})
     made.seconds = 5
     yield made
     made.stop()
@@ -292,26 +293,26 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("read", ["video:sample_frames", "audio:read_audio"])
+@pytest.mark.parametrize("read", [sample_frames, read_audio])
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_a_script_that_names_other_files_opens_none_of_them(
-    kind: str, read: str, guard: Guard, tmp_path: Path
+    kind: str, read: Callable[..., object], guard: Guard, tmp_path: Path
 ):
     # Whoever opens a named pipe waits for somebody to write to it: the child would be late.
     for name in ("secret.mp4", "clip.sub"):
         os.mkfifo(tmp_path / name)
     path = tmp_path / "clip.mp4"
     path.write_text(SCRIPTS[kind].format(secret=tmp_path / "secret.mp4"))
-    settings = {"sample_rate": 16000} if "audio" in read else {}
+    settings = {"sample_rate": 16000} if read is read_audio else {}
     with pytest.raises(ClipError) as caught:
-        guard.call(f"stages.media.{read}", path, settings)
+        guard.call(read, path, settings)
     assert caught.value.code == "unreadable"
 
 
 def test_a_pipe_that_is_opened_is_noticed(guard: Guard, tmp_path: Path):
     os.mkfifo(tmp_path / "secret.mp4")
     with pytest.raises(ClipError) as caught:
-        guard.call("stages.media.video:sample_frames", tmp_path / "secret.mp4", {})
+        guard.call(sample_frames, tmp_path / "secret.mp4", {})
     assert caught.value.code == "decoder_timeout"
 
 
@@ -424,7 +425,7 @@ def test_a_clip_that_grows_to_something_huge_is_refused(guard: Guard, tmp_path: 
     path = tmp_path / "clip.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     with pytest.raises(ClipError) as caught:
-        guard.call("stages.media.video:sample_frames", path, {})
+        guard.call(sample_frames, path, {})
     assert caught.value.code == "too_large"
 
 

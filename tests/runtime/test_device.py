@@ -15,7 +15,6 @@ from stages.runtime import device
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
 
-
 REAL_ONES = torch.ones
 
 

@@ -2,8 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +12,9 @@ import joblib
 
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
 from stages.corpora.utterance import Utterance
-from stages.extraction.guard import guards
+from stages.extraction.guard import call_in_child, guarded_threads
 from stages.io.skips import too_many
-from stages.media.probe import APART, Probed, far_apart
+from stages.media.probe import APART, Probed, far_apart, probe
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.progress import track
 
@@ -46,21 +45,21 @@ class Clips:
         return {item: why for item, why in self.with_kind(kind) if isinstance(why, ClipError)}
 
 
-def of_each(process: str, clips: Sequence[tuple[Path, Mapping[str, Any]]], label: str) -> list[Any]:
-    """What `process`, "module:function", makes of each clip with its settings, in child processes.
+def of_each(
+    function: Callable[..., Any], clips: Sequence[tuple[Path, Mapping[str, Any]]], label: str
+) -> list[Any]:
+    """What `function` makes of each clip with its settings, in child processes.
 
     A ClipError or a UserError that it raises stands in the place of the result.
     """
-    cores = joblib.cpu_count()
-    # The children end first, so that no thread waits for one.
-    with ThreadPoolExecutor(cores) as threads, guards(cores) as call:
 
-        def attempt(clip: tuple[Path, Mapping[str, Any]]) -> Any:
-            try:
-                return call(process, *clip)
-            except (ClipError, UserError) as error:
-                return error
+    def attempt(clip: tuple[Path, Mapping[str, Any]]) -> Any:
+        try:
+            return call_in_child(function, *clip)
+        except (ClipError, UserError) as error:
+            return error
 
+    with guarded_threads(joblib.cpu_count()) as threads:
         return list(track(threads.map(attempt, clips), len(clips), label, "clips"))
 
 
@@ -72,7 +71,7 @@ def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str
             if getattr(item, kind):
                 kinds.setdefault(getattr(item, kind), set()).add(kind)
     asked = [(root / name, {"kinds": sorted(wanted)}) for name, wanted in kinds.items()]
-    answers = of_each("stages.media.probe:probe", asked, label)
+    answers = of_each(probe, asked, label)
     probed = {}
     for (name, wanted), found in zip(kinds.items(), answers):
         if isinstance(found, UserError):  # the only one there is for a single file
@@ -80,7 +79,7 @@ def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str
         probed[name] = dict.fromkeys(wanted, found) if isinstance(found, ClipError) else found
         seconds = probed[name].get("audio")
         if isinstance(seconds, float) and 0 < seconds < min_seconds:
-            why = f"{seconds:.3f} s of sound; the least is {min_seconds:g} s"
+            why = f"{seconds:.3f} s of audio; the minimum is {min_seconds:g} s"
             probed[name]["audio"] = ClipError("too_short", why)
     return Clips(utterances, probed)
 

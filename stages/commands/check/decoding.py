@@ -77,9 +77,7 @@ def face_findings(
     """
     chosen = spread(clips.usable("video"), SAMPLE)
     asked = [(root / item.video, settings) for item in chosen]
-    answers = of_each(
-        "stages.commands.check.decoding:count_faces", asked, f"{label} sample of faces"
-    )
+    answers = of_each(count_faces, asked, f"{label} sample of faces")
     errors = {str(item) for item in answers if isinstance(item, UserError)}
     found = [Finding(ERROR, error) for error in sorted(errors)]
     found += failure_findings(chosen, answers, "faces", largest)
@@ -113,9 +111,7 @@ def voice_findings(
     chosen = spread(clips.usable("audio"), SAMPLE)
     settings = {key: mels[key] for key in ("sample_rate", "surround", "min_seconds")}
     asked = [(root / item.audio, settings) for item in chosen]
-    answers = of_each(
-        "stages.commands.check.decoding:loudest_sample", asked, f"{label} sample of voices"
-    )
+    answers = of_each(loudest_sample, asked, f"{label} sample of voices")
     found = failure_findings(chosen, answers, "voices", largest)
     peaks = [20 * math.log10(peak) for peak in answers if isinstance(peak, float)]
     if peaks:

@@ -1,10 +1,8 @@
 """The check of a corpus: what is planted is reported, and the exit code says if it is an error."""
 
-import contextlib
 import csv
 import hashlib
 import os
-import pkgutil
 import shutil
 import socket
 import subprocess
@@ -28,6 +26,7 @@ from stages.corpora.utterance import Utterance
 from stages.media import crops
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
+from tests import clip_work
 from tests.media_files import corpora, sine, write_sound, write_video
 
 PROJECT = Path(__file__).parents[3]
@@ -94,10 +93,10 @@ def write_params(**changes: Any) -> None:
 def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The working directory; clips are worked on in this process, and show a face each."""
 
-    def call(process: str, clip: Path, settings: dict[str, Any]) -> Any:
-        return pkgutil.resolve_name(process)(clip, **settings)
+    def call(function: Callable[..., Any], clip: Path, settings: dict[str, Any]) -> Any:
+        return function(clip, **settings)
 
-    monkeypatch.setattr(clips, "guards", lambda count: contextlib.nullcontext(call))
+    monkeypatch.setattr(clips, "call_in_child", call)
     show_faces(1, monkeypatch)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(whole, FOLDER)
@@ -309,7 +308,7 @@ def test_lengths_that_are_outside_or_do_not_match_are_named(checked):
     report = checked()
     cut = "cut off after mels.max_seconds=2: 1 of 13 folder/anna_anger 3.0 s"
     assert report.says(WARNING, cut)
-    assert "short.wav too_short: 0.050 s of sound; the least is 0.1 s" in report.text
+    assert "short.wav too_short: 0.050 s of audio; the minimum is 0.1 s" in report.text
     assert report.says(
         WARNING,
         "face and voice differ in length by more than 20% in 1 of 13 utterances: perhaps they are "
@@ -438,7 +437,7 @@ def test_a_clip_that_crashes_its_decoder_does_not_take_the_check_down(
     for name in ("a", "crash", "b"):
         (tmp_path / name).write_text(name)
         asked.append((tmp_path / name, {"log": str(tmp_path / "log")}))
-    first, crashed, last = of_each("tests.clip_work:process", asked, "check")
+    first, crashed, last = of_each(clip_work.process, asked, "check")
     assert isinstance(crashed, ClipError) and crashed.code == "decoder_crash"
     assert bytes(first.values) == b"made of a" and bytes(last.values) == b"made of b"
 
