@@ -13,28 +13,29 @@ Run: dvc repro best_test_epoch, or python -m stages.best_test_epoch
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from stages.evaluate import judged, test_fold
 from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
 from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
 from stages.io.files import write_json
+from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
 from stages.scoring.metrics import MEASURES, confusion_matrix
-from stages.splits.dataset import Features, having, read_split
-from stages.splits.leaks import refuse_leaks
+from stages.scoring.predictions import predict_fold, to_arrays
+from stages.splits.dataset import Features, read_split, select_rows
+from stages.splits.leaks import check_leaks
 from stages.splits.protocols import TEST
 
 LABEL = "optimistic: best epoch on the test voices, as the published code reports; not a result"
 
 
 def main() -> None:
+    """Train the first seed again and test it after every epoch."""
     split, rows = read_split()
-    refuse_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"])
     description = read_description()
     features = Features(split["features_sha256"])
     settings = replace(Settings(**description["settings"]), select="war")
@@ -46,10 +47,10 @@ def main() -> None:
     predictions = []
     for replica in replicas:
         classifier = restore(description, replica.state)
-        predictions += test_fold(classifier, features, rows, replica.fold, seed)
-    true, predicted, _ = judged(predictions)
+        predictions += predict_fold(classifier, features, rows, replica.fold, seed)
+    true, predicted, _ = to_arrays(predictions)
     confusion = confusion_matrix(true, predicted[:, 0], settings.classes)
-    sizes = [len(having(rows, "acoustic", replica.fold, TEST)) for replica in replicas]
+    sizes = [len(select_rows(rows, "acoustic", replica.fold, TEST)) for replica in replicas]
     last = [replica.history[-1]["validation_war"] for replica in replicas]
     metrics = {
         "label": LABEL,
@@ -61,7 +62,7 @@ def main() -> None:
         "model": description["sha256"][:MODEL_DIGITS],
         "protocol": split["protocol"],
     }
-    write_json(Path("metrics/best_test_epoch.json"), metrics)
+    write_json(METRICS / "best_test_epoch.json", metrics)
     print(
         f"best_test_epoch: WAR {metrics['war']:.3f}, in the last epoch "
         f"{metrics['war_last_epoch']:.3f}; optimistic, not a result"

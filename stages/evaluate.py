@@ -1,4 +1,4 @@
-"""Evaluate: the held-out voices of every fold, tested by the models that did not see them.
+"""Evaluate: the models of every fold on the test utterances that they did not see.
 
 In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json, and the
      data/features/<corpus>.h5 that it names
@@ -9,113 +9,78 @@ Out: metrics/test.json         WAR, UAR, w-F1 with their intervals, and what the
 Paper: Section 3.2, "the weighted average recall (WAR), unweighted average recall (UAR), and
 weighted F1-score (w-F1) as the experimental evaluation metrics".
 
-The folds are pooled: every test utterance has one prediction a seed. A figure is the mean over the
-seeds of the figure of one seed; intervals are over utterances or speakers, `sd_over_seeds` is over
-seeds.
+The folds are pooled: every test utterance has one prediction per seed. A measure is the mean over
+the seeds; intervals cover other utterances or speakers, `sd_over_seeds` other seeds.
 
 Run: dvc repro evaluate, or python -m stages.evaluate
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from stages.corpora.emotions import CODES, EMOTIONS
+from stages.corpora.emotions import CODES
 from stages.fdan.checkpoint import MODEL_DIGITS, read_description, read_replicas, replica_name
-from stages.fdan.inference import SpeechClassifier
 from stages.io.files import write_json, write_table
+from stages.io.paths import METRICS, PREDICTIONS
 from stages.runtime.command import run_stage
-from stages.scoring.metrics import (
-    MEASURES,
-    MIN_SPEAKERS,
-    REPEATS,
-    confusions,
-    interval,
-    resample_weights,
-    wilson,
-)
-from stages.splits.dataset import Features, having, read_split
-from stages.splits.leaks import refuse_bank, refuse_leaks
-from stages.splits.protocols import TEST, Rows
+from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights, wilson
+from stages.scoring.metrics import MEASURES, confusion_matrix, confusions
+from stages.scoring.predictions import COLUMNS, predict_fold, to_arrays
+from stages.splits.dataset import Features, read_split
+from stages.splits.leaks import check_bank, check_leaks
 
 
-def test_fold(
-    classifier: SpeechClassifier, features: Features, rows: Rows, fold: int, seed: int
-) -> list[dict[str, Any]]:
-    """Predict the test voices of a fold: one row of the predictions table each."""
-    tested = having(rows, "acoustic", fold, TEST)
-    x, _, _ = features.voices(tested)
-    probabilities = classifier(torch.from_numpy(x)).numpy()
-    return [
-        {
-            "id": row["id"],
-            "speaker": row["speaker"],
-            "fold": fold,
-            "seed": seed,
-            "actual": CODES[EMOTIONS.index(row["emotion"])],
-            "predicted": CODES[int(p.argmax())],
-            **{code: f"{value:.6f}" for code, value in zip(CODES, p.tolist())},
-        }
-        for row, p in zip(tested, probabilities)
-    ]
+def scores(
+    true: np.ndarray, predicted: np.ndarray, speakers: list[str], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """WAR, UAR and w-F1, of each seed and their mean, sd over the seeds and 95 % intervals.
 
-
-def judged(predictions: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """True classes [n], predicted classes [n, S] and speakers [n] of the utterances, by id.
-
-    Args:
-        predictions: rows sorted by id and seed, as many seeds for every id.
-    """
-    seeds = len({row["seed"] for row in predictions})
-    predicted = np.array([CODES.index(row["predicted"]) for row in predictions])
-    true = np.array([CODES.index(row["actual"]) for row in predictions[::seeds]])
-    return true, predicted.reshape(-1, seeds), [row["speaker"] for row in predictions[::seeds]]
-
-
-def scores(true: np.ndarray, predicted: np.ndarray, speakers: list[str]) -> dict[str, Any]:
-    """WAR, UAR and w-F1 with sd over seeds and 95 % intervals.
-
-    Wilson's interval for WAR, the bootstrap by utterance for UAR and w-F1, and for all three by
-    speaker, which is wider where speakers differ.
+    The intervals are Wilson's for WAR, the bootstrap by utterance for UAR and w-F1, and for all
+    three the bootstrap by speaker, which is wider where speakers differ.
 
     Args:
         true: classes [n].
         predicted: classes [n, S], a column a seed.
+        speakers: n.
+        seeds: S.
     """
-    n, classes = len(true), len(CODES)
-    once = np.ones((1, n), int)
-    of_seed = {
-        name: measure(confusions(true, predicted, once, classes)[0])
-        for name, measure in MEASURES.items()
-    }
-    correct = float((predicted == true[:, None]).sum(0).mean())
-    found: dict[str, Any] = {name: float(values.mean()) for name, values in of_seed.items()}
-    found |= {"n_correct": correct, "n_test": n, "n_seeds": predicted.shape[1]}
-    if predicted.shape[1] > 1:
-        found["sd_over_seeds"] = {
-            name: float(values.std(ddof=1)) for name, values in of_seed.items()
-        }
+    n = len(true)
+    confusion = confusions(true, predicted, np.ones((1, n), int), len(CODES))[0]
+    by_seed = measure_all(confusion)
+    correct = np.trace(confusion, axis1=1, axis2=2)
+    found: dict[str, Any] = {name: float(values.mean()) for name, values in by_seed.items()}
+    found |= {"n_correct": float(correct.mean()), "n_test": n, "n_seeds": len(seeds)}
     found["n_speakers"] = len(set(speakers))
-    found["ci95"] = {"war_wilson": bounds(wilson(correct, n))}
-    groupings = [("utterance", None)]
+    found["by_seed"] = {
+        f"seed_{seed}": {name: float(values[i]) for name, values in by_seed.items()}
+        | {"n_correct": int(correct[i])}
+        for i, seed in enumerate(seeds)
+    }
+    if len(seeds) > 1:
+        found["sd_over_seeds"] = {
+            name: float(values.std(ddof=1)) for name, values in by_seed.items()
+        }
+
+    intervals = {"war_wilson": wilson(found["n_correct"], n)}
+    units: dict[str, list[str] | None] = {"utterance": None}
     if found["n_speakers"] >= MIN_SPEAKERS:
-        groupings.append(("speaker", speakers))
-    for unit, groups in groupings:
+        units["speaker"] = speakers
+    for unit, groups in units.items():
         weights = resample_weights(n, REPEATS, np.random.default_rng(0), groups)
-        resampled = confusions(true, predicted, weights, classes)
-        for name, measure in MEASURES.items():
-            if (unit, name) != ("utterance", "war"):
-                over = interval(measure(resampled).mean(1))
-                found["ci95"][f"{name}_by_{unit}"] = bounds(over)
+        resampled = measure_all(confusions(true, predicted, weights, len(CODES)))
+        for name, values in resampled.items():
+            intervals[f"{name}_by_{unit}"] = interval(values[:, 0])
+    del intervals["war_by_utterance"]  # Wilson's stands for it
+    found["ci95"] = {name: {"low": low, "high": high} for name, (low, high) in intervals.items()}
     return found
 
 
-def bounds(of: tuple[float, float]) -> dict[str, float]:
-    """An interval as metrics files hold it."""
-    return {"low": float(of[0]), "high": float(of[1])}
+def measure_all(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """WAR, UAR and w-F1 [...] of confusion matrices [..., C, C]."""
+    return {name: measure(confusion) for name, measure in MEASURES.items()}
 
 
 def per_class(confusion: np.ndarray) -> dict[str, dict[str, float]]:
@@ -155,35 +120,27 @@ def total(counts: dict[str, Any] | int) -> int:
 
 
 def main() -> None:
+    """Test every replica on the test utterances of its fold, and write the measures."""
     torch.set_num_threads(1)
     split, rows = read_split()
-    refuse_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
     description = read_description()
     predictions = []
     for fold, seed, classifier in read_replicas(description):
-        refuse_bank(rows, split["protocol"], fold, description["bank"][replica_name(fold, seed)])
-        predictions += test_fold(classifier, features, rows, fold, seed)
+        check_bank(rows, split["protocol"], fold, description["bank"][replica_name(fold, seed)])
+        predictions += predict_fold(classifier, features, rows, fold, seed)
     predictions.sort(key=lambda row: (row["id"], row["seed"]))
-    columns = ["id", "speaker", "fold", "seed", "actual", "predicted", *CODES]
-    write_table(Path("metrics/predictions.csv"), columns, predictions)
+    write_table(PREDICTIONS, COLUMNS, predictions)
 
-    true, predicted, speakers = judged(predictions)
-    by_seed = confusions(true, predicted, np.ones((1, len(true)), int), len(CODES))[0]
-    confusion = by_seed.mean(0)
-    write_table(
-        Path("metrics/confusion.csv"),
-        ["actual", "predicted", "count", "share"],
-        confusion_rows(confusion),
-    )
-    write_json(Path("metrics/classes.json"), per_class(confusion))
-    found = scores(true, predicted, speakers)
+    true, predicted, speakers = to_arrays(predictions)
+    found = scores(true, predicted, speakers, description["seeds"])
+    n_seeds = found["n_seeds"]
+    confusion = confusion_matrix(np.repeat(true, n_seeds), predicted.ravel(), len(CODES)) / n_seeds
+    columns = ["actual", "predicted", "count", "share"]
+    write_table(METRICS / "confusion.csv", columns, confusion_rows(confusion))
+    write_json(METRICS / "classes.json", per_class(confusion))
     metrics = found | {
-        "by_seed": {
-            f"seed_{seed}": {name: float(measure(own)) for name, measure in MEASURES.items()}
-            | {"n_correct": int(np.trace(own))}
-            for seed, own in zip(description["seeds"], by_seed)
-        },
         "n_classes_present": int((confusion.sum(1) > 0).sum()),
         "n_folds": split["folds"],
         "n_skipped": total(split["skipped"]),
@@ -201,7 +158,7 @@ def main() -> None:
         "weights_source": split["weights_source"],
         "precision": split["precision"],
     }
-    write_json(Path("metrics/test.json"), metrics)
+    write_json(METRICS / "test.json", metrics)
     low, high = found["ci95"]["uar_by_utterance"].values()
     print(
         f"evaluate: UAR {metrics['uar']:.3f} [{low:.3f}, {high:.3f}], WAR {metrics['war']:.3f} "

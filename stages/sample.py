@@ -19,13 +19,14 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from stages.corpora.emotions import CODES, EMOTIONS
+from stages.io.paths import RAW
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.progress import track
 from stages.synthesis import face, voice
 from stages.synthesis.clip import make_clip
 
-FOLDER = Path("data/raw/sample")
+FOLDER = RAW / "sample"
 README = """\
 This corpus is synthetic. No person was filmed or recorded.
 
@@ -109,6 +110,7 @@ def make_corpus(folder: Path, speakers: int, sentences: int, seed: int, jobs: in
 
 
 def main() -> None:
+    """Make the corpus."""
     make_corpus(FOLDER, **read_params().sample.model_dump())
 
 

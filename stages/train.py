@@ -10,22 +10,21 @@ Run: dvc repro train, or python -m stages.train
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
-import torch
 
 from stages.corpora.emotions import EMOTIONS
 from stages.fdan.checkpoint import replica_name, write_model
 from stages.fdan.replicas import Task, Trained, train_all
 from stages.fdan.training import Epoch, Settings
 from stages.io.files import write_json, write_table
+from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
+from stages.runtime.device import pick_device
 from stages.runtime.params import read_params
 from stages.splits.dataset import Features, read_split
-from stages.splits.leaks import refuse_leaks
+from stages.splits.leaks import check_leaks
 
-CURVES = Path("metrics/curves")
 # What each table of curves shows: names for people, and entries of an Epoch.
 LOSSES = {
     "training voices": "acoustic_loss",
@@ -60,6 +59,7 @@ def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, st
 
 
 def main() -> None:
+    """Train a replica for every fold and seed, and write the model and its curves."""
     params = read_params()
     flags = {
         "acoustic_only": params.acoustic_only,
@@ -78,7 +78,7 @@ def main() -> None:
         select={"validation": "uar", "last": "last"}[params.selection],
     )
     split, rows = read_split()
-    refuse_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"])
     features = Features(split["features_sha256"])
     task = Task(features, rows, split["protocol"], settings, params.inference)
     seeds = [params.seed + number for number in range(params.seeds)]
@@ -103,12 +103,12 @@ def main() -> None:
     kept["epoch"] = float(np.mean([replica.epoch for replica in replicas]))
     layers = {f"layer {name.removeprefix('lmmd_')}": name for name in kept if name[:5] == "lmmd_"}
     kept["lmmd_in_loss"] = settings.alpha * sum(kept[name] for name in layers.values())
-    write_json(Path("metrics/train.json"), kept | {"n_replicas": len(replicas)})
+    write_json(METRICS / "train.json", kept | {"n_replicas": len(replicas)})
     for name, series in {"loss": LOSSES, "recall": RECALLS, "lmmd": layers}.items():
         columns = ["epoch", "series", "mean", "sd"]
-        write_table(CURVES / f"{name}.csv", columns, curves(replicas, series))
+        write_table(METRICS / f"curves/{name}.csv", columns, curves(replicas, series))
     longest = max(replica.seconds for replica in replicas)
-    how = "at once on a GPU, in" if torch.cuda.is_available() else "on CPUs, each in at most"
+    how = "at once on a GPU, in" if pick_device() == "cuda" else "on CPUs, each in at most"
     print(f"train: {len(replicas)} replicas {how} {longest:.1f} s")
 
 

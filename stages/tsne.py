@@ -12,8 +12,6 @@ show what of the picture is not mere memory.
 Run: dvc repro tsne, or python -m stages.tsne
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from sklearn.manifold import TSNE
@@ -22,10 +20,11 @@ from threadpoolctl import threadpool_limits
 from stages.corpora.emotions import CODES
 from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
-from stages.fdan.training import Samples, random_stream
+from stages.fdan.training import Samples, make_generator
 from stages.io.files import write_table
+from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
-from stages.splits.dataset import Features, having, read_split
+from stages.splits.dataset import Features, read_split, select_rows
 from stages.splits.protocols import TEST, TRAIN
 
 LIMIT = 300
@@ -34,7 +33,7 @@ PERPLEXITY = 30  # of van der Maaten & Hinton 2008, less where there are few sam
 
 def draw(x: np.ndarray, y: np.ndarray, ids: list[str]) -> tuple[Samples, list[str]]:
     """At most LIMIT samples, class-balanced, always the same."""
-    chosen = draw_bank(torch.from_numpy(y), LIMIT, random_stream(0, 0)).numpy()
+    chosen = draw_bank(torch.from_numpy(y), LIMIT, make_generator(0, 0)).numpy()
     samples = Samples(torch.from_numpy(x[chosen]), torch.from_numpy(y[chosen]))
     return samples, [ids[i] for i in chosen]
 
@@ -48,6 +47,7 @@ def embed(x: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
+    """Embed the samples of the first replica before and after the adaptation."""
     torch.set_num_threads(1)
     split, rows = read_split()
     features, description = Features(split["features_sha256"]), read_description()
@@ -55,20 +55,20 @@ def main() -> None:
 
     parts = []  # modality, role, samples, ids
     for role in (TRAIN, TEST):
-        found = features.voices(having(rows, "acoustic", fold, role))
+        found = features.acoustic_samples(select_rows(rows, "acoustic", fold, role))
         parts.append(("voice", role, *draw(*found)))
     if not description["settings"]["network"]["acoustic_only"]:
-        found = features.faces(having(rows, "visual", fold, TRAIN))
+        found = features.visual_samples(select_rows(rows, "visual", fold, TRAIN))
         parts.append(("face", TRAIN, *draw(*found)))
 
     before, after = [], []
     for modality, _, samples, _ in parts:
         if modality == "voice":
             before.append((samples.x - classifier.acoustic_mean) / classifier.acoustic_std)
-            after.append(classifier.represent_voices(samples.x))
+            after.append(classifier.embed_acoustic(samples.x))
         else:
             before.append((samples.x - classifier.visual_mean) / classifier.visual_std)
-            after.append(classifier.represent_faces(samples.x))
+            after.append(classifier.embed_visual(samples.x))
     table = []
     for panel, values in [("before adaptation", before), ("after adaptation", after)]:
         points = iter(embed(torch.cat(values).numpy()).tolist())
@@ -86,7 +86,7 @@ def main() -> None:
                         "y": f"{y:.4f}",
                     }
                 )
-    write_table(Path("metrics/tsne.csv"), list(table[0]), table)
+    write_table(METRICS / "tsne.csv", list(table[0]), table)
     print(f"tsne: {len(table) // 2} samples of fold {fold} before and after the adaptation")
 
 

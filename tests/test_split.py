@@ -10,7 +10,7 @@ from stages.corpora.emotions import EMOTIONS
 from stages.io.files import file_sha256, read_json, read_table
 from stages.runtime.errors import UserError
 from stages.split import main, shuffled_labels
-from stages.splits.protocols import take
+from stages.splits.protocols import recording_id
 from tests.feature_files import (
     PARAMS,
     SETTINGS,
@@ -60,8 +60,8 @@ def test_shuffled_labels_keep_the_face_and_the_voice_of_a_recording_together_acr
     faces = in_modality("visual", utterances("ravdess_grey", speakers=6))
     voices = in_modality("acoustic", utterances("ravdess", speakers=6))
     shuffled = shuffled_labels(faces + voices, 0)
-    of_face = {take(row["id"]): row["emotion"] for row in shuffled[: len(faces)]}
-    of_voice = {take(row["id"]): row["emotion"] for row in shuffled[len(faces) :]}
+    of_face = {recording_id(row["id"]): row["emotion"] for row in shuffled[: len(faces)]}
+    of_voice = {recording_id(row["id"]): row["emotion"] for row in shuffled[len(faces) :]}
     assert of_face == of_voice
 
 
@@ -272,7 +272,7 @@ def test_a_fold_without_anything_to_test_is_refused_even_on_request(project: Pat
     rows = utterances("sample")
     write_corpus(project, "sample", rows, voices=rows[::14])  # one of each speaker
     write_params(project, allow_missing_classes=True, folds=5)
-    assert "fold 4 has no acoustic test sample of anger" in complaint()
+    assert "folds: 5 is more than the 4 utterances of any emotion" in complaint()
 
 
 def test_a_fold_without_any_face_to_train_is_refused_even_on_request(project: Path):

@@ -11,7 +11,7 @@ import torch
 from stages import train, tsne
 from stages.corpora.emotions import CODES, EMOTIONS
 from stages.io.files import read_json, read_table
-from stages.splits.dataset import Features, having
+from stages.splits.dataset import Features, select_rows
 from tests.feature_files import FRAMES, Rows, prepare, utterances, work_in
 
 TABLE = Path("metrics/tsne.csv")
@@ -64,7 +64,7 @@ def test_it_shows_the_training_samples_and_the_test_voices_of_the_first_fold(pro
                 for row in of_panel(table, AFTER)
                 if (row["modality"], row["role"]) == (named, role)
             )
-            expected = [row["id"] for row in having(rows, modality, 0, role)]
+            expected = [row["id"] for row in select_rows(rows, modality, 0, role)]
             assert shown == dict.fromkeys(expected, FRAMES if named == "face" else 1)
     emotion_of = {row["id"]: row["emotion"] for row in utterances("sample")}
     assert all(EMOTIONS[CODES.index(row["emotion"])] == emotion_of[row["id"]] for row in table)
@@ -117,8 +117,8 @@ def test_the_panels_show_standardised_features_and_what_the_classifier_sees(
     features = Features(read_json(Path("data/split.json"))["features_sha256"])
     rows = read_table(Path("data/split.csv"))
     learned = {
-        "voice": features.voices(having(rows, "acoustic", 0, "train"))[0],
-        "face": features.faces(having(rows, "visual", 0, "train"))[0],
+        "voice": features.acoustic_samples(select_rows(rows, "acoustic", 0, "train"))[0],
+        "face": features.visual_samples(select_rows(rows, "visual", 0, "train"))[0],
     }
     fold, _, classifier = next(tsne.read_replicas(tsne.read_description()))
     network = classifier.network

@@ -28,16 +28,9 @@ from tabulate import tabulate
 from stages.corpora.emotions import CODES
 from stages.io.paths import PREDICTIONS
 from stages.runtime.errors import UserError, one_line
-from stages.scoring.metrics import (
-    MEASURES,
-    MIN_SPEAKERS,
-    REPEATS,
-    confusions,
-    interval,
-    mcnemar,
-    resample_weights,
-    seed_variance,
-)
+from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights
+from stages.scoring.metrics import MEASURES, confusions
+from stages.scoring.paired import mcnemar, seed_variance
 
 WORKSPACE = "workspace"
 COLUMNS = ("id", "speaker", "seed", "actual", "predicted")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.inference import Bank, Moments, SpeechClassifier
+from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
 from stages.fdan.network import FDAN
 from stages.io.files import file_sha256, read_json, replacing, write_json
 from stages.io.paths import SPLIT
@@ -107,10 +107,10 @@ def restore(description: dict[str, Any], state: Mapping[str, Tensor]) -> SpeechC
     )
     visual = bank = None
     if "visual_mean" in state:
-        visual = Moments(state["visual_mean"], state["visual_std"])
+        visual = Standardizer(state["visual_mean"], state["visual_std"])
     if "bank_x_v" in state:
         bank = Bank(state["bank_x_v"], state["bank_x_a"])
-    acoustic = Moments(state["acoustic_mean"], state["acoustic_std"])
+    acoustic = Standardizer(state["acoustic_mean"], state["acoustic_std"])
     classifier = SpeechClassifier(network, acoustic, visual, bank)
     classifier.load_state_dict(state)
     return classifier.eval()

@@ -1,12 +1,13 @@
-"""Prediction from speech alone: what a voice attends to when no face is given.
+"""Prediction from speech alone: what an utterance attends to when no face is given.
 
-In training a voice attends to faces of other samples (Eq. 3), so a clip to be predicted needs
-faces to attend to. Those of the other clips of a test batch would make a prediction depend on its
-company. The paper does not say what it does here. Three answers, param `inference`:
+In training an acoustic sample attends to visual samples of other utterances (Eq. 3), so that one to
+be predicted needs some as well. Those of the other utterances of a test batch would make a
+prediction depend on its batch. The paper does not say what it does here. Three answers, param
+`inference`:
 
-- "bank": a class-balanced draw of as many training faces as a training batch has, stored with the
-  model;
-- "prototypes": the mean training face of each class;
+- "bank": a class-balanced draw of as many visual training samples as a training batch has, stored
+  with the model;
+- "prototypes": the mean visual training sample of each class;
 - "none": the attention is skipped (Delta Z = 0), as the published code does.
 """
 
@@ -18,25 +19,25 @@ from torch import Tensor, nn
 from stages.fdan.network import FDAN, States
 
 
-class Moments(NamedTuple):
+class Standardizer(NamedTuple):
     """Mean and standard deviation [D] of training features, by which all features are scaled."""
 
     mean: Tensor
     std: Tensor
 
-    def standardise(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         """Features [n, D] with mean 0 and standard deviation 1 over the training samples."""
         return (x - self.mean) / self.std
 
 
-def moments_of(x: Tensor) -> Moments:
-    """Moments of training features x [n, D]; constants get a standard deviation of 1."""
+def fit_standardizer(x: Tensor) -> Standardizer:
+    """Mean and deviation of training features x [n, D]; constants get a deviation of 1."""
     std = x.std(0, correction=0)
-    return Moments(x.mean(0), torch.where(std > 1e-12, std, 1.0))
+    return Standardizer(x.mean(0), torch.where(std > 1e-12, std, 1.0))
 
 
 class Bank(NamedTuple):
-    """Standardised training faces [m, D_v] and voices [m', D_a] to attend to."""
+    """Standardised training samples to attend to: visual [m, D_v] and acoustic [m', D_a]."""
 
     x_v: Tensor
     x_a: Tensor
@@ -67,39 +68,44 @@ def prototypes(x: Tensor, labels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def bank_states(network: FDAN, bank: Bank) -> tuple[list[Tensor], list[Tensor]]:
-    """What a voice sees of the bank in every layer, and what a face sees of it.
+    """What the acoustic modality attends to in every layer, and what the visual one does.
 
     Returns:
         Z_v^0 .. Z_v^(l-1), each [m, d], and Z_a^0 .. Z_a^(l-1), each [m', d].
     """
     z_v, z_a = network.project_visual(bank.x_v), network.project_acoustic(bank.x_a)
     states = [(z_v, z_a), *network(bank.x_v, bank.x_a).layers[:-1]]
-    faces, voices = zip(*states)
-    return list(faces), list(voices)
+    visual, acoustic = zip(*states)
+    return list(visual), list(acoustic)
 
 
 @torch.inference_mode()
-def predict(network: FDAN, x_a: Tensor, faces: States | None) -> Tensor:
-    """Class probabilities [n, C] of standardised voices x_a [n, D_a] that attend to `faces`.
+def predict(network: FDAN, x_a: Tensor, visual: States | None) -> Tensor:
+    """Class probabilities [n, C] of standardised x_a [n, D_a] that attend to `visual`.
 
-    One voice at a time, so that not even rounding depends on what else is predicted.
+    One utterance at a time, so that not even rounding depends on what else is predicted.
     """
-    rows = [torch.softmax(network.classifier(network.hear(x, faces)), 1) for x in x_a.split(1)]
+    rows = [
+        torch.softmax(network.classifier(network.encode_acoustic(x, visual)), 1)
+        for x in x_a.split(1)
+    ]
     return torch.cat(rows) if rows else torch.empty(0, network.classifier.out_features)
 
 
 class SpeechClassifier(nn.Module):
     """All that turns the acoustic features of a clip into class probabilities.
 
-    Holds the trained network, the moments of the training samples, and the bank. Its state is
+    Holds the trained network, the standardizers of the training samples, and the bank. Its state is
     what a model file stores.
 
     Args:
-        visual: None for a network that has seen no faces.
+        visual: None for a network without the visual modality.
         bank: None where the attention is skipped.
     """
 
-    def __init__(self, network: FDAN, acoustic: Moments, visual: Moments | None, bank: Bank | None):
+    def __init__(
+        self, network: FDAN, acoustic: Standardizer, visual: Standardizer | None, bank: Bank | None
+    ):
         super().__init__()
         self.network = network
         for name, value in acoustic._asdict().items():
@@ -113,24 +119,24 @@ class SpeechClassifier(nn.Module):
     @torch.inference_mode()
     def forward(self, x_a: Tensor) -> Tensor:
         """Class probabilities [n, C] of raw acoustic features [n, D_a]."""
-        faces, _ = self._states()
-        return predict(self.network, self._voices(x_a), faces)
+        visual, _ = self._states()
+        return predict(self.network, self._standardized(x_a), visual)
 
     @torch.inference_mode()
-    def represent_voices(self, x_a: Tensor) -> Tensor:
+    def embed_acoustic(self, x_a: Tensor) -> Tensor:
         """Z_a^l [n, d] of raw acoustic features [n, D_a]: what the classifier sees."""
-        faces, _ = self._states()
-        return self.network.hear(self._voices(x_a), faces)
+        visual, _ = self._states()
+        return self.network.encode_acoustic(self._standardized(x_a), visual)
 
     @torch.inference_mode()
-    def represent_faces(self, x_v: Tensor) -> Tensor:
-        """Z_v^l [n, d] of raw visual features [n, D_v], attending to the voices of the bank."""
-        _, voices = self._states()
-        moments = Moments(self.visual_mean, self.visual_std)
-        return self.network.see(moments.standardise(x_v), voices)
+    def embed_visual(self, x_v: Tensor) -> Tensor:
+        """Z_v^l [n, d] of raw visual features [n, D_v], attending to the bank."""
+        _, acoustic = self._states()
+        standardizer = Standardizer(self.visual_mean, self.visual_std)
+        return self.network.encode_visual(standardizer.apply(x_v), acoustic)
 
-    def _voices(self, x_a: Tensor) -> Tensor:
-        return Moments(self.acoustic_mean, self.acoustic_std).standardise(x_a)
+    def _standardized(self, x_a: Tensor) -> Tensor:
+        return Standardizer(self.acoustic_mean, self.acoustic_std).apply(x_a)
 
     def _states(self) -> tuple[States | None, States | None]:
         if not self.has_bank:

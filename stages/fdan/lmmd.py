@@ -1,4 +1,4 @@
-"""Local maximum mean discrepancy (LMMD) between faces and voices of the same emotion.
+"""Local maximum mean discrepancy (LMMD) between the modalities, emotion by emotion.
 
 Paper: Section 2.3, Eq. (5) to (8). Kernel and bandwidth follow the paper's reference [34], Zhu et
 al., "Deep subdomain adaptation network for image classification" (DSAN).
@@ -101,7 +101,7 @@ def lmmd(
     `shared_classes`).
 
     Args:
-        z_v, z_a: features of faces [n_v, d] and of voices [n_a, d].
+        z_v, z_a: visual features [n_v, d] and acoustic features [n_a, d].
         y_v, y_a: their true labels [n_v] and [n_a].
         kernels, ratio, bandwidth: see `gaussian_kernel`; the defaults are DSAN's (five kernels
             a factor of 2 apart around the mean squared distance).

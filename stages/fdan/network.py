@@ -7,16 +7,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from stages.fdan.attention import CrossAttention
-from stages.fdan.lmmd import lmmd
+from stages.fdan.lmmd import lmmd, members
 
-# What one modality sees of the other in each layer: Z^0 .. Z^(l-1), or None for no attention.
+# What one modality attends to of the other in each layer: Z^0 .. Z^(l-1), or None for no attention.
 States = Sequence[Tensor | None]
 
 
 class Outputs(NamedTuple):
     """Logits [n, C] of both modalities, and (Z_v^i, Z_a^i) after every layer i = 1 .. l.
 
-    Without faces `visual` is None and `layers` is empty.
+    Without the visual modality `visual` is None and `layers` is empty.
     """
 
     visual: Tensor | None
@@ -32,8 +32,8 @@ class FDAN(nn.Module):
 
     Args:
         cross_attention: false is FDAN_1 of Section 3.7.
-        acoustic_only: true leaves out the faces and all that belongs to them; what remains of a
-            layer is LN and FFN of Eq. (4). A baseline that the paper lacks.
+        acoustic_only: true leaves out the visual modality and all that belongs to it; what remains
+            of a layer is LN and FFN of Eq. (4). A baseline that the paper lacks.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class FDAN(nn.Module):
         self.acoustic_only = acoustic_only
 
     def forward(self, x_v: Tensor | None, x_a: Tensor) -> Outputs:
-        """Faces x_v [n_v, D_v] and voices x_a [n_a, D_a], not necessarily of the same clips.
+        """Visual x_v [n_v, D_v] and acoustic x_a [n_a, D_a], not necessarily of the same utterances.
 
         In every layer both modalities are updated from what the other was before the layer.
         """
         if self.acoustic_only:
-            return Outputs(None, self.classifier(self.hear(x_a)), [])
+            return Outputs(None, self.classifier(self.encode_acoustic(x_a)), [])
         z_v, z_a = self.project_visual(x_v), self.project_acoustic(x_a)
         states = []
         for visual, acoustic in zip(self.visual_layers, self.acoustic_layers):
@@ -76,25 +76,25 @@ class FDAN(nn.Module):
             states.append((z_v, z_a))
         return Outputs(self.classifier(z_v), self.classifier(z_a), states)
 
-    def hear(self, x_a: Tensor, faces: States | None = None) -> Tensor:
-        """Z_a^l [n, d] of voices x_a [n, D_a] that attend to `faces` in the layers, if given."""
+    def encode_acoustic(self, x_a: Tensor, visual: States | None = None) -> Tensor:
+        """Z_a^l [n, d] of x_a [n, D_a], which attends to `visual` in the layers, if given."""
         z_a = self.project_acoustic(x_a)
-        faces = faces or [None] * len(self.acoustic_layers)
-        for layer, z_v in zip(self.acoustic_layers, faces, strict=True):
+        visual = visual or [None] * len(self.acoustic_layers)
+        for layer, z_v in zip(self.acoustic_layers, visual, strict=True):
             z_a = layer(z_a, z_v)
         return z_a
 
-    def see(self, x_v: Tensor, voices: States | None = None) -> Tensor:
-        """Z_v^l [n, d] of faces x_v [n, D_v] that attend to `voices` in the layers, if given."""
+    def encode_visual(self, x_v: Tensor, acoustic: States | None = None) -> Tensor:
+        """Z_v^l [n, d] of x_v [n, D_v], which attends to `acoustic` in the layers, if given."""
         z_v = self.project_visual(x_v)
-        voices = voices or [None] * len(self.visual_layers)
-        for layer, z_a in zip(self.visual_layers, voices, strict=True):
+        acoustic = acoustic or [None] * len(self.visual_layers)
+        for layer, z_a in zip(self.visual_layers, acoustic, strict=True):
             z_v = layer(z_v, z_a)
         return z_v
 
 
 class Losses(NamedTuple):
-    """The terms of Eq. (9), LMMD layer by layer, and their sum; no faces, no `visual`."""
+    """The terms of Eq. (9), LMMD layer by layer, and their sum; `visual` may be absent."""
 
     acoustic: Tensor
     visual: Tensor | None
@@ -105,20 +105,25 @@ class Losses(NamedTuple):
 def fdan_loss(
     outputs: Outputs, y_v: Tensor | None, y_a: Tensor, alpha: float, kernel: dict[str, Any]
 ) -> Losses:
-    """Eq. (9): cross-entropy of voices and of faces, and alpha times LMMD summed over the layers.
+    """Eq. (9): cross-entropy of both modalities, and alpha times LMMD summed over the layers.
 
     Args:
         y_v, y_a: true labels [n_v] and [n_a].
         alpha: with 0 (FDAN_2 of Section 3.7) LMMD is measured and does not act.
         kernel: the options of `lmmd`.
     """
-    acoustic = cross_entropy(outputs.acoustic, y_a)
+    acoustic = _cross_entropy(outputs.acoustic, y_a)
     if outputs.visual is None:
         return Losses(acoustic, None, [], acoustic)
-    visual = cross_entropy(outputs.visual, y_v)
+    visual = _cross_entropy(outputs.visual, y_v)
     classes = outputs.visual.shape[1]
     discrepancies = [lmmd(z_v, y_v, z_a, y_a, classes, **kernel) for z_v, z_a in outputs.layers]
     total = acoustic + visual
     if alpha > 0:
         total = total + alpha * sum(discrepancies)
     return Losses(acoustic, visual, discrepancies, total)
+
+
+def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """With labels as one-hot rows: by index, its gradient is a sum in no fixed order on a GPU."""
+    return cross_entropy(logits, members(y, logits.shape[1]).to(logits.dtype))

@@ -1,20 +1,39 @@
-"""Training of one replica: one fold with one seed. Paper: Eq. (9) and Section 3.2."""
+"""Training of FDAN: replicas, each one fold with one seed. Paper: Eq. (9) and Section 3.2.
 
+`train_replicas` trains any number of them at once, with one loop for all: their parameters are
+stacked, [R, ...] (`stages.fdan.stacking`). On CPUs each process trains one; a GPU trains all. A
+replica learns, chooses its epoch and stops as if it were alone, to rounding: which bits come out
+may depend on how many are stacked, since libraries choose their kernels by the size of the work.
+
+What differs between the replicas of a stack:
+
+- Samples. Each replica draws its own batches with generators of its own seed. The samples of a
+  fold lie on the device once, however many seeds it has: 84 MB for MELD's 41,124 faces of 512
+  float32. Beside them a replica holds four times its parameters (gradient, momentum, best epoch),
+  15 MB at d = 256, and its validation samples.
+- Steps an epoch, where the training utterances of two folds lie either side of a multiple of the
+  batch size. A replica whose epoch is over is set aside, and put back when the longest has ended.
+- Validation utterances are padded to the largest number; what comes out for padding is not read.
+- The shapes of a batch (a fold with fewer samples than a batch) or of the bank (a fold that lacks
+  a class), which is rare: such replicas are stacked apart, and the stacks trained in turn.
+"""
+
+import itertools
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from stages.fdan.inference import Bank, bank_states
-from stages.fdan.lmmd import members, shared_classes
-from stages.fdan.network import FDAN, Losses, fdan_loss
-from stages.fdan.optimiser import SGD
+from stages.fdan.lmmd import shared_classes
+from stages.fdan.network import FDAN, fdan_loss
+from stages.fdan.stacking import Stack, capture
 from stages.scoring.metrics import uar, war
 
 
@@ -25,13 +44,32 @@ class Samples(NamedTuple):
     y: Tensor
 
 
-# What one epoch tells, by name. Of the training batches: acoustic_loss, visual_loss, lmmd_1 ..
-# lmmd_l, shared_classes (classes that LMMD could compare), acoustic_uar, visual_uar. Of the
-# held-out voices: validation_loss, validation_uar, validation_war. What there is not has no entry.
+class Inputs(NamedTuple):
+    """What one replica is trained on, standardised and on the CPU.
+
+    Attributes:
+        visual, acoustic: training samples; no `visual` for a network without the visual modality.
+            The replicas of a fold should share theirs, which the device then holds once.
+        validation: acoustic samples that each epoch is scored on, and that choose the epoch where
+            `Settings.select` says so.
+        bank: what the validation utterances attend to.
+    """
+
+    visual: Samples | None
+    acoustic: Samples
+    validation: Samples | None
+    bank: Bank | None
+    seed: int
+
+
+# What is known of one epoch, by name. Of the training batches: acoustic_loss, visual_loss, lmmd_1
+# .. lmmd_l, shared_classes (classes that LMMD could compare), acoustic_uar, visual_uar. Of the
+# validation utterances: validation_loss, validation_uar, validation_war. Without a modality or
+# without validation their entries are absent.
 Epoch = dict[str, float]
 
-# The streams of a seed, see `random_stream`.
-FACES, VOICES, BANK, PARAMETERS = range(4)
+# What the generators of a seed are for, see `make_generator`.
+VISUAL, ACOUSTIC, BANK, PARAMETERS = range(4)
 
 
 @dataclass(frozen=True)
@@ -41,7 +79,7 @@ class Settings:
     Attributes:
         network: arguments of FDAN after the classes.
         lmmd: options of `lmmd`.
-        select: "last" epoch, or that with the best "uar" or "war" of the held-out voices.
+        select: "last" epoch, or that with the best "uar" or "war" of the validation utterances.
     """
 
     classes: int
@@ -64,13 +102,21 @@ class Replica(NamedTuple):
     history: list[Epoch]
 
 
-def random_stream(seed: int, number: int) -> torch.Generator:
-    """Independent streams of one seed: what one purpose draws changes nothing for another."""
-    mixed = np.random.SeedSequence((seed, number)).generate_state(1)  # torch reads 32 bits
+class Diverged(FloatingPointError):
+    """The loss of a replica, by its place among the inputs, is no longer finite."""
+
+    def __init__(self, place: int, epoch: int):
+        super().__init__(f"the loss is not finite in epoch {epoch}")
+        self.place = place
+
+
+def make_generator(seed: int, purpose: int) -> torch.Generator:
+    """Independent generators of one seed: what one purpose draws changes nothing for another."""
+    mixed = np.random.SeedSequence((seed, purpose)).generate_state(1)  # torch reads 32 bits
     return torch.Generator().manual_seed(int(mixed[0]))
 
 
-def draws(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def batch_indices(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Indices [min(size, n)] of random batches of n samples, without end.
 
     Each pass draws without replacement and drops the rest.
@@ -81,102 +127,92 @@ def draws(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
         yield from order[: n // size * size].split(size)
 
 
-def batches(samples: Samples, size: int, generator: torch.Generator) -> Iterator[Samples]:
-    """Random batches without end, see `draws`."""
-    for chosen in draws(len(samples.y), size, generator):
-        yield Samples(*(part.index_select(0, chosen) for part in samples))
-
-
 def steps_of_epoch(acoustic: Samples, settings: Settings) -> int:
-    """An epoch is one pass over the training voices."""
+    """An epoch is one pass over the training utterances of the acoustic modality."""
     return max(1, len(acoustic.y) // settings.batch_size)
 
 
-def initial_network(
-    visual: Samples | None, acoustic: Samples, settings: Settings, seed: int
-) -> FDAN:
-    """FDAN with random parameters, on the device of its voices."""
+def initial_network(inputs: Inputs, settings: Settings) -> FDAN:
+    """FDAN with random parameters."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(random_stream(seed, PARAMETERS).initial_seed())
-        visual_dim = 0 if visual is None else visual.x.shape[1]
-        network = FDAN(visual_dim, acoustic.x.shape[1], settings.classes, **settings.network)
-    return network.to(acoustic.x.device)
+        torch.manual_seed(make_generator(inputs.seed, PARAMETERS).initial_seed())
+        visual_dim = 0 if inputs.visual is None else inputs.visual.x.shape[1]
+        acoustic_dim = inputs.acoustic.x.shape[1]
+        return FDAN(visual_dim, acoustic_dim, settings.classes, **settings.network)
 
 
-def make_optimiser(parameters: Iterable[Tensor], settings: Settings) -> SGD:
-    """SGD as in Section 3.2."""
-    return SGD(parameters, settings.learning_rate, settings.momentum, settings.weight_decay)
-
-
-def confusion_of(logits: Tensor, y: Tensor) -> Tensor:
-    """Counts [C, C] of a batch, rows true and columns predicted."""
-    classes = logits.shape[1]
-    true, predicted = members(y, classes), members(logits.argmax(1), classes)
-    return true.double().T @ predicted.double()
-
-
-def told_by(loss: Losses) -> dict[str, Tensor]:
-    """The losses of one batch whose means an Epoch has."""
-    told = {"acoustic_loss": loss.acoustic.detach()}
-    if loss.visual is not None:
-        told["visual_loss"] = loss.visual.detach()
-        told |= {f"lmmd_{i}": value.detach() for i, value in enumerate(loss.lmmd, 1)}
-    return told
-
-
-def train_one_epoch(
-    network: FDAN,
-    optimiser: SGD,
-    faces: Iterator[Samples],
-    voices: Iterator[Samples],
-    steps: int,
+def train_replicas(
+    inputs: Sequence[Inputs],
     settings: Settings,
-) -> Epoch:
-    """`steps` steps of SGD on Eq. (9); returns means over the batches."""
-    told: dict[str, list[Tensor]] = defaultdict(list)
-    judged: dict[str, list[tuple[Tensor, Tensor]]] = {"acoustic": [], "visual": []}
-    for _ in range(steps):
-        x_a, y_a = next(voices)
-        x_v, y_v = (None, None) if network.acoustic_only else next(faces)
-        outputs = network(x_v, x_a)
-        loss = fdan_loss(outputs, y_v, y_a, settings.alpha, settings.lmmd)
-        optimiser.zero_grad()
-        loss.total.backward()
-        optimiser.step()
+    device: torch.device,
+    watch: Callable[[range], Iterable[int]] = iter,
+) -> list[Replica]:
+    """Train one FDAN by SGD for each of the inputs.
 
-        judged["acoustic"].append((outputs.acoustic.detach(), y_a))
-        if not network.acoustic_only:
-            judged["visual"].append((outputs.visual.detach(), y_v))
-        for name, value in told_by(loss).items():
-            told[name].append(value)
-    means = {name: float(torch.stack(values).double().mean()) for name, values in told.items()}
-    if not network.acoustic_only:
-        y_v, y_a = (torch.stack([y for _, y in judged[name]]) for name in ("visual", "acoustic"))
-        shared = shared_classes(y_v, y_a, settings.classes).sum(1)
-        means["shared_classes"] = float(shared.double().mean())
-    for name, batches_judged in judged.items():
-        if batches_judged:
-            logits, y = map(torch.cat, zip(*batches_judged))
-            means[f"{name}_uar"] = float(uar(confusion_of(logits, y).cpu().numpy()))
-    return means
+    Of epochs with equal scores the earliest is kept.
 
+    Args:
+        watch: sees the epochs of a stack go by.
 
-def judge(network: FDAN, x_a: Tensor, bank: Bank | None) -> Tensor:
-    """Logits [n, C] of standardised voices x_a [n, D_a], attending as at test."""
-    faces = None if bank is None else bank_states(network, bank)[0]
-    return network.classifier(network.hear(x_a, faces))
+    Returns:
+        Replicas on the CPU, in the order of the inputs.
+
+    Raises:
+        Diverged: a loss is no longer finite; the message names the epoch.
+    """
+    stacks: dict[tuple, list[int]] = {}
+    for place, replica in enumerate(inputs):
+        samples = [part for part in (replica.acoustic, replica.visual) if part is not None]
+        batch = [min(settings.batch_size, len(part.y)) for part in samples]
+        shape = (*batch, *map(len, replica.bank or ()), replica.validation is None)
+        stacks.setdefault(shape, []).append(place)
+    trained = {}
+    for places in stacks.values():
+        replicas = _train_stack(
+            [inputs[place] for place in places], settings, device, watch, places
+        )
+        trained |= zip(places, replicas)
+    return [trained[place] for place in range(len(inputs))]
 
 
-@torch.inference_mode()
-def validate(network: FDAN, held_out: Samples, bank: Bank | None) -> Epoch:
-    """Loss, UAR and WAR of voices that do not train."""
-    logits = judge(network, held_out.x, bank)
-    confusion = confusion_of(logits, held_out.y).cpu().numpy()
-    return {
-        "validation_loss": float(cross_entropy(logits, held_out.y)),
-        "validation_uar": float(uar(confusion)),
-        "validation_war": float(war(confusion)),
-    }
+def _train_stack(
+    inputs: Sequence[Inputs],
+    settings: Settings,
+    device: torch.device,
+    watch: Callable[[range], Iterable[int]],
+    places: Sequence[int],
+) -> list[Replica]:
+    """`train_replicas` of replicas whose batches and banks have the same shapes."""
+    networks = [initial_network(replica, settings) for replica in inputs]
+    stack = Stack(networks, device)
+    training = Training(inputs, settings, stack, device)
+    validation = None if inputs[0].validation is None else Validation(inputs, stack, device)
+    histories: list[list[Epoch]] = [[] for _ in inputs]
+    scores = [(-math.inf, -math.inf)] * len(inputs)
+    kept = [settings.epochs] * len(inputs)
+    best = {name: value.detach().clone() for name, value in stack.state.items()}
+    indices = training.draw_epoch()
+    for number in watch(range(1, settings.epochs + 1)):
+        training.train_one_epoch(indices)
+        if validation is not None:
+            validation.evaluate()
+        following = training.draw_epoch()  # while a GPU is at work
+        epochs = training.read_epoch(indices)
+        indices = following
+        if validation is not None:
+            epochs = [old | new for old, new in zip(epochs, validation.read_epoch())]
+        for r, epoch in enumerate(epochs):
+            if not all(map(math.isfinite, epoch.values())):
+                raise Diverged(places[r], number)
+            histories[r].append(epoch)
+            if settings.select != "last" and score_of(epoch, settings.select) > scores[r]:
+                scores[r], kept[r] = score_of(epoch, settings.select), number
+                for name, value in stack.state.items():
+                    best[name][r].copy_(value[r].detach())
+    final = stack.state if settings.select == "last" else best
+    for r, network in enumerate(networks):
+        network.load_state_dict({name: value[r] for name, value in final.items()})
+    return [Replica(*parts) for parts in zip(map(nn.Module.eval, networks), kept, histories)]
 
 
 def score_of(epoch: Epoch, select: str) -> tuple[float, float]:
@@ -185,49 +221,239 @@ def score_of(epoch: Epoch, select: str) -> tuple[float, float]:
     return recall, -epoch["validation_loss"]
 
 
-def train_replica(
-    visual: Samples | None,
-    acoustic: Samples,
-    held_out: Samples | None,
-    bank: Bank | None,
+class Batches:
+    """The batches of one modality, of R replicas.
+
+    Attributes:
+        indices: of the epoch under way, [longest epoch, R, batch], into the samples of all folds.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Samples],
+        seeds: Sequence[int],
+        purpose: int,
+        size: int,
+        steps: Sequence[int],
+        device: torch.device,
+    ):
+        folds = {id(part.x): part for part in parts}
+        lengths = itertools.accumulate((len(part.y) for part in folds.values()), initial=0)
+        starts = dict(zip(folds, lengths))
+        self.starts = [starts[id(part.x)] for part in parts]
+        x, self.labels = (torch.cat(part) for part in zip(*folds.values()))
+        self.x, self.y = x.to(device), self.labels.to(device)
+        self.draws = [
+            batch_indices(len(part.y), size, make_generator(seed, purpose))
+            for part, seed in zip(parts, seeds)
+        ]
+        self.steps = steps
+        shape = max(steps), len(parts), min(size, len(parts[0].y))
+        self.indices = torch.zeros(shape, dtype=torch.long, device=device)
+
+    def draw_epoch(self) -> Tensor:
+        """Indices [longest epoch, R, batch] on the CPU; 0 after the end of a shorter epoch."""
+        drawn = torch.zeros(self.indices.shape, dtype=torch.long)
+        for r, (draws, start, steps) in enumerate(zip(self.draws, self.starts, self.steps)):
+            drawn[:steps, r] = torch.stack(list(itertools.islice(draws, steps))) + start
+        return drawn
+
+    def take(self, number: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [R, batch, D] and labels [R, batch] of the step of this number [1]."""
+        chosen = self.indices.index_select(0, number)[0]
+        x = self.x.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
+        return x, self.y.index_select(0, chosen.flatten()).view(chosen.shape)
+
+
+def objective(
+    network: FDAN,
+    x_a: Tensor,
+    y_a: Tensor,
+    x_v: Tensor | None = None,
+    y_v: Tensor | None = None,
+    *,
     settings: Settings,
-    seed: int,
-) -> Replica:
-    """Train FDAN by SGD.
+) -> tuple[Tensor, ...]:
+    """Eq. (9) of one batch of one replica.
+
+    Returns:
+        The loss; float64 [k], the terms that an Epoch has the means of (`term_names`); and the
+        classes predicted, [n_a] and, with the visual modality, [n_v].
+    """
+    outputs = network(x_v, x_a)
+    loss = fdan_loss(outputs, y_v, y_a, settings.alpha, settings.lmmd)
+    terms = [loss.acoustic] if loss.visual is None else [loss.acoustic, loss.visual, *loss.lmmd]
+    predicted = [outputs.acoustic] if outputs.visual is None else [outputs.acoustic, outputs.visual]
+    return (
+        loss.total,
+        torch.stack(terms).detach().double(),
+        *(logits.detach().argmax(1) for logits in predicted),
+    )
+
+
+def term_names(settings: Settings) -> list[str]:
+    """The terms of `objective` as an Epoch names them."""
+    if settings.network["acoustic_only"]:
+        return ["acoustic_loss"]
+    layers = range(1, settings.network["layers"] + 1)
+    return ["acoustic_loss", "visual_loss", *(f"lmmd_{i}" for i in layers)]
+
+
+class Training:
+    """SGD on a stack: its batches, and what is noted of the steps of an epoch.
+
+    All tensors that a step reads or writes stay where they are, as `capture` asks.
+    """
+
+    def __init__(
+        self, inputs: Sequence[Inputs], settings: Settings, stack: Stack, device: torch.device
+    ):
+        self.settings, self.stack = settings, stack
+        self.steps = [steps_of_epoch(replica.acoustic, settings) for replica in inputs]
+        self.batches = {
+            name: Batches(
+                [getattr(replica, name) for replica in inputs],
+                [replica.seed for replica in inputs],
+                purpose,
+                settings.batch_size,
+                self.steps,
+                device,
+            )
+            for name, purpose in [("acoustic", ACOUSTIC), ("visual", VISUAL)]
+            if name == "acoustic" or not settings.network["acoustic_only"]
+        }
+        self.optimizer = torch.optim.SGD(
+            stack.parameters,
+            settings.learning_rate,
+            settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.number = torch.zeros(1, dtype=torch.long, device=device)  # of the step in its epoch
+        longest = max(self.steps), len(inputs)
+        terms = torch.zeros(*longest, len(term_names(settings)), dtype=torch.float64, device=device)
+        self.noted = [terms, *map(torch.zeros_like, (of.indices for of in self.batches.values()))]
+        self.objective = stack.map(partial(objective, settings=settings))
+        self.step = capture(self._step, device, self.changed)
+
+    def draw_epoch(self) -> list[Tensor]:
+        """For each modality the indices of all batches of the next epoch, on the CPU."""
+        return [batches.draw_epoch() for batches in self.batches.values()]
+
+    def train_one_epoch(self, indices: Sequence[Tensor]) -> None:
+        """Make the steps of an epoch; on a GPU they are only queued."""
+        for batches, of_modality in zip(self.batches.values(), indices):
+            batches.indices.copy_(of_modality)
+        self.number.zero_()
+        aside = []
+        for number in range(1, max(self.steps) + 1):
+            self.step()
+            if number in self.steps and number < max(self.steps):
+                over = [r for r, steps in enumerate(self.steps) if steps == number]
+                aside.append((over, [value.detach()[over] for value in self._moving()]))
+        for over, values in aside:
+            for value, old in zip(self._moving(), values):
+                value.detach()[over] = old
+
+    def read_epoch(self, indices: Sequence[Tensor]) -> list[Epoch]:
+        """What is known of the epoch whose batches had these indices, for every replica."""
+        terms, *predictions = (noted.cpu().numpy() for noted in self.noted)
+        made = np.arange(len(terms))[:, None] < self.steps  # [longest epoch, R]
+        means = np.where(made[..., None], terms, 0).sum(0) / np.array(self.steps)[:, None]
+        names = term_names(self.settings)
+        labels = {
+            name: batches.labels[of] for (name, batches), of in zip(self.batches.items(), indices)
+        }
+        if "visual" in labels:
+            shared = shared_classes(labels["visual"], labels["acoustic"], self.settings.classes)
+            counts = np.where(made, shared.sum(-1).numpy(), 0).sum(0)
+            means = np.c_[means, counts / self.steps]
+            names = [*names, "shared_classes"]
+        for (name, y), predicted in zip(labels.items(), predictions):
+            confusion = _confusions(y.numpy(), predicted, made, self.settings.classes)
+            means = np.c_[means, uar(confusion)]
+            names = [*names, f"{name}_uar"]
+        return [dict(zip(names, of_replica.tolist())) for of_replica in means]
+
+    def _step(self) -> None:
+        batch = [part for batches in self.batches.values() for part in batches.take(self.number)]
+        loss, *noted = self.objective(*batch)
+        self.optimizer.zero_grad()
+        loss.sum().backward()
+        self.optimizer.step()
+        for values, kept in zip(noted, self.noted):
+            kept.index_copy_(0, self.number, values[None])
+        self.number += 1
+
+    def _moving(self) -> list[Tensor]:
+        """What a step moves, [R, ...] each; momentum is there after the first step."""
+        momenta = [state.get("momentum_buffer") for state in self.optimizer.state.values()]
+        if self.stack.size == 1:
+            momenta = [momentum[None] for momentum in momenta if momentum is not None]
+        return [*self.stack.state.values(), *(value for value in momenta if value is not None)]
+
+    def changed(self) -> list[Tensor]:
+        """All tensors that a step changes."""
+        return [*self._moving(), *self.noted, self.number]
+
+
+def validation_outputs(
+    network: FDAN, x_a: Tensor, y_a: Tensor, *bank: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Losses [n] and classes predicted [n] of utterances that attend to the bank, as at test."""
+    visual = bank_states(network, Bank(*bank))[0] if bank else None
+    logits = network.classifier(network.encode_acoustic(x_a, visual))
+    return cross_entropy(logits, y_a, reduction="none"), logits.argmax(1)
+
+
+class Validation:
+    """The validation utterances of a stack, and how well they are recognised."""
+
+    def __init__(self, inputs: Sequence[Inputs], stack: Stack, device: torch.device):
+        samples = [replica.validation for replica in inputs if replica.validation is not None]
+        banks = [replica.bank for replica in inputs if replica.bank is not None]
+        x, y = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*samples))
+        self.labels = y.numpy()
+        self.there = np.arange(y.shape[1]) < [[len(part.y)] for part in samples]  # [R, longest]
+        self.classes = stack.network.classifier.out_features
+        bank = [torch.stack(part).to(device) for part in zip(*banks)]
+        self.given = [x.to(device), y.to(device), *bank]
+        self.losses = torch.zeros_like(self.given[1], dtype=x.dtype)
+        self.predicted = torch.zeros_like(self.given[1])
+        self.outputs = stack.map(validation_outputs)
+        self.evaluate = capture(self._evaluate, device, lambda: [self.losses, self.predicted])
+
+    def read_epoch(self) -> list[Epoch]:
+        """Loss, UAR and WAR of every replica as `evaluate` found them."""
+        losses, predicted = self.losses.cpu().numpy(), self.predicted.cpu().numpy()
+        confusion = _confusions(self.labels.T, predicted.T, self.there.T, self.classes)
+        return [
+            {
+                "validation_loss": float(of_one[there].mean()),
+                "validation_uar": float(uar(counts)),
+                "validation_war": float(war(counts)),
+            }
+            for of_one, there, counts in zip(losses, self.there, confusion)
+        ]
+
+    @torch.no_grad()
+    def _evaluate(self) -> None:
+        losses, predicted = self.outputs(*self.given)
+        self.losses.copy_(losses)
+        self.predicted.copy_(predicted)
+
+
+def _confusions(
+    true: np.ndarray, predicted: np.ndarray, counted: np.ndarray, classes: int
+) -> np.ndarray:
+    """Counts [R, C, C], rows true and columns predicted.
 
     Args:
-        visual, acoustic: standardised training samples, on the device to train on; no `visual`
-            for a network that sees no faces.
-        held_out: standardised voices that choose the epoch, where `settings.select` says so; of
-            equal scores the earliest.
-        bank: what the held-out voices attend to.
-
-    Raises:
-        FloatingPointError: the loss is no longer finite; the message names the epoch.
+        true, predicted: classes, int [s, R, ...].
+        counted: bool [s, R]; what is false does not count.
     """
-    network = initial_network(visual, acoustic, settings, seed)
-    optimiser = make_optimiser(network.parameters(), settings)
-    faces = (
-        iter(())
-        if visual is None
-        else batches(visual, settings.batch_size, random_stream(seed, FACES))
-    )
-    voices = batches(acoustic, settings.batch_size, random_stream(seed, VOICES))
-    steps = steps_of_epoch(acoustic, settings)
-    history: list[Epoch] = []
-    best, best_epoch, best_state = (-math.inf, -math.inf), settings.epochs, None
-    for number in range(1, settings.epochs + 1):
-        epoch = train_one_epoch(network, optimiser, faces, voices, steps, settings)
-        if held_out is not None:
-            epoch |= validate(network, held_out, bank)
-        if not all(map(math.isfinite, epoch.values())):
-            raise FloatingPointError(f"the loss is not finite in epoch {number}")
-        history.append(epoch)
-        if settings.select != "last":
-            score = score_of(epoch, settings.select)
-            if score > best:
-                best, best_epoch = score, number
-                best_state = {name: value.clone() for name, value in network.state_dict().items()}
-    if best_state is not None:
-        network.load_state_dict(best_state)
-    return Replica(network.eval(), best_epoch, history)
+    replicas = counted.shape[1]
+    of_replica = np.arange(replicas).reshape(replicas, *[1] * (true.ndim - 2))
+    cells = (of_replica * classes + true) * classes + predicted
+    counts = np.bincount(cells[counted].ravel(), minlength=replicas * classes**2)
+    return counts.reshape(replicas, classes, classes)

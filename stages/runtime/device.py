@@ -2,27 +2,81 @@
 
 import contextlib
 import os
+import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
-from stages.runtime.errors import UserError
+from stages.runtime.errors import UserError, one_line
+
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+WORKSPACES = (":4096:8", ":16:8")  # with which cuBLAS is deterministic, as NVIDIA says
 
 
 def pick_device() -> str:
-    """Return "cuda" or "cpu", and `require_determinism`."""
-    import torch
+    """Return "cuda" where PyTorch can use a GPU, else "cpu", and `require_determinism`.
 
+    A GPU that is there and cannot be used is reported in one line.
+
+    Raises:
+        UserError: as `require_determinism`.
+    """
     require_determinism()
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    problem = _problem_of_gpu()
+    if problem is None:
+        return "cuda"
+    if problem:
+        print(f"warning: the GPU cannot be used ({problem}); the CPU is", file=sys.stderr)
+    return "cpu"
+
+
+def _problem_of_gpu() -> str | None:
+    """Why no GPU can be used; "" where there is none, None where one can."""
+    import torch  # in functions, as it takes seconds and frames needs it for some detectors only
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        there = torch.cuda.is_available()
+    if not there:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+        if hidden or not DRIVER.exists():
+            return ""
+        reasons = [one_line(w.message) for w in said if isinstance(w.message, Warning)]
+        return reasons[0][:300] if reasons else "this PyTorch does not work with its driver"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of cards that the wheel has no kernels for
+            torch.ones(1, device="cuda").add(1).item()
+    except torch.OutOfMemoryError:
+        return None  # who needs memory says how much
+    except RuntimeError as error:
+        return one_line(error)[:300]
+    return None
 
 
 def require_determinism() -> None:
-    """From now on an operation of PyTorch that is not deterministic is an error."""
-    import torch  # in functions, as it takes seconds and frames needs it for some detectors only
+    """From now on an operation of PyTorch that is not deterministic is an error.
 
-    # cuBLAS is deterministic only with this, set before its first use.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    float32 means float32: without TensorFloat-32, which PyTorch uses for convolutions by default.
+
+    Raises:
+        UserError: CUBLAS_WORKSPACE_CONFIG is set to what is not deterministic.
+    """
+    import torch
+
+    # Must be set before cuBLAS is first used.
+    chosen = os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", WORKSPACES[0])
+    if chosen not in WORKSPACES:
+        raise UserError(
+            f"CUBLAS_WORKSPACE_CONFIG: {chosen!r} does not give the same results every time; "
+            f"unset it, or set {' or '.join(WORKSPACES)}"
+        )
     # As `use_deterministic_algorithms(True)`, which loads all of PyTorch's compiler to tell it so.
     torch.set_deterministic_debug_mode("error")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextlib.contextmanager

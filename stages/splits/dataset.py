@@ -1,4 +1,4 @@
-"""The samples that play a role in a fold, and their features, for train and what follows it."""
+"""The roles of all samples and their features, for train and the stages after it."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ SPLIT_KEYS = (
 
 
 def read_split() -> tuple[dict[str, Any], Rows]:
-    """What data/split.json says, and the rows of data/split.csv.
+    """The content of data/split.json, and the rows of data/split.csv.
 
     Raises:
         UserError: one of them cannot be read, or lacks a key or a column.
@@ -31,7 +31,12 @@ def read_split() -> tuple[dict[str, Any], Rows]:
 
 
 class Features:
-    """The features of the chosen corpora, by utterance id."""
+    """The features of the chosen corpora.
+
+    Attributes:
+        visual: by utterance id, those of its usable frames, [frames, D].
+        acoustic: by utterance id, [D].
+    """
 
     def __init__(self, sha256_of: dict[str, str]):
         """Read the feature files of the corpora named in data/split.json.
@@ -54,22 +59,22 @@ class Features:
                 if "acoustic" in file:
                     names = decode_ids(file["acoustic_ids"][...])
                     self.acoustic.update(zip(names, file["acoustic"][...]))
-            for modality, features in [("face", self.visual), ("voice", self.acoustic)]:
+            for modality, features in [("visual", self.visual), ("acoustic", self.acoustic)]:
                 bad = [name for name, values in features.items() if not np.isfinite(values).all()]
                 if bad:
                     raise UserError(
-                        f"{path}: the features of the {modality} of {bad[0]} (and of "
-                        f"{len(bad) - 1} more) are not finite; delete it and run dvc repro"
+                        f"{path}: the {modality} features of {bad[0]} (and of {len(bad) - 1} "
+                        "more) are not finite; delete it and run dvc repro"
                     )
 
-    def faces(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    def visual_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Every usable frame is a sample: features [n, D], labels [n] and utterance ids [n]."""
         frames = [self.visual[row["id"]] for row in rows]
         repeats = [len(item) for item in frames]
         ids = [row["id"] for row, count in zip(rows, repeats) for _ in range(count)]
         return np.concatenate(frames), np.repeat(labels(rows), repeats), ids
 
-    def voices(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    def acoustic_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Every utterance is a sample: features [n, D], labels [n] and utterance ids [n]."""
         ids = [row["id"] for row in rows]
         return np.stack([self.acoustic[name] for name in ids]), labels(rows), ids
@@ -80,6 +85,6 @@ def labels(rows: Rows) -> np.ndarray:
     return np.array([EMOTIONS.index(row["emotion"]) for row in rows], np.int64)
 
 
-def having(rows: Rows, modality: str, fold: int, role: str) -> Rows:
-    """The rows of data/split.csv of a modality that play `role` in `fold`."""
+def select_rows(rows: Rows, modality: str, fold: int, role: str) -> Rows:
+    """The rows of data/split.csv of a modality that have `role` in `fold`."""
     return [row for row in rows if row["modality"] == modality and row[f"fold_{fold}"] == role]

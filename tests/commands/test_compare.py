@@ -23,7 +23,8 @@ from stages.commands.compare import (
 )
 from stages.corpora.emotions import CODES
 from stages.runtime.errors import UserError
-from stages.scoring.metrics import MEASURES, confusions, interval, resample_weights
+from stages.scoring.intervals import interval, resample_weights
+from stages.scoring.metrics import MEASURES, confusions
 
 ROOT = Path(__file__).parents[2]
 HEADER = "id,speaker,fold,seed,actual,predicted"

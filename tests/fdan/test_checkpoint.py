@@ -19,7 +19,7 @@ from stages.fdan.checkpoint import (
     replica_name,
     write_model,
 )
-from stages.fdan.inference import Bank, Moments, SpeechClassifier
+from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
 from stages.fdan.network import FDAN
 from stages.io.files import file_sha256, read_json, write_json
 from stages.runtime.errors import UserError
@@ -48,8 +48,8 @@ def classifier_of(seed: int, bank: bool = True, **flags: bool) -> SpeechClassifi
         torch.manual_seed(seed)
         network = FDAN(VISUAL, ACOUSTIC, len(EMOTIONS), **(NETWORK | flags))
 
-    def moments(dim: int) -> Moments:
-        return Moments(torch.randn(dim, generator=draw), torch.rand(dim, generator=draw) + 1)
+    def moments(dim: int) -> Standardizer:
+        return Standardizer(torch.randn(dim, generator=draw), torch.rand(dim, generator=draw) + 1)
 
     faces = Bank(torch.randn(3, VISUAL, generator=draw), torch.randn(2, ACOUSTIC, generator=draw))
     return SpeechClassifier(

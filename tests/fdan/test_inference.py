@@ -13,11 +13,11 @@ from torch import Tensor
 
 from stages.fdan.inference import (
     Bank,
-    Moments,
     SpeechClassifier,
+    Standardizer,
     bank_states,
     draw_bank,
-    moments_of,
+    fit_standardizer,
     predict,
     prototypes,
 )
@@ -56,8 +56,8 @@ def make_bank(kind: str = "bank", seed: int = 0) -> Bank | None:
     return Bank(x_v, x_a) if kind == "bank" else None
 
 
-def make_moments(dim: int, seed: int) -> Moments:
-    return Moments(random(1, dim, seed)[0], 1 + random(1, dim, seed + 1)[0].abs())
+def make_moments(dim: int, seed: int) -> Standardizer:
+    return Standardizer(random(1, dim, seed)[0], 1 + random(1, dim, seed + 1)[0].abs())
 
 
 def make_classifier(layers: int, kind: str = "bank", seed: int = 0) -> SpeechClassifier:
@@ -71,7 +71,7 @@ def draw(labels: list[int], size: int, seed: int = 0) -> list[int]:
 
 def test_standardised_features_have_mean_0_and_standard_deviation_1():
     x = 5 + 3 * random(200, 4, 0)
-    z = moments_of(x).standardise(x)
+    z = fit_standardizer(x).apply(x)
     torch.testing.assert_close(z.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
     torch.testing.assert_close(z.std(0, correction=0), torch.ones(4))
 
@@ -79,19 +79,19 @@ def test_standardised_features_have_mean_0_and_standard_deviation_1():
 def test_other_features_are_scaled_by_the_moments_and_not_by_their_own():
     x, other = 5 + 3 * random(200, 4, 0), 9 + random(20, 4, 1)
     expected = (other.numpy() - x.numpy().mean(0)) / x.numpy().std(0)
-    np.testing.assert_allclose(moments_of(x).standardise(other).numpy(), expected, rtol=1e-4)
+    np.testing.assert_allclose(fit_standardizer(x).apply(other).numpy(), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("n", [1, 7, 480, 1000])
 @pytest.mark.parametrize("level", [0.0, 0.1, 1 / 3, -12.7, 1e4])
 def test_a_constant_feature_is_left_at_its_scale(level: float, n: int):
-    mean, std = moments_of(torch.full((n, 2), level))
+    mean, std = fit_standardizer(torch.full((n, 2), level))
     assert std.tolist() == [1, 1]
     torch.testing.assert_close(mean, torch.full((2,), level))
 
 
 def test_a_feature_that_hardly_varies_is_not_blown_up():
-    assert moments_of(torch.tensor([[0.0], [1e-14]])).std.tolist() == [1]
+    assert fit_standardizer(torch.tensor([[0.0], [1e-14]])).std.tolist() == [1]
 
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=60)
@@ -236,7 +236,7 @@ def test_no_voice_gives_no_prediction(kind: str):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_classifier_standardises_with_its_own_moments_and_attends_to_its_own_bank(kind: str):
     classifier, x = make_classifier(2, kind), random(3, ACOUSTIC_DIM, 4)
-    standardised = make_moments(ACOUSTIC_DIM, 0).standardise(x)
+    standardised = make_moments(ACOUSTIC_DIM, 0).apply(x)
     faces = None if kind == "none" else bank_states(classifier.network, make_bank(kind))[0]
     assert torch.equal(classifier(x), predict(classifier.network, standardised, faces))
 
@@ -247,7 +247,7 @@ def test_the_classifier_of_the_network_turns_represented_voices_into_predictions
     layers: int, kind: str
 ):
     classifier, x = make_classifier(layers, kind), random(23, ACOUSTIC_DIM, 5)
-    z_a = classifier.represent_voices(x)
+    z_a = classifier.embed_acoustic(x)
     assert z_a.shape == (23, DIM)
     expected = softmax(linear(z_a.numpy(), weights_of(classifier.network), "classifier"))
     np.testing.assert_allclose(classifier(x).numpy(), expected, atol=1e-6)
@@ -260,8 +260,8 @@ def test_the_bank_is_represented_as_the_network_itself_sees_it(layers: int):
     visual, acoustic = make_moments(VISUAL_DIM, 2), make_moments(ACOUSTIC_DIM, 0)
     raw_v, raw_a = bank.x_v * visual.std + visual.mean, bank.x_a * acoustic.std + acoustic.mean
     near = {"rtol": 1e-4, "atol": 1e-4}
-    torch.testing.assert_close(classifier.represent_faces(raw_v), expected_v, **near)
-    torch.testing.assert_close(classifier.represent_voices(raw_a), expected_a, **near)
+    torch.testing.assert_close(classifier.embed_visual(raw_v), expected_v, **near)
+    torch.testing.assert_close(classifier.embed_acoustic(raw_a), expected_a, **near)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -271,8 +271,8 @@ def test_without_a_bank_voices_and_faces_are_represented_by_themselves(layers: i
     x_v, x_a = random(5, VISUAL_DIM, 7), random(4, ACOUSTIC_DIM, 8)
     visual, acoustic = make_moments(VISUAL_DIM, 2), make_moments(ACOUSTIC_DIM, 0)
     for found, name, x in [
-        (classifier.represent_faces(x_v), "visual", visual.standardise(x_v)),
-        (classifier.represent_voices(x_a), "acoustic", acoustic.standardise(x_a)),
+        (classifier.embed_visual(x_v), "visual", visual.apply(x_v)),
+        (classifier.embed_acoustic(x_a), "acoustic", acoustic.apply(x_a)),
     ]:
         expected = one_sided(w, name, x.numpy(), layers)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
@@ -289,14 +289,14 @@ def test_a_classifier_predicts_the_same_after_a_round_trip_through_a_file(
     save_file(original.state_dict(), tmp_path / "model.safetensors")
     restored.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert torch.equal(restored(x), original(x))
-    assert torch.equal(restored.represent_voices(x), original.represent_voices(x))
-    assert torch.equal(restored.represent_faces(x_v), original.represent_faces(x_v))
+    assert torch.equal(restored.embed_acoustic(x), original.embed_acoustic(x))
+    assert torch.equal(restored.embed_visual(x_v), original.embed_visual(x_v))
 
 
 def test_a_network_without_faces_predicts_and_stores_nothing_of_faces():
     network, moments = make_network(2, acoustic_only=True), make_moments(ACOUSTIC_DIM, 0)
     classifier, x = SpeechClassifier(network, moments, None, None), random(4, ACOUSTIC_DIM, 3)
-    expected = torch.softmax(network(None, moments.standardise(x)).acoustic, 1)
+    expected = torch.softmax(network(None, moments.apply(x)).acoustic, 1)
     torch.testing.assert_close(classifier(x), expected)
     of_network = {f"network.{name}" for name in network.state_dict()}
     assert set(classifier.state_dict()) - of_network == {"acoustic_mean", "acoustic_std"}

@@ -83,10 +83,12 @@ def test_hear_and_see_attend_to_the_states_that_they_are_given(layers: int):
     network, seen = make_double(layers), [random_features(6, DIM, 10 + i) for i in range(layers)]
     w, states = weights_of(network), [z.numpy() for z in seen]
     assert_equal(
-        network.hear(voices(), seen), one_sided(w, "acoustic", voices().numpy(), layers, states)
+        network.encode_acoustic(voices(), seen),
+        one_sided(w, "acoustic", voices().numpy(), layers, states),
     )
     assert_equal(
-        network.see(faces(), seen), one_sided(w, "visual", faces().numpy(), layers, states)
+        network.encode_visual(faces(), seen),
+        one_sided(w, "visual", faces().numpy(), layers, states),
     )
 
 
@@ -94,8 +96,10 @@ def test_hear_and_see_attend_to_the_states_that_they_are_given(layers: int):
 def test_hear_and_see_without_states_skip_the_attention(layers: int):
     network = make_double(layers)
     w = weights_of(network)
-    assert_equal(network.hear(voices()), one_sided(w, "acoustic", voices().numpy(), layers))
-    assert_equal(network.see(faces()), one_sided(w, "visual", faces().numpy(), layers))
+    assert_equal(
+        network.encode_acoustic(voices()), one_sided(w, "acoustic", voices().numpy(), layers)
+    )
+    assert_equal(network.encode_visual(faces()), one_sided(w, "visual", faces().numpy(), layers))
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

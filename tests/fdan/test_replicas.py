@@ -16,7 +16,7 @@ from stages.fdan import replicas
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import file_sha256, read_json, read_table, write_json
 from stages.runtime.errors import UserError
-from stages.splits.dataset import Features, having
+from stages.splits.dataset import Features, select_rows
 from tests.feature_files import (
     DIM,
     FRAMES,
@@ -54,7 +54,7 @@ def complaint() -> str:
 
 
 def ids_of(fold: int, role: str, modality: str = "acoustic") -> set[str]:
-    return {row["id"] for row in having(read_table(SPLIT), modality, fold, role)}
+    return {row["id"] for row in select_rows(read_table(SPLIT), modality, fold, role)}
 
 
 def features_of_split() -> Features:
@@ -152,8 +152,8 @@ def test_samples_are_standardised_by_the_training_samples_of_their_fold(protocol
     rows, features = read_table(SPLIT), features_of_split()
     tensors = load_file(MODEL)
     for fold in range(2):
-        heard = features.voices(having(rows, "acoustic", fold, "train"))[0]
-        seen = features.faces(having(rows, "visual", fold, "train"))[0]
+        heard = features.acoustic_samples(select_rows(rows, "acoustic", fold, "train"))[0]
+        seen = features.visual_samples(select_rows(rows, "visual", fold, "train"))[0]
         for modality, x in [("acoustic", heard), ("visual", seen)]:
             name = f"fold_{fold}.seed_0.{modality}"
             np.testing.assert_allclose(tensors[f"{name}_mean"], x.mean(0), atol=1e-6)
@@ -220,10 +220,10 @@ def test_prototypes_are_the_mean_face_and_the_mean_voice_of_each_emotion():
         for name in description["bank"]["fold_2.seed_0"]
         if name == row["id"]
     ]
-    heard = having(rows, "acoustic", 2, "train")
+    heard = select_rows(rows, "acoustic", 2, "train")
     for kind, modality, part, of in [
-        ("v", "visual", bank, features.faces),
-        ("a", "acoustic", heard, features.voices),
+        ("v", "visual", bank, features.visual_samples),
+        ("a", "acoustic", heard, features.acoustic_samples),
     ]:
         found = {
             name.removeprefix("fold_2.seed_0."): value.numpy()
@@ -275,11 +275,11 @@ def test_training_that_diverges_is_told_with_its_fold_and_seed_and_leaves_no_mod
     assert not MODEL.exists()
 
 
-@pytest.mark.parametrize("modality, part", [("acoustic", "voice"), ("visual", "face")])
-def test_features_that_are_not_finite_are_refused_with_their_utterance(modality: str, part: str):
+@pytest.mark.parametrize("modality", ["acoustic", "visual"])
+def test_features_that_are_not_finite_are_refused_with_their_utterance(modality: str):
     prepare()
     spoil({"sample/S1_FE_s0"}, modality, by=np.nan)
-    said = f"features of the {part} of sample/S1_FE_s0 (and of 0 more) are not finite; delete it"
+    said = f"{modality} features of sample/S1_FE_s0 (and of 0 more) are not finite; delete it"
     assert complaint().startswith(f"data/features/sample.h5: the {said}")
 
 
@@ -304,7 +304,7 @@ def test_a_full_gpu_is_told_with_what_needs_less_and_leaves_no_model(
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
     prepare(seeds=3)
-    monkeypatch.setattr(replicas, "train_stacked", full)
+    monkeypatch.setattr(replicas, "train_replicas", full)
     expected = (
         "train: 6 replicas at once: the GPU has no memory left; lower seeds, batch_size (14), "
         "network.dim or network.ffn_dim, "
@@ -317,7 +317,7 @@ def test_a_full_gpu_is_told_with_what_needs_less_and_leaves_no_model(
 def test_replicas_are_trained_at_once_on_a_gpu_and_side_by_side_on_cpus(
     gpu: bool, way: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(replicas, "pick_device", lambda: "cuda" if gpu else "cpu")
     for name in ("train_at_once", "train_side_by_side"):
         monkeypatch.setattr(replicas, name, lambda task, pairs, label, name=name: [name, *pairs])
     pairs = [(0, 5), (0, 6), (1, 5), (1, 6)]
@@ -431,6 +431,6 @@ def test_faces_that_were_not_found_are_left_out_of_the_samples():
         arrays.append("visual_ok", seen)
         arrays.append("visual", np.arange(56 * FRAMES, dtype=np.float32).reshape(56, FRAMES, 1))
     features = Features({"sample": file_sha256(path)})
-    x, y, ids = features.faces(utterances("sample")[:2])
+    x, y, ids = features.visual_samples(utterances("sample")[:2])
     assert x[:, 0].tolist() == [0, 2, 3, 4, 5]
     assert ids == [names[0]] * 2 + [names[1]] * 3 and y.tolist() == [0] * 5

@@ -3,13 +3,20 @@
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from stages.runtime.device import enough_memory, pick_device
+from stages.runtime import device
+from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
+
+
+REAL_ONES = torch.ones
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +27,67 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_deterministic_debug_mode(mode)
 
 
-@pytest.mark.parametrize("there, device", [(True, "cuda"), (False, "cpu")])
+def pick(capsys: pytest.CaptureFixture) -> tuple[str, str]:
+    """The device, and what was said on the way."""
+    return pick_device(), capsys.readouterr().err
+
+
 def test_a_gpu_is_used_where_there_is_one(
-    there: bool, device: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert pick_device() == device
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda *_, device: REAL_ONES(1))
+    assert pick(capsys) == ("cuda", "")
+
+
+def test_without_one_nothing_is_said(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(device, "DRIVER", Path("/nowhere"))
+    assert pick(capsys) == ("cpu", "")
+
+
+@pytest.mark.parametrize("hidden, lines", [("", 0), ("-1", 0), ("0", 1)])
+def test_a_driver_that_is_too_old_is_told_in_one_line(
+    hidden: str, lines: int, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path
+):
+    def too_old() -> bool:
+        warnings.warn(
+            "CUDA initialization: The NVIDIA driver on your system is too old", stacklevel=1
+        )
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", too_old)
+    monkeypatch.setattr(device, "DRIVER", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    picked, said = pick(capsys)
+    assert picked == "cpu" and len(said.splitlines()) == lines
+    assert "driver on your system is too old" in said or not lines
+
+
+def test_a_card_that_the_wheel_does_not_serve_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    def no_kernel(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available\nfor execution on the device")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", no_kernel)
+    picked, said = pick(capsys)
+    assert picked == "cpu" and len(said.splitlines()) == 1 and "no kernel image" in said
+
+
+def test_a_workspace_that_is_not_deterministic_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    with pytest.raises(UserError, match=r"^CUBLAS_WORKSPACE_CONFIG: ':0:0' does not .*:16:8$"):
+        require_determinism()
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    require_determinism()
+
+
+def test_float32_is_not_tensorfloat32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    require_determinism()
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_what_runs_there_is_deterministic():

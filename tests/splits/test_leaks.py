@@ -13,8 +13,8 @@ from stages import best_test_epoch, evaluate, split, train
 from stages.fdan import replicas
 from stages.io.files import file_sha256, read_json, read_table, write_json, write_table
 from stages.runtime.errors import UserError
-from stages.splits.dataset import having
-from stages.splits.leaks import refuse_bank, refuse_leaks, twins
+from stages.splits.dataset import select_rows
+from stages.splits.leaks import check_bank, check_leaks, find_duplicates
 from stages.splits.protocols import assign_roles
 from tests.feature_files import (
     Rows,
@@ -54,7 +54,7 @@ def roles_of(protocol: str, seed: int = 0, sentences: int = 3) -> tuple[Rows, in
 
 def voice_tested_in(fold: int, rows: Rows) -> dict[str, str]:
     """A test voice of the fold."""
-    return having(rows, "acoustic", fold, "test")[0]
+    return select_rows(rows, "acoustic", fold, "test")[0]
 
 
 def complaint(of: Callable[..., Any], *arguments: Any) -> str:
@@ -71,7 +71,7 @@ def ids_in(message: str) -> list[str]:
 @given(st.sampled_from(PROTOCOLS), st.integers(0, 2**31))
 def test_the_roles_of_every_protocol_have_no_leak(protocol: str, seed: int):
     rows, folds = roles_of(protocol, seed)
-    assert refuse_leaks(rows, protocol, folds) is None
+    assert check_leaks(rows, protocol, folds) is None
 
 
 @pytest.mark.parametrize("modality", ["acoustic", "visual"])
@@ -83,9 +83,9 @@ def test_the_recording_of_a_test_voice_in_training_is_refused(protocol: str, mod
         twin = tested | {"modality": modality, f"fold_{fold}": "train"}
         twin["id"] = tested["id"].replace("sample/", "sample_grey/")
         if (modality, protocol) == ("visual", "paper"):
-            assert refuse_leaks([*rows, twin], protocol, folds) is None
+            assert check_leaks([*rows, twin], protocol, folds) is None
         else:
-            message = complaint(refuse_leaks, [*rows, twin], protocol, folds)
+            message = complaint(check_leaks, [*rows, twin], protocol, folds)
             assert ids_in(message) == [twin["id"], tested["id"]]
             assert f"fold {fold}: " in message and "is the same recording as" in message
 
@@ -102,7 +102,7 @@ def stranger(of: dict[str, str], **changes: str) -> dict[str, str]:
     "key, relation, protocols",
     [
         ("speaker", "has the same speaker as", ("speaker", "speaker_sentence")),
-        ("sentence", "says the same as", ("sentence", "speaker_sentence")),
+        ("sentence", "has the same sentence as", ("sentence", "speaker_sentence")),
     ],
 )
 def test_what_a_protocol_keeps_apart_is_refused_in_training_and_nothing_else(
@@ -112,14 +112,14 @@ def test_what_a_protocol_keeps_apart_is_refused_in_training_and_nothing_else(
     tested = voice_tested_in(0, rows)
     learned = stranger(tested, modality=modality, **{key: tested[key]})
     if protocol in protocols:
-        message = complaint(refuse_leaks, [*rows, learned], protocol, folds)
+        message = complaint(check_leaks, [*rows, learned], protocol, folds)
         named = ids_in(message)
         assert named[0] == learned["id"] and named[1] in {row["id"] for row in rows}
         assert relation in message
         (culprit,) = [row for row in rows if row["id"] == named[1] and row["modality"] != "visual"]
         assert culprit[key] == learned[key] and culprit["fold_0"] == "test"
     else:
-        assert refuse_leaks([*rows, learned], protocol, folds) is None
+        assert check_leaks([*rows, learned], protocol, folds) is None
 
 
 @pytest.mark.parametrize("protocol, key", [("speaker", "speaker"), ("sentence", "sentence")])
@@ -127,27 +127,27 @@ def test_what_chooses_the_epoch_is_kept_apart_from_the_test_as_well(protocol: st
     rows, folds = roles_of(protocol)
     tested = voice_tested_in(0, rows)
     chooser = stranger(tested, **{key: tested[key], "fold_0": "validation"})
-    message = complaint(refuse_leaks, [*rows, chooser], protocol, folds)
+    message = complaint(check_leaks, [*rows, chooser], protocol, folds)
     assert ids_in(message)[0] == chooser["id"] and "fold 0: " in message
 
 
 def test_voices_of_corpora_without_sentences_do_not_say_the_same():
     rows, folds = roles_of("sentence")
     learned = stranger(voice_tested_in(0, rows), modality="visual", sentence="")
-    assert refuse_leaks([*rows, learned], "sentence", folds) is None
+    assert check_leaks([*rows, learned], "sentence", folds) is None
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_bank_of_training_faces_is_let_through(protocol: str):
     rows, folds = roles_of(protocol)
     for fold in range(folds):
-        held = {row["id"] for row in having(rows, "acoustic", fold, "test")}
+        held = {row["id"] for row in select_rows(rows, "acoustic", fold, "test")}
         bank = [
             row["id"]
-            for row in having(rows, "visual", fold, "train")
+            for row in select_rows(rows, "visual", fold, "train")
             if row["id"].replace("sample_grey/", "sample/") not in held
         ]
-        assert bank and refuse_bank(rows, protocol, fold, bank) is None
+        assert bank and check_bank(rows, protocol, fold, bank) is None
 
 
 @pytest.mark.parametrize("variant", ["sample", "sample_grey"])
@@ -157,7 +157,7 @@ def test_the_face_of_a_test_voice_in_a_bank_is_refused(protocol: str, variant: s
     for fold in range(folds):
         tested = voice_tested_in(fold, rows)["id"]
         face = tested.replace("sample/", f"{variant}/")
-        message = complaint(refuse_bank, rows, protocol, fold, [face])
+        message = complaint(check_bank, rows, protocol, fold, [face])
         assert ids_in(message) == [face, tested] and f"fold {fold}: " in message
 
 
@@ -166,33 +166,35 @@ def test_a_face_that_stays_out_is_refused_in_a_bank(protocol: str):
     rows, _ = roles_of(protocol)
     tested = {row["id"] for row in rows if row["fold_0"] == "test"}
     rows = [row for row in rows if row["modality"] == "visual" or row["id"] not in tested]
-    face = next(row["id"] for row in having(rows, "visual", 0, "out"))
-    message = complaint(refuse_bank, rows, protocol, 0, [face])
-    assert ids_in(message) == [face] and "is no training face" in message
+    face = next(row["id"] for row in select_rows(rows, "visual", 0, "out"))
+    message = complaint(check_bank, rows, protocol, 0, [face])
+    assert ids_in(message) == [face] and "is not in training" in message
 
 
 def test_a_face_that_is_in_no_corpus_is_refused_in_a_bank():
     rows, _ = roles_of("paper")
-    message = complaint(refuse_bank, rows, "paper", 0, ["sample/S9_unknown"])
-    assert ids_in(message) == ["sample/S9_unknown"] and "is no training face" in message
+    message = complaint(check_bank, rows, "paper", 0, ["sample/S9_unknown"])
+    assert ids_in(message) == ["sample/S9_unknown"] and "is not in training" in message
 
 
 def test_a_test_speaker_in_a_bank_is_refused():
     rows, _ = roles_of("speaker")
     tested = voice_tested_in(0, rows)
     face = stranger(tested, modality="visual", speaker=tested["speaker"])
-    message = complaint(refuse_bank, [*rows, face], "speaker", 0, [face["id"]])
+    message = complaint(check_bank, [*rows, face], "speaker", 0, [face["id"]])
     assert ids_in(message)[0] == face["id"] and "has the same speaker as" in message
-    assert refuse_bank([*rows, face], "paper", 0, [face["id"]]) is None
+    assert check_bank([*rows, face], "paper", 0, [face["id"]]) is None
 
 
 def test_twins_are_other_recordings_with_the_same_features():
-    found = twins({"sample/a": b"1", "sample/b": b"2", "sample/c": b"1", "sample/d": b"1"})
+    found = find_duplicates(
+        {"sample/a": b"1", "sample/b": b"2", "sample/c": b"1", "sample/d": b"1"}
+    )
     assert found == [("sample/a", "sample/c"), ("sample/a", "sample/d")]
 
 
 def test_a_variant_with_the_same_features_is_no_twin():
-    assert twins({"sample/a": b"1", "sample_grey/a": b"1"}) == []
+    assert find_duplicates({"sample/a": b"1", "sample_grey/a": b"1"}) == []
 
 
 names = st.lists(st.sampled_from("abcdefgh"), unique=True)
@@ -201,7 +203,7 @@ names = st.lists(st.sampled_from("abcdefgh"), unique=True)
 @given(names, st.data())
 def test_without_the_twins_all_features_differ(ids: list[str], data: st.DataObject):
     marks = {f"sample/{name}": data.draw(st.sampled_from([b"1", b"2", b"3"])) for name in ids}
-    copies = {copy for _, copy in twins(marks)}
+    copies = {copy for _, copy in find_duplicates(marks)}
     kept = [marks[name] for name in marks if name not in copies]
     assert sorted(kept) == sorted(set(marks.values()))
 
@@ -267,8 +269,8 @@ def test_the_face_of_a_voice_that_is_left_out_as_a_copy_does_not_train_where_tha
     split.main()
     rows = read_table(SPLIT)
     for fold in range(folds):
-        if kept in {row["id"] for row in having(rows, "acoustic", fold, "test")}:
-            assert COPY not in {row["id"] for row in having(rows, "visual", fold, "train")}
+        if kept in {row["id"] for row in select_rows(rows, "acoustic", fold, "test")}:
+            assert COPY not in {row["id"] for row in select_rows(rows, "visual", fold, "train")}
 
 
 @pytest.mark.parametrize("copied, kept", [("test", "S3_SU_s0"), ("dev", "S3_SU_s1")])
@@ -310,7 +312,7 @@ def plant(rows: Rows) -> None:
     "protocol, key, relation",
     [
         ("speaker", "speaker", "has the same speaker as"),
-        ("sentence", "sentence", "says the same as"),
+        ("sentence", "sentence", "has the same sentence as"),
     ],
 )
 def test_a_test_speaker_or_sentence_planted_in_training_stops_every_stage(
@@ -319,7 +321,7 @@ def test_a_test_speaker_or_sentence_planted_in_training_stops_every_stage(
     write_params(project, epochs=1, protocol=protocol)
     split.main()
     train.main()
-    tested = having(read_table(SPLIT), "acoustic", 1, "test")
+    tested = select_rows(read_table(SPLIT), "acoustic", 1, "test")
     # No other sample of the same recording: only speaker or sentence give it away.
     planted = tested[0]["id"]
     edit_roles({planted}, "acoustic", fold_1="out")
@@ -373,12 +375,12 @@ def test_a_bank_that_would_hold_a_test_face_stops_the_training(
 ):
     write_params(project, epochs=1, inference=inference, selection="last")
     split.main()
-    monkeypatch.setattr(replicas, "having", training_only)
+    monkeypatch.setattr(replicas, "select_rows", training_only)
     message = complaint(train.main)
     named = ids_in(message)
     assert named[0] == named[1] and "in the inference bank" in message
 
 
 def training_only(rows: Rows, modality: str, fold: int, role: str) -> Rows:
-    """What trains, as `having` tells it; of what is held out nothing."""
-    return having(rows, modality, fold, role) if role == "train" else []
+    """What trains, as `select_rows` tells it; of what is held out nothing."""
+    return select_rows(rows, modality, fold, role) if role == "train" else []

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.errors import UserError
 from stages.splits.protocols import (
+    acoustic_roles,
     assign_roles,
-    require_classes,
-    take,
-    text,
-    voice_roles,
+    check_classes,
+    recording_id,
+    sentence_id,
     with_validation,
 )
-from stages.splits.protocols import tested_with_trained_face as count_with_trained_face
+from stages.splits.protocols import tested_with_visual_training as count_with_trained_face
 from tests.feature_files import Rows, officially_split, utterances
 
 DIVIDED = ("paper", "speaker", "sentence", "speaker_sentence")  # all protocols but "official"
@@ -39,10 +39,10 @@ def some(rows: Rows, share: float, rng: np.random.Generator) -> Rows:
 
 
 def manifest(speakers: int, sentences: int, share: float, seed: int) -> tuple[Rows, Rows]:
-    """Faces of three corpora, one a variant of the corpus that is heard, and voices; gaps in all.
+    """Visual samples of three corpora, two of them variants, and acoustic ones of a variant.
 
-    The variant and the corpus have an official split, the third corpus has neither split nor
-    sentences.
+    There are gaps in all. The variants have an official split, the third corpus has neither split
+    nor sentences.
     """
     rng = np.random.default_rng(seed)
     shape = {"speakers": speakers, "sentences": sentences}
@@ -50,7 +50,8 @@ def manifest(speakers: int, sentences: int, share: float, seed: int) -> tuple[Ro
     grey = officially_split(utterances("ravdess_grey", **shape))
     foreign = [row | {"sentence": ""} for row in utterances("enterface", **shape)]
     faces = [row for of in (heard, grey, foreign) for row in some(of, share, rng)]
-    return in_modality("visual", faces), in_modality("acoustic", some(heard, share, rng))
+    voices = some((heard, grey)[seed % 2], share, rng)
+    return in_modality("visual", faces), in_modality("acoustic", voices)
 
 
 manifests = st.builds(
@@ -65,6 +66,9 @@ def divide(
     """The rows with their roles and the number of folds; not tried where the folds cannot be."""
     for key, protocols in [("speaker", OF_SPEAKERS), ("sentence", OF_SENTENCES)]:
         if protocol in protocols and len({row[key] for row in of[1]}) < folds:
+            reject()
+    if protocol not in ("speaker", "official"):  # the others spread the emotions over the folds
+        if max(Counter(row["emotion"] for row in of[1]).values()) < folds:
             reject()
     rows = assign_roles(*of, protocol, 1 if protocol == "official" else folds, validation, seed)
     return rows, len([name for name in rows[0] if name.startswith("fold_")])
@@ -176,12 +180,55 @@ def test_paper_tests_equally_many_voices_of_each_emotion_in_all_folds(of, folds,
         assert max(counts) - min(counts) <= 1
 
 
-@given(st.sampled_from(["speaker", "sentence"]), manifests, fold_numbers, seeds)
-def test_all_folds_test_equally_many_speakers_or_sentences(protocol, of, folds, seed):
-    rows, folds = divide(protocol, of, folds, seed)
-    counts = [len(each(protocol, having(rows, fold, "test"))) for fold in range(folds)]
-    # Sentences are dealt apart by the emotions that they are said in, going round the folds.
+@given(manifests, fold_numbers, seeds)
+def test_all_folds_test_equally_many_speakers(of, folds, seed):
+    rows, folds = divide("speaker", of, folds, seed)
+    counts = [len(each("speaker", having(rows, fold, "test"))) for fold in range(folds)]
     assert max(counts) - min(counts) <= 1 and min(counts) >= 1
+
+
+@given(st.sampled_from(OF_SENTENCES), manifests, fold_numbers, seeds)
+def test_every_part_of_the_sentences_is_tested(protocol, of, folds, seed):
+    rows, _ = divide(protocol, of, folds, seed)
+    # Of "speaker_sentence" the folds 0 .. folds - 1 test one part of the speakers, and so on.
+    parts = [
+        set().union(*(each("sentence", having(rows, fold, "test")) for fold in folds_of_part))
+        for folds_of_part in (
+            [[part] for part in range(folds)]
+            if protocol == "sentence"
+            else [range(part, folds * folds, folds) for part in range(folds)]
+        )
+    ]
+    assert all(parts) and sum(map(len, parts)) == len(set().union(*parts))
+
+
+@given(seeds)
+def test_the_sentence_folds_spread_the_emotions_evenly(seed):
+    rows, folds = divide(
+        "sentence", (in_modality("visual", savee()), in_modality("acoustic", savee())), 2, seed
+    )
+    for emotion in EMOTIONS:
+        counts = [
+            sum(row["emotion"] == emotion for row in having(rows, fold, "test"))
+            for fold in range(folds)
+        ]
+        assert counts[0] == counts[1]
+
+
+@given(seeds)
+def test_two_variants_of_a_recording_are_tested_in_the_same_fold(seed):
+    voices = in_modality("acoustic", utterances("ravdess") + utterances("ravdess_grey"))
+    rows, folds = divide("paper", ([], voices), 3, seed, validation=0)
+    for fold in range(folds):
+        tested = Counter(recording(row) for row in having(rows, fold, "test"))
+        assert tested and set(tested.values()) == {2}
+
+
+@pytest.mark.parametrize("protocol", ["paper", *OF_SENTENCES])
+def test_more_folds_than_utterances_of_any_emotion_are_refused(protocol: str):
+    voices = utterances("ravdess", speakers=3, sentences=1)
+    with pytest.raises(UserError, match=r"folds: 5 is more than the 3 .* any emotion; .* <= 3$"):
+        acoustic_roles(protocol, voices, 5, 0)
 
 
 @given(st.sampled_from(DIVIDED), manifests, fold_numbers, seeds)
@@ -299,18 +346,19 @@ def test_texts_said_in_one_emotion_only_leave_every_fold_all_emotions(protocol: 
     of = in_modality("visual", savee()), in_modality("acoustic", savee())
     for seed in range(20):
         rows, found = divide(protocol, of, folds, seed)
-        require_classes(rows, found)  # refuses a fold without an emotion
+        check_classes(rows, found)  # refuses a fold without an emotion
 
 
 def test_a_text_is_the_same_in_variants_of_a_corpus_and_in_no_other_corpus():
     ours, grey, foreign = (
-        {text(row) for row in utterances(name)} for name in ("ravdess", "ravdess_grey", "savee")
+        {sentence_id(row) for row in utterances(name)}
+        for name in ("ravdess", "ravdess_grey", "savee")
     )
     assert ours == grey and ours.isdisjoint(foreign)
 
 
 def test_a_corpus_that_tells_no_sentence_has_no_text():
-    assert text({"id": "enterface/x", "sentence": ""}) == ""
+    assert sentence_id({"id": "enterface/x", "sentence": ""}) == ""
 
 
 def test_official_takes_the_parts_of_the_publisher():
@@ -330,43 +378,44 @@ def test_official_trains_on_the_faces_of_corpora_that_have_no_split():
     assert {row["fold_0"] for row in rows[: len(faces)]} == {"train"}
 
 
-def test_official_keeps_out_test_faces_whose_voice_has_no_features():
+@pytest.mark.parametrize("part", ["test", "dev"])
+def test_official_keeps_out_test_faces_whose_voice_has_no_features(part: str):
     rows = officially_split(utterances("meld", sentences=3))
-    voices = [row for row in rows if row["id"] != rows[0]["id"]]
-    assert rows[0]["split"] == "test"
-    assert assign_roles(rows, voices, "official", 1, 0, 0)[0]["fold_0"] == "out"
+    place = next(i for i, row in enumerate(rows) if row["split"] == part)
+    voices = rows[:place] + rows[place + 1 :]
+    assert assign_roles(rows, voices, "official", 1, 0, 0)[place]["fold_0"] == "out"
 
 
 def test_official_without_a_split_is_refused_and_names_the_utterance():
     voices = utterances("ravdess")
     expected = f"params.yaml: protocol: {voices[0]['id']} has no official split .* another protocol"
     with pytest.raises(UserError, match=expected):
-        voice_roles("official", voices, 1, 0)
+        acoustic_roles("official", voices, 1, 0)
 
 
 @pytest.mark.parametrize("folds", [2, 5])
 def test_official_with_several_folds_is_refused(folds: int):
     voices = officially_split(utterances("meld"))
     with pytest.raises(UserError, match=f"folds: protocol official has one fold, not {folds}"):
-        voice_roles("official", voices, folds, 0)
+        acoustic_roles("official", voices, folds, 0)
 
 
 @pytest.mark.parametrize("protocol", DIVIDED)
 def test_a_single_fold_is_refused(protocol: str):
     with pytest.raises(UserError, match=f"folds: protocol {protocol} needs at least 2, not 1$"):
-        voice_roles(protocol, utterances("ravdess"), 1, 0)
+        acoustic_roles(protocol, utterances("ravdess"), 1, 0)
 
 
 @pytest.mark.parametrize("protocol", OF_SPEAKERS)
 def test_more_folds_than_speakers_are_refused(protocol: str):
     with pytest.raises(UserError, match=r"folds: 5 is more than the 2 speakers .* folds <= 2$"):
-        voice_roles(protocol, utterances("ravdess", speakers=2, sentences=6), 5, 0)
+        acoustic_roles(protocol, utterances("ravdess", speakers=2, sentences=6), 5, 0)
 
 
 @pytest.mark.parametrize("protocol", OF_SENTENCES)
 def test_more_folds_than_sentences_are_refused(protocol: str):
     with pytest.raises(UserError, match=r"folds: 5 is more than the 2 sentences .* folds <= 2$"):
-        voice_roles(protocol, utterances("ravdess", speakers=6, sentences=2), 5, 0)
+        acoustic_roles(protocol, utterances("ravdess", speakers=6, sentences=2), 5, 0)
 
 
 @pytest.mark.parametrize("protocol", OF_SENTENCES)
@@ -375,7 +424,7 @@ def test_a_corpus_without_sentences_is_refused_and_names_the_utterance(protocol:
     voices[3]["sentence"] = ""
     expected = f"protocol: {voices[3]['id']} has no sentence in its corpus; choose another protocol"
     with pytest.raises(UserError, match=expected):
-        voice_roles(protocol, voices, 2, 0)
+        acoustic_roles(protocol, voices, 2, 0)
 
 
 def roles_of(corpus: str = "sample", protocol: str = "paper", folds: int = 2, **shape: Any) -> Rows:
@@ -390,7 +439,7 @@ def out_of_fold_1(rows: Rows, **those: str) -> Rows:
 
 
 def test_an_emotion_in_every_role_of_every_fold_is_accepted():
-    require_classes(roles_of(), 2)
+    check_classes(roles_of(), 2)
 
 
 @pytest.mark.parametrize(
@@ -400,8 +449,8 @@ def test_a_fold_without_an_emotion_is_named(modality: str, role: str):
     rows = out_of_fold_1(roles_of(), modality=modality, emotion="fear", fold_1=role)
     expected = f"fold 1 has no {modality} {role} sample of fear; .*allow_missing_classes: true$"
     with pytest.raises(UserError, match=expected):
-        require_classes(rows, 2)
-    require_classes(rows, 2, allow_missing=True)
+        check_classes(rows, 2)
+    check_classes(rows, 2, allow_missing=True)
 
 
 @pytest.mark.parametrize(
@@ -412,12 +461,12 @@ def test_a_fold_with_nothing_to_train_or_to_test_is_refused_even_on_request(
 ):
     rows = out_of_fold_1(roles_of(), modality=modality, fold_1=role)
     with pytest.raises(UserError, match=f"fold 1 has no {modality} {role} sample of anger, "):
-        require_classes(rows, 2, allow_missing=True)
+        check_classes(rows, 2, allow_missing=True)
 
 
 @pytest.mark.parametrize("identity", ["ravdess/01-05", "ravdess_grey/01-05"])
 def test_variants_of_a_corpus_hold_the_same_recordings(identity: str):
-    assert take(identity) == "ravdess/01-05"
+    assert recording_id(identity) == "ravdess/01-05"
 
 
 def test_in_protocol_paper_every_tested_voice_has_its_face_trained():

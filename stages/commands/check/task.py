@@ -16,7 +16,7 @@ from stages.io.paths import RAW
 from stages.io.skips import skipped_unevenly
 from stages.runtime.errors import UserError
 from stages.runtime.params import Params
-from stages.splits.protocols import Rows, assign_roles, require_classes
+from stages.splits.protocols import Rows, assign_roles, check_classes
 
 PROTOCOLS = get_args(Params.model_fields["protocol"].annotation)
 MOST_FOLDS = 10  # that are tried out to say what can be done
@@ -134,7 +134,7 @@ def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
                 faces, voices, protocol, folds, params["validation"], params["seed"]
             )
             columns = sum(name.startswith("fold_") for name in rows[0])
-            require_classes(rows, columns, allow)
+            check_classes(rows, columns, allow)
         except UserError as error:
             return str(error)
         return None

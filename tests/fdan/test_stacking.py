@@ -17,19 +17,24 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from stages.fdan import stacking
 from stages.fdan.inference import Bank, draw_bank, prototypes
-from stages.fdan.optimiser import SGD
-from stages.fdan.stacked import Diverged, Inputs, Listeners, Stack, capture, train_stacked
+from stages.fdan.stacking import Stack, capture
 from stages.fdan.training import (
+    ACOUSTIC,
     BANK,
-    VOICES,
+    Diverged,
+    Inputs,
     Replica,
     Samples,
     Settings,
-    draws,
-    random_stream,
+    Training,
+    Validation,
+    batch_indices,
+    initial_network,
+    make_generator,
     steps_of_epoch,
-    train_replica,
+    train_replicas,
 )
 from stages.runtime.device import require_determinism
 
@@ -63,8 +68,8 @@ def float64() -> Iterator[None]:
 
 def samples(n: int, dim: int, seed: int) -> Samples:
     """Classes that overlap, so that there is something to choose between epochs."""
-    centres = torch.randn(CLASSES, dim, generator=random_stream(99, dim))
-    generator = random_stream(seed, dim)
+    centres = torch.randn(CLASSES, dim, generator=make_generator(99, dim))
+    generator = make_generator(seed, dim)
     y = torch.randint(CLASSES, (n,), generator=generator)
     return Samples(centres[y] + torch.randn(n, dim, generator=generator), y)
 
@@ -84,7 +89,7 @@ def some_inputs(
             bank = None
             if inference == "bank":
                 chosen, heard = (
-                    draw_bank(part.y, settings.batch_size, random_stream(seed, BANK))
+                    draw_bank(part.y, settings.batch_size, make_generator(seed, BANK))
                     for part in (visual, acoustic)
                 )
                 bank = Bank(visual.x[chosen], acoustic.x[heard])
@@ -106,8 +111,16 @@ def with_changes(changes: dict[str, Any]) -> Settings:
     return replace(SETTINGS, network=NETWORK | network, lmmd=LMMD | kernel, **others)
 
 
+def prepared(
+    inputs: list[Inputs], settings: Settings, device: torch.device
+) -> tuple[Training, Validation]:
+    """Both halves of an epoch of a stack, before the first."""
+    stack = Stack([initial_network(of_one, settings) for of_one in inputs], device)
+    return Training(inputs, settings, stack, device), Validation(inputs, stack, device)
+
+
 def one_by_one(inputs: list[Inputs], settings: Settings) -> list[Replica]:
-    return [train_replica(*of_one[:4], settings, of_one.seed) for of_one in inputs]
+    return [train_replicas([of_one], settings, CPU)[0] for of_one in inputs]
 
 
 def assert_agree(found: list[Replica], expected: list[Replica], tolerance: float) -> None:
@@ -152,7 +165,7 @@ def test_a_stack_gives_what_its_replicas_give_one_by_one(changes: dict[str, Any]
     """Rounding of 1e-16 a step grows to less than 1e-12 here; a difference of method shows."""
     settings = with_changes(changes)
     inputs = some_inputs(settings)
-    assert_agree(train_stacked(inputs, settings, CPU), one_by_one(inputs, settings), 1e-10)
+    assert_agree(train_replicas(inputs, settings, CPU), one_by_one(inputs, settings), 1e-10)
 
 
 @pytest.mark.parametrize("inference", ["bank", "prototypes", "none"])
@@ -160,7 +173,7 @@ def test_a_stack_gives_what_its_replicas_give_one_by_one(changes: dict[str, Any]
 def test_it_does_so_however_a_voice_is_judged(inference: str, layers: int, float64: None):
     settings = with_changes({"layers": layers})
     inputs = some_inputs(settings, inference, seeds=2)
-    found = train_stacked(inputs, settings, CPU)
+    found = train_replicas(inputs, settings, CPU)
     assert_agree(found, one_by_one(inputs, settings), 1e-10)
     validated = {of_one.history[-1]["validation_loss"] for of_one in found}
     assert len(validated) == len(inputs)
@@ -170,7 +183,7 @@ def test_in_single_precision_it_agrees_to_rounding():
     """Measured: 1e-7 relative in the first epochs, 6e-7 in the parameters after 40."""
     settings = with_changes({"epochs": 40})
     inputs = some_inputs(settings)
-    found, expected = train_stacked(inputs, settings, CPU), one_by_one(inputs, settings)
+    found, expected = train_replicas(inputs, settings, CPU), one_by_one(inputs, settings)
     assert_agree(found, expected, 1e-5)
     for one, other in zip(found, expected):
         for epoch, of_other in zip(one.history[:3], other.history):
@@ -191,17 +204,17 @@ def test_it_does_so_for_any_sizes_and_in_any_order(data: st.DataObject):
     settings = with_changes({"epochs": 2, "layers": 2, "batch_size": 5})
     inference = data.draw(st.sampled_from(["bank", "prototypes", "none"]))
     inputs = data.draw(st.permutations(some_inputs(settings, inference, seeds=2, sizes=sizes)))
-    assert_agree(train_stacked(inputs, settings, CPU), one_by_one(inputs, settings), 1e-4)
+    assert_agree(train_replicas(inputs, settings, CPU), one_by_one(inputs, settings), 1e-4)
 
 
 @pytest.mark.parametrize("without", [[0, 1, 2, 3, 4], [1, 3]])
 def test_folds_without_held_out_voices_keep_the_last_epoch(without: list[int], float64: None):
     settings = with_changes({"select": "last"})
     inputs = [
-        of_one._replace(held_out=None) if place in without else of_one
+        of_one._replace(validation=None) if place in without else of_one
         for place, of_one in enumerate(some_inputs(settings))
     ]
-    found = train_stacked(inputs, settings, CPU)
+    found = train_replicas(inputs, settings, CPU)
     assert_agree(found, one_by_one(inputs, settings), 1e-10)
     assert ["validation_uar" in of_one.history[0] for of_one in found] == [
         place not in without for place in range(5)
@@ -210,9 +223,9 @@ def test_folds_without_held_out_voices_keep_the_last_epoch(without: list[int], f
 
 def test_the_samples_of_a_fold_are_stored_once():
     inputs = some_inputs(SETTINGS, seeds=3)
-    voices, faces = Stack(inputs, SETTINGS, CPU).batches
-    assert len(voices.samples.y) == sum(n for _, n, _ in SIZES)
-    assert len(faces.samples.y) == sum(n for n, _, _ in SIZES)
+    batches = prepared(inputs, SETTINGS, CPU)[0].batches
+    assert len(batches["acoustic"].y) == sum(n for _, n, _ in SIZES)
+    assert len(batches["visual"].y) == sum(n for n, _, _ in SIZES)
 
 
 @pytest.mark.parametrize("place", [0, 1, 4])
@@ -221,7 +234,7 @@ def test_a_replica_that_diverges_is_named_with_its_epoch(place: int):
     settings = with_changes({"epochs": 9})
     inputs = some_inputs(settings)
     (x, y), steps = inputs[place].acoustic, steps_of_epoch(inputs[place].acoustic, settings)
-    drawn = draws(len(y), settings.batch_size, random_stream(inputs[place].seed, VOICES))
+    drawn = batch_indices(len(y), settings.batch_size, make_generator(inputs[place].seed, ACOUSTIC))
     first = torch.cat(list(itertools.islice(drawn, steps))).tolist()
     left_out = [voice for voice in range(len(y)) if voice not in first]
     spoiled = x.clone()
@@ -230,7 +243,7 @@ def test_a_replica_that_diverges_is_named_with_its_epoch(place: int):
     with pytest.raises(FloatingPointError) as alone:
         one_by_one([inputs[place]], settings)
     with pytest.raises(Diverged) as caught:
-        train_stacked(inputs, settings, CPU)
+        train_replicas(inputs, settings, CPU)
     assert caught.value.place == place and str(caught.value) == str(alone.value)
     assert str(caught.value).endswith("epoch 1") == (not left_out)
 
@@ -244,10 +257,10 @@ def test_the_epochs_of_every_stack_are_watched():
             yield number
 
     settings = with_changes({"epochs": 3})
-    train_stacked(some_inputs(settings), settings, CPU, watch)
+    train_replicas(some_inputs(settings), settings, CPU, watch)
     assert seen == [1, 2, 3]
     small = some_inputs(settings, sizes=[*SIZES, (40, 5, 4)])  # of 5 voices is no batch of 8
-    train_stacked(small, settings, CPU, watch)
+    train_replicas(small, settings, CPU, watch)
     assert seen == [1, 2, 3] * 3
 
 
@@ -290,31 +303,47 @@ class Operations(TorchDispatchMode):
         return function(*args, **kwargs or {})
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
 @each_change
-def test_a_step_has_only_operations_that_a_graph_can_hold(changes: dict[str, Any]):
+def test_a_step_has_only_operations_that_a_graph_can_hold(changes: dict[str, Any], seeds: int):
     settings = with_changes(changes)
-    inputs = some_inputs(settings)
-    stack = Stack(inputs, settings, CPU)
-    listeners = Listeners(inputs, stack)
-    stack.step()
+    inputs = some_inputs(settings, seeds=seeds, sizes=SIZES[:1])
+    training, validation = prepared(inputs, settings, CPU)
+    training.step()
     with Operations() as operations:
-        stack.step()
-        listeners.listen()
-    assert {"bmm", "_fused_sgd_", "native_layer_norm_backward"} <= operations.seen
+        training.step()
+        validation.evaluate()
+    assert {"_fused_sgd_", "native_layer_norm_backward"} <= operations.seen
     assert operations.refused == set()
+
+
+@each_change
+def test_what_a_graph_reads_and_writes_stays_where_it_is(changes: dict[str, Any]):
+    """A tensor that is bound anew would leave a graph working on the old one, unnoticed."""
+    settings = with_changes(changes)
+    training, validation = prepared(some_inputs(settings, seeds=2), settings, CPU)
+    places = []
+    for _ in range(3):
+        training.train_one_epoch(training.draw_epoch())
+        validation.evaluate()
+        read = [*training.changed(), *validation.given, validation.losses, validation.predicted]
+        for batches in training.batches.values():
+            read += [batches.indices, batches.x, batches.y]
+        read += [parameter.data for parameter in training.stack.parameters]
+        places.append([tensor.data_ptr() for tensor in read])
+    assert len(places[0]) > 20 and places[0] == places[1] == places[2]
 
 
 @each_change
 def test_a_step_keeps_to_its_device(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     """Meta tensors refuse company on the host, as CUDA's do, and have no values to read back."""
-    monkeypatch.setattr(SGD, "step", lambda optimiser: None)  # fused SGD is not for meta tensors
+    # fused SGD is not for meta tensors
+    monkeypatch.setattr(torch.optim, "SGD", lambda *_, **__: Mock(state={}))
     settings, device = with_changes(changes), torch.device("meta")
-    inputs = some_inputs(settings)
-    stack = Stack(inputs, settings, device)
-    stack.train_one_epoch(stack.draw_epoch())
-    listeners = Listeners(inputs, stack)
-    listeners.listen()
-    parts = [*stack.params.values(), *stack.totals.values(), listeners.losses, *listeners.bank]
+    training, validation = prepared(some_inputs(settings), settings, device)
+    training.train_one_epoch(training.draw_epoch())
+    validation.evaluate()
+    parts = [*training.changed(), validation.losses, validation.predicted, *validation.given]
     assert {part.device for part in parts} == {device}
 
 
@@ -336,24 +365,40 @@ def test_that_test_notices_what_a_graph_cannot_hold(forbidden: Callable[[Tensor]
 
 def test_on_the_cpu_a_step_is_called_as_it_is():
     step = [].clear
-    assert capture(step, CPU) == step
+    assert capture(step, CPU, list) == step
 
 
 class FakeCuda:
-    """What `capture` uses of torch.cuda: what is called while a graph records is not done."""
+    """What `capture` uses of torch.cuda: what is called while a graph records is not done.
 
-    def __init__(self) -> None:
-        self.recording = False
+    A step adds 1 to `value`, and so does a replay, but for `wrong` more.
+    """
+
+    OutOfMemoryError = torch.OutOfMemoryError
+
+    def __init__(self, wrong: float = 0.0, fails: Exception | None = None) -> None:
+        self.wrong, self.fails, self.recording = wrong, fails, False
+        self.value = torch.zeros(1)
         self.done: list[str] = []
 
     def step(self) -> None:
         if not self.recording:
-            self.done.append("as it is")
+            self.done.append("step")
+            self.value += 1
+        elif self.fails is not None:
+            raise self.fails
 
-    def Stream(self) -> Mock:
+    def replay(self) -> None:
+        self.done.append("replay")
+        self.value += 1 + self.wrong
+
+    def Stream(self) -> Mock:  # noqa: N802
         return Mock()
 
     current_stream = Stream
+
+    def synchronize(self) -> None:
+        pass
 
     @contextlib.contextmanager
     def stream(self, side: Mock) -> Iterator[None]:
@@ -362,25 +407,67 @@ class FakeCuda:
         yield
 
     @contextlib.contextmanager
-    def graph(self, graph: Mock) -> Iterator[None]:
+    def graph(self, graph: Mock, stream: Mock) -> Iterator[None]:
         self.recording = True
-        yield
-        self.recording = False
+        try:
+            yield
+        except Exception as error:  # as torch's: what ends the recording fails as well
+            raise RuntimeError("capture failed due to a previous error") from error
+        finally:
+            self.recording = False
 
-    def CUDAGraph(self) -> Mock:
-        return Mock(replay=lambda: self.done.append("replayed"))
+    def CUDAGraph(self) -> Mock:  # noqa: N802
+        return Mock(replay=self.replay)
 
 
-@pytest.mark.parametrize("calls", range(7))
-def test_on_cuda_every_call_makes_one_step_of_which_the_first_warm_up(
-    calls: int, monkeypatch: pytest.MonkeyPatch
+def captured(fake: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    monkeypatch.setattr(torch, "cuda", fake)
+    monkeypatch.setattr(stacking, "_side_stream", fake.Stream)
+    return capture(fake.step, torch.device("cuda"), lambda: [fake.value])
+
+
+@pytest.mark.parametrize("calls", range(8))
+def test_on_cuda_every_call_makes_one_step_and_the_fourth_checks_the_graph(
+    calls: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     fake = FakeCuda()
-    monkeypatch.setattr(torch, "cuda", fake)
-    step = capture(fake.step, torch.device("cuda"))
+    step = captured(fake, monkeypatch)
     for _ in range(calls):
         step()
-    assert fake.done == (["as it is"] * 3 + ["replayed"] * 4)[:calls]
+    assert fake.value == calls and capsys.readouterr().err == ""
+    checked = ["step"] * 3 + ["replay", "step"] + ["replay"] * 3
+    assert fake.done == checked[: calls + (calls > 3)]
+
+
+@pytest.mark.parametrize(
+    "fake, reason",
+    [
+        (FakeCuda(wrong=0.5), "a replay of it gives other values"),
+        (FakeCuda(fails=RuntimeError("operation not permitted")), "capture failed"),
+    ],
+)
+def test_where_a_graph_fails_steps_are_made_as_they_are(
+    fake: FakeCuda,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    step = captured(fake, monkeypatch)
+    for _ in range(7):
+        step()
+    assert fake.value == 7 and fake.done[-3:] == ["step"] * 3
+    said = capsys.readouterr().err
+    assert reason in said and len(said.splitlines()) == 1
+
+
+def test_memory_that_ends_while_a_graph_is_recorded_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    step = captured(FakeCuda(fails=torch.OutOfMemoryError("2 GiB")), monkeypatch)
+    for _ in range(3):
+        step()
+    with pytest.raises(torch.OutOfMemoryError, match="2 GiB"):
+        step()
 
 
 @pytest.fixture
@@ -398,15 +485,21 @@ def test_on_a_gpu_a_stack_gives_what_its_replicas_give_on_the_cpu(
 ):
     settings = with_changes(changes)
     inputs = some_inputs(settings, seeds=2)
-    found = train_stacked(inputs, settings, cuda)
+    found = train_replicas(inputs, settings, cuda)
     assert_agree(found, one_by_one(inputs, settings), 1e-10)
-    again = train_stacked(inputs, settings, cuda)
+    again = train_replicas(inputs, settings, cuda)
     for one, other in zip(found, again):
         assert (one.epoch, one.history) == (other.epoch, other.history)
         assert all(map(torch.equal, one.network.parameters(), other.network.parameters()))
 
 
-def test_on_a_gpu_it_agrees_in_single_precision(cuda: torch.device):
+def test_on_a_gpu_it_agrees_in_single_precision(cuda: torch.device, capsys: pytest.CaptureFixture):
+    """Losses to what rounding grows to in 40 epochs; of the epochs kept nothing is said."""
     settings = with_changes({"epochs": 40})
     inputs = some_inputs(settings, seeds=2)
-    assert_agree(train_stacked(inputs, settings, cuda), one_by_one(inputs, settings), 1e-3)
+    found = train_replicas(inputs, settings, cuda)
+    for one, other in zip(found, one_by_one(inputs, settings)):
+        for epoch, of_other in zip(one.history, other.history):
+            for name in ("acoustic_loss", "visual_loss", "lmmd_1", "validation_loss"):
+                assert epoch[name] == pytest.approx(of_other[name], rel=1e-3, abs=1e-3)
+    assert "CUDA graph" not in capsys.readouterr().err

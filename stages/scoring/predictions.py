@@ -1,0 +1,55 @@
+"""Predictions of the test utterances: the rows of metrics/predictions.csv."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.corpora.emotions import CODES, EMOTIONS
+from stages.splits.dataset import Features, select_rows
+from stages.splits.protocols import TEST, Rows
+
+COLUMNS = ["id", "speaker", "fold", "seed", "actual", "predicted", *CODES]
+
+
+def predict_fold(
+    classifier: Callable[[Tensor], Tensor], features: Features, rows: Rows, fold: int, seed: int
+) -> list[dict[str, Any]]:
+    """Predict the test utterances of a fold.
+
+    Args:
+        classifier: gives probabilities [n, C] of acoustic features [n, D].
+        rows: of data/split.csv.
+
+    Returns:
+        A row of COLUMNS for each utterance.
+    """
+    tested = select_rows(rows, "acoustic", fold, TEST)
+    x, _, _ = features.acoustic_samples(tested)
+    probabilities = classifier(torch.from_numpy(x)).numpy()
+    return [
+        {
+            "id": row["id"],
+            "speaker": row["speaker"],
+            "fold": fold,
+            "seed": seed,
+            "actual": CODES[EMOTIONS.index(row["emotion"])],
+            "predicted": CODES[int(p.argmax())],
+            **{code: f"{value:.6f}" for code, value in zip(CODES, p.tolist())},
+        }
+        for row, p in zip(tested, probabilities)
+    ]
+
+
+def to_arrays(predictions: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """True classes [n], predicted classes [n, S] and speakers [n] of the utterances, by id.
+
+    Args:
+        predictions: rows of COLUMNS sorted by id and seed, as many seeds for every id.
+    """
+    seeds = len({row["seed"] for row in predictions})
+    predicted = np.array([CODES.index(row["predicted"]) for row in predictions])
+    true = np.array([CODES.index(row["actual"]) for row in predictions[::seeds]])
+    return true, predicted.reshape(-1, seeds), [row["speaker"] for row in predictions[::seeds]]
