@@ -387,7 +387,9 @@ def main(words: Sequence[str]) -> None:
         with alone(f"download@{asked.corpus}", patience=0):
             download(asked.corpus, actors)
     except OSError as error:
-        raise UserError(f"{RAW}: cannot be written: {error}; free space or fix access") from error
+        raise UserError(
+            f"{RAW}: cannot be written: {error}; free space or change permissions"
+        ) from error
     print(f"{RAW / asked.corpus}: in place")
     kept = [path for path in folder.iterdir() if path.suffix in (".zip", ".gz")]
     if kept:
