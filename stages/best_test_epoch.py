@@ -21,8 +21,8 @@ from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
 from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
 from stages.io.files import write_json
-from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
+from stages.runtime.paths import METRICS
 from stages.scoring.metrics import MEASURES, confusion_matrix
 from stages.scoring.predictions import predict_fold, to_arrays
 from stages.splits.dataset import Features, read_split, select_rows

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from stages.corpora.emotions import EMOTIONS
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table, replacing
-from stages.io.paths import METRICS, frames_path, manifest_path, mels_path
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
+from stages.runtime.paths import METRICS, frames_path, manifest_path, mels_path
 
 COLUMNS = 2  # utterances an emotion
 FRAMES = 3

@@ -24,8 +24,8 @@ import torch
 from stages.corpora.emotions import CODES
 from stages.fdan.checkpoint import MODEL_DIGITS, read_description, read_replicas, replica_name
 from stages.io.files import write_json, write_table
-from stages.io.paths import METRICS, PREDICTIONS
 from stages.runtime.command import run_stage
+from stages.runtime.paths import METRICS, PREDICTIONS
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights, wilson
 from stages.scoring.metrics import MEASURES, confusion_matrix, confusions
 from stages.scoring.predictions import COLUMNS, predict_fold, to_arrays

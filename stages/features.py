@@ -20,11 +20,11 @@ import torch
 from stages.encoders.embed import Embed, face_images, make_embed, spectrogram_image
 from stages.encoders.pictures import PRECISION, for_inference, make_backbone
 from stages.io.arrays import open_arrays, write_arrays
-from stages.io.paths import features_path, frames_path, mels_path
 from stages.runtime.command import run_stage
 from stages.runtime.device import pick_device
 from stages.runtime.errors import UserError
 from stages.runtime.params import check_random_weights, read_params
+from stages.runtime.paths import features_path, frames_path, mels_path
 from stages.runtime.progress import track
 from stages.runtime.space import features_bytes
 

@@ -17,11 +17,11 @@ import numpy as np
 from stages.extraction.extract import extract
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_table
-from stages.io.paths import frames_path, manifest_path
 from stages.media.crops import CROPS, STATUS
 from stages.media.faces import make_aligner, make_detector, pick_detection_device
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
+from stages.runtime.paths import frames_path, manifest_path
 from stages.runtime.space import frames_bytes
 
 

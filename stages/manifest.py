@@ -13,7 +13,6 @@ from pathlib import Path
 from stages.corpora.listing import COLUMNS, list_corpus, named, skipped_rows, summary
 from stages.corpora.utterance import Utterance, first_five
 from stages.io.files import write_table
-from stages.io.paths import RAW, manifest_path
 from stages.io.skips import (
     refuse,
     table_path,
@@ -26,6 +25,7 @@ from stages.media.probe import APART, far_apart, probe, probe_duration
 from stages.runtime.command import run_stage
 from stages.runtime.errors import ClipError
 from stages.runtime.params import read_params
+from stages.runtime.paths import RAW, manifest_path
 from stages.runtime.progress import track
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from stages.extraction.extract import extract
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_table
-from stages.io.paths import manifest_path, mels_path
 from stages.media.spectrogram import compile_ahead
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
+from stages.runtime.paths import manifest_path, mels_path
 from stages.runtime.space import mels_bytes
 
 

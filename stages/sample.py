@@ -19,9 +19,9 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.io.paths import RAW
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
+from stages.runtime.paths import RAW
 from stages.runtime.progress import track
 from stages.synthesis import face, voice
 from stages.synthesis.clip import make_clip

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from stages.io.files import file_sha256, read_table, write_json, write_table
-from stages.io.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.io.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_uneven
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
+from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.splits.leaks import check_leaks
 from stages.splits.protocols import (
     OUT,

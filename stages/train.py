@@ -18,10 +18,10 @@ from stages.fdan.checkpoint import replica_name, write_model
 from stages.fdan.replicas import Task, Trained, train_all
 from stages.fdan.training import Epoch, Settings
 from stages.io.files import write_json, write_table
-from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
 from stages.runtime.device import pick_device
 from stages.runtime.params import read_params
+from stages.runtime.paths import METRICS
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import check_leaks
 

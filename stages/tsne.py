@@ -22,8 +22,8 @@ from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
 from stages.fdan.training import Samples, make_generator
 from stages.io.files import write_table
-from stages.io.paths import METRICS
 from stages.runtime.command import run_stage
+from stages.runtime.paths import METRICS
 from stages.splits.dataset import Features, read_split, select_rows
 from stages.splits.protocols import TEST, TRAIN
 

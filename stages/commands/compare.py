@@ -26,8 +26,8 @@ from dvc.scm import RevError
 from tabulate import tabulate
 
 from stages.corpora.emotions import CODES
-from stages.io.paths import PREDICTIONS
 from stages.runtime.errors import UserError, one_line
+from stages.runtime.paths import PREDICTIONS
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights
 from stages.scoring.metrics import MEASURES, confusions
 from stages.scoring.paired import mcnemar, seed_variance

@@ -37,9 +37,9 @@ from stages.corpora.source import Archive
 from stages.corpora.walk import is_lfs_pointer
 from stages.io.arrays import require_space
 from stages.io.files import file_sha256, read_json, replacing, write_json
-from stages.io.paths import RAW
 from stages.runtime.command import alone
 from stages.runtime.errors import UserError, one_line
+from stages.runtime.paths import RAW
 from stages.runtime.progress import track
 
 DOWNLOADS = RAW / ".downloads"

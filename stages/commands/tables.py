@@ -33,9 +33,9 @@ from tabulate import tabulate
 
 from stages.commands.compare import compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
-from stages.io.paths import METRICS
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.params import read_params
+from stages.runtime.paths import METRICS
 
 Settings = dict[str, str]
 

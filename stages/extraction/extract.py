@@ -13,7 +13,6 @@ import numpy as np
 
 from stages.extraction.clip_cache import clip_cache, code_and_libraries, read_entry
 from stages.extraction.workers import Job, outcomes
-from stages.io.paths import RAW, manifest_path
 from stages.io.skips import (
     refuse,
     skip_row,
@@ -24,6 +23,7 @@ from stages.io.skips import (
     write_skips,
 )
 from stages.runtime.errors import ClipError, UserError
+from stages.runtime.paths import RAW, manifest_path
 from stages.runtime.progress import track
 
 

@@ -17,8 +17,8 @@ from stages.corpora.emotions import EMOTIONS
 from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
 from stages.fdan.network import FDAN
 from stages.io.files import file_sha256, read_json, replacing, write_json
-from stages.io.paths import SPLIT
 from stages.runtime.errors import UserError, one_line
+from stages.runtime.paths import SPLIT
 
 MODEL = Path("models/fdan.safetensors")
 DESCRIPTION = Path("models/fdan.json")

@@ -1,8 +1,7 @@
-"""How a stage starts as a command, and how it ends when a person must mend something."""
+"""How a stage starts, alone and from the root of the project, and how it ends on an error."""
 
 import argparse
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -10,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from stages.runtime.errors import UserError
 
@@ -82,32 +82,25 @@ def alone(name: str, patience: float = PATIENCE) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             LOCKS.mkdir(parents=True, exist_ok=True)
-            file = held.enter_context(open(path, "ab+", buffering=0))
-            _take(file, path, patience)
-            file.truncate(0)
-            file.write(str(os.getpid()).encode())
+            held.enter_context(_acquire(path, patience))
+            path.write_text(str(os.getpid()), encoding="utf-8")
         except OSError as error:
             raise UserError(
-                f"{path}: cannot be written: {error.strerror}; free space or mend access"
+                f"{path}: cannot be written: {error.strerror}; free space or change permissions"
             ) from error
         yield
 
 
-def _take(file: IO[bytes], path: Path, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    told = False
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = f"another run of {path.name} is under way (process {file.read().decode()})"
-        if time.monotonic() >= deadline:
-            raise UserError(f"{path}: {other}; wait for it to end, or end it")
-        if not told:
-            print(f"{other}; waiting {patience:g} s for it to end", file=sys.stderr, flush=True)
-            told = True
-        time.sleep(0.2)
+def _acquire(path: Path, patience: float) -> AcquireReturnProxy:
+    lock = FileLock(path)
+    with contextlib.suppress(Timeout):
+        return lock.acquire(timeout=0)
+    other = f"another run of {path.name} is under way (process {path.read_text()})"
+    print(f"{other}; waiting {patience:g} s for it to end", file=sys.stderr, flush=True)
+    try:
+        return lock.acquire(timeout=patience, poll_interval=0.2)
+    except Timeout:
+        raise UserError(f"{path}: {other}; wait for it to end, or end it") from None
 
 
 def _end_with_dvc() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 from stages.corpora.emotions import EMOTIONS
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import file_sha256, read_json, read_table
-from stages.io.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.runtime.errors import UserError
+from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.splits.protocols import Rows
 
 # What train and what follows it need of data/split.json.

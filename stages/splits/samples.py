@@ -5,8 +5,8 @@ from typing import Any
 
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table
-from stages.io.paths import features_path, manifest_path
 from stages.runtime.errors import UserError
+from stages.runtime.paths import features_path, manifest_path
 from stages.splits.leaks import find_duplicates
 from stages.splits.protocols import Rows, recording_id
 

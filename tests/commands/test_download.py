@@ -23,9 +23,9 @@ from stages.commands.download import DOWNLOADS, MIB, SOURCES, fetch, files_in, m
 from stages.corpora.ravdess import VOICES_ARCHIVE
 from stages.corpora.ravdess import read as read_ravdess
 from stages.corpora.source import Archive
-from stages.io.paths import RAW
 from stages.runtime.command import LOCKS, alone
 from stages.runtime.errors import UserError
+from stages.runtime.paths import RAW
 from tests.file_server import Served, Server, serving
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,8 @@
 """Three crops a clip, and what becomes of frames without a face."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from stages.media.crops import STATUS, Faces, clip_faces
 from stages.runtime.errors import ClipError, UserError
 from tests.media_files import write_video
 
+ROOT = Path(__file__).parents[2]
 SIZE = 32
 NO_BOX = np.empty((0, 5), np.float32)
 BOX = np.array([[8, 8, 40, 40, 1]], np.float32)
@@ -119,3 +122,18 @@ def test_of_many_faces_the_largest_counts_in_whatever_order_they_are_found(
         assert found.found.tolist() == [3, 3, 3]
         made.append((found.boxes.tobytes(), found.faces.tobytes()))
     assert np.array_equal(found.boxes[0], left) and len(set(made)) == 1
+
+
+def test_haar_needs_no_torch_neither_in_the_stage_nor_in_its_children(clip: Path) -> None:
+    """It takes seconds to load, in every process."""
+    script = f"""
+import sys
+from pathlib import Path
+import stages.extraction.clip_cache, stages.frames
+from stages.media.crops import clip_faces
+stages.frames.pick_detection_device("haar", False)
+clip_faces(Path({str(clip)!r}), "haar", 0.1, 0.0, {SIZE}, False, "centre_crop", "cpu")
+print(sorted({{"torch", "face_alignment", "librosa", "scipy"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

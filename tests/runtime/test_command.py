@@ -99,7 +99,7 @@ def test_a_stage_that_ends_well(start: Start) -> None:
     assert outputs() == ["out.txt"]
 
 
-def test_what_a_person_must_mend_is_one_line_and_code_2(start: Start) -> None:
+def test_a_user_error_is_one_line_and_code_2(start: Start) -> None:
     expected = "error: table.csv: line 3: no id; give it one\n"
     assert ended(start("user")) == (2, expected)
 

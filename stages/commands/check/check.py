@@ -24,9 +24,9 @@ from stages.commands.check.pretrained import at_hand, frame_weights, weight_find
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
 from stages.corpora.listing import list_corpus, named, skipped_rows, summary
 from stages.corpora.utterance import Listing
-from stages.io.paths import RAW
 from stages.io.skips import too_many
 from stages.runtime.params import read_params
+from stages.runtime.paths import RAW
 
 
 def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:

@@ -14,8 +14,8 @@ from stages.commands.check.clips import Clips
 from stages.commands.check.findings import ERROR, OK, Finding, amount
 from stages.extraction.clip_cache import cache_folder
 from stages.io.arrays import SPARE_BYTES
-from stages.io.paths import FEATURES, FRAMES, MELS
 from stages.media.crops import CROPS
+from stages.runtime.paths import FEATURES, FRAMES, MELS
 from stages.runtime.space import features_bytes, frames_bytes, mels_bytes
 
 

@@ -12,10 +12,10 @@ from stages.commands.check.findings import ERROR, OK, WARNING, Finding
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.listing import list_corpus
 from stages.corpora.utterance import Listing
-from stages.io.paths import RAW
 from stages.io.skips import skipped_unevenly
 from stages.runtime.errors import UserError
 from stages.runtime.params import Params
+from stages.runtime.paths import RAW
 from stages.splits.protocols import Rows, assign_roles, check_classes
 
 PROTOCOLS = get_args(Params.model_fields["protocol"].annotation)
