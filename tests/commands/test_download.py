@@ -577,7 +577,7 @@ def test_two_runs_at_once(server: Server):
             [sys.executable, "-m", "stages", "download", "meld"],
             env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         )  # fmt: skip
-    assert other.returncode == 2 and other.stderr.startswith(f"error: {LOCKS}/download@meld: ")
+    assert other.returncode == 2 and f"error: {LOCKS}/download@meld: another run" in other.stderr
 
 
 def test_a_folder_that_cannot_be_made(server: Server):
