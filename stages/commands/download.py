@@ -15,6 +15,7 @@ replaced. The same command resumes where it was stopped, and does nothing where 
 
 import argparse
 import filecmp
+import hashlib
 import math
 import os
 import re
@@ -22,13 +23,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
-import pooch
 import requests
 import urllib3
-from pooch.hashes import hash_matches
 from requests.adapters import HTTPAdapter
 from scmrepo.git.lfs import LFSStorage, Pointer
 
@@ -44,6 +42,7 @@ from stages.runtime.paths import RAW
 from stages.runtime.progress import track
 
 DOWNLOADS = RAW / ".downloads"
+REPOSITORY = "repository"  # of CREMA-D, there
 SOURCES = {name: reader.SOURCE for name, reader in READERS.items() if hasattr(reader, "SOURCE")}
 
 AGENT = {"User-Agent": "fdan-pipeline"}  # some servers refuse Python's own
@@ -69,20 +68,23 @@ def download(corpus: str, actors: Sequence[int] = ACTORS) -> None:
         OSError: data/raw cannot be written.
     """
     source = SOURCES[corpus]
-    if source.folders:
-        for path in (RAW / corpus / folder for folder in source.folders):
-            if not path.is_dir():
-                raise UserError(
-                    f"{path}: is missing, and cannot be fetched without registration; register "
-                    "and put it there as said above"
-                )
-        return
-    wanted = dict.fromkeys(source.archives or ["repository"], "")
-    if corpus == "ravdess":
-        of_some = "" if list(actors) == list(ACTORS) else "|".join(f"{a:02}" for a in actors)
-        wanted = {VOICES_ARCHIVE: of_some and rf".*-({of_some})\.wav"}
+    for path in (RAW / corpus / folder for folder in source.folders):
+        if not path.is_dir():
+            raise UserError(
+                f"{path}: is missing, and cannot be fetched without registration; register and "
+                "put it there as said above"
+            )
+    # Archive -> pattern of the members to unpack, "" for all.
+    wanted = dict.fromkeys(source.archives, "")
+    if source.repositories:
+        wanted = {REPOSITORY: ""}
+    elif source.record:
+        numbers = "|".join(f"{actor:02}" for actor in actors)
+        wanted = {VOICES_ARCHIVE: "" if list(actors) == list(ACTORS) else rf".*-({numbers})\.wav"}
         wanted |= {FACES_ARCHIVE.format(actor): "" for actor in actors}
-    missing = {name: of_it for name, of_it in wanted.items() if not is_done(corpus, name, of_it)}
+    missing = {
+        name: pattern for name, pattern in wanted.items() if not is_done(corpus, name, pattern)
+    }
     if not missing:
         return
     require_ours(corpus)
@@ -141,35 +143,47 @@ def install(corpus: str, archives: Mapping[str, Archive], wanted: Mapping[str, s
 def fetch(archive: Archive, path: Path) -> None:
     """Fetch an archive to `path`, or check the one that lies there.
 
+    What has come stays in <name>.part until it is whole and its checksum is right, so that parts of
+    two versions are never taken for a file. (pooch does as much, but cannot resume.)
+
     Raises:
         UserError: no address gives it, or another file lies at `path`.
     """
+    algorithm, _, expected = archive.checksum.partition(":")
+
+    def is_right(file: Path) -> bool:
+        with open(file, "rb") as content:
+            return hashlib.file_digest(content, algorithm).hexdigest() == expected
+
     if path.exists():
-        if not hash_matches(path, archive.checksum):
+        if not is_right(path):
             raise UserError(
                 f"{path}: has another checksum than {archive.checksum}; delete it and run the same "
                 "command again"
             )
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
     reasons = []
     for address in archive.addresses:
-        downloader = partial(receive, part=path.with_name(f"{path.name}.part"), size=archive.size)
         try:
-            pooch.retrieve(address, archive.checksum, path.name, path.parent, downloader=downloader)
-            return
+            _receive(address, part, archive.size)
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             reasons.append(f"{address}: {one_line(error)}")
+            continue
+        if is_right(part):
+            os.replace(part, path)
+            return
+        part.unlink()
+        reasons.append(f"{address}: gives other content than {archive.checksum}, deleted")
     raise UserError(
         f"{'; '.join(reasons)}; run the same command again, which resumes, or fetch the file "
         f"elsewhere and put it at {path}"
     )
 
 
-def receive(address: str, output: str, _: object, part: Path, size: int) -> None:
-    """A downloader for pooch, whose own cannot resume: what has come stays in `part` until whole.
-
-    pooch then checks it, so that parts of two versions are never taken for a file.
-    """
+def _receive(address: str, part: Path, size: int) -> None:
+    """Append what is missing to `part`, again and again as long as something comes."""
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
@@ -179,7 +193,6 @@ def receive(address: str, output: str, _: object, part: Path, size: int) -> None
             except (requests.RequestException, urllib3.exceptions.HTTPError):
                 if size_of(part) <= have:
                     raise
-    os.replace(part, output)
 
 
 def _append(session: requests.Session, address: str, part: Path, size: int) -> None:
@@ -198,7 +211,7 @@ def _append(session: requests.Session, address: str, part: Path, size: int) -> N
             for chunk in track(chunks, math.ceil((size - have) / MIB), part.stem, "MiB"):
                 file.write(chunk)
                 if file.tell() > size:
-                    break  # pooch's checksum refuses it
+                    break  # the checksum will be wrong
 
 
 def clone(corpus: str, addresses: Sequence[str]) -> None:
@@ -207,7 +220,7 @@ def clone(corpus: str, addresses: Sequence[str]) -> None:
     Raises:
         UserError: no address gives all of it, or something is there already.
     """
-    target, repository = RAW / corpus, DOWNLOADS / corpus / "repository"
+    target, repository = RAW / corpus, DOWNLOADS / corpus / REPOSITORY
     if target.exists() and any(target.iterdir()):
         raise UserError(f"{target}: is not complete; move it away and run the same command again")
     reasons = []
@@ -225,7 +238,7 @@ def clone(corpus: str, addresses: Sequence[str]) -> None:
         if path.is_file() and is_lfs_pointer(path):  # of the .mp3
             path.unlink()
     shutil.rmtree(repository / ".git", ignore_errors=True)
-    write_json(record_of(corpus, "repository"), files_in(repository))
+    write_json(record_of(corpus, REPOSITORY), files_in(repository))
     os.rename(repository, target)
 
 
@@ -373,7 +386,9 @@ def main(words: Sequence[str]) -> None:
         with alone(f"download@{asked.corpus}", patience=0):
             download(asked.corpus, actors)
     except OSError as error:
-        raise UserError(f"{RAW}: cannot be written: {error}; free space or fix access") from error
+        raise UserError(
+            f"{RAW}: cannot be written: {error}; free space or change permissions"
+        ) from error
     print(f"{RAW / asked.corpus}: in place")
     kept = [path for path in folder.iterdir() if path.suffix in (".zip", ".gz")]
     if kept:

@@ -5,8 +5,8 @@
     python -m stages tables show table4 [-S KEY=VALUE ...]
 
 table1, table2   FDAN on SAVEE and on MELD, beside all systems of the paper's Tables 1 and 2
-table3           faces of several corpora (Table 3)
-table4           the ablation: FDAN_1, FDAN_2, FDAN, and a baseline that sees no faces (Table 4)
+table3           visual samples of several corpora (Table 3)
+table4           the ablation: FDAN_1, FDAN_2, FDAN and an acoustic-only baseline (Table 4)
 grid             alpha x weight_decay of Section 3.2
 findings         the ablation, every inference, the paper's alphas and larger ones
 learning_rate    compared on the validation part; the test part is not read
@@ -123,7 +123,7 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
         parts = [chosen["acoustic"], *(["faces", *faces] if faces != [chosen["acoustic"]] else [])]
         others = sorted(set(extra) - {"visual", "acoustic", "protocol", "folds"})
         tags = [f"{key}_{extra[key]}" for key in others]
-        task = f"{chosen['acoustic']} with faces of {', '.join(faces)}, protocol {protocol}"
+        task = f"acoustic {chosen['acoustic']}, visual {', '.join(faces)}, protocol {protocol}"
         for row in table.rows:
             name = "-".join(["_".join(parts), protocol, *tags, row.name])
             label = f"{row.label}, {task}" if len(tasks) > 1 else row.label

@@ -297,7 +297,7 @@ def test_a_measured_row_has_its_interval_its_spread_and_its_protocol(
     measured = rows["FDAN"]
     assert measured[1] == "62.50 [50.0, 75.0] ± 1.2" and measured[4] == "87.5 of 140"
     assert measured[5] == (
-        "measured here: sample with faces of sample, protocol paper, 5 folds, "
+        "measured here: acoustic sample, visual sample, protocol paper, 5 folds, "
         "2 seeds, resnet34 with imagenet weights"
     )
     best = rows["FDAN, best test epoch"]
