@@ -9,16 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from stages import manifest, train
 from tests.feature_files import prepare, work_in
+from tests.helpers import ROOT, write_params
 from tests.media_files import sine, write_video
 from tests.test_features import write_inputs
 
-pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parent.parent
 NO_DISK = 77  # what the shell ends with where nobody may mount one
 # A new file finds room for its name there and for nothing in it. What files the stage leaves on the
 # disk is told at the end, as nobody else sees it.
@@ -67,9 +64,7 @@ def said_on_full_disk(folder: str, *stage: str, leaves: bool = False) -> str:
 def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project with two clips, seen and heard."""
     monkeypatch.chdir(tmp_path)
-    tree = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    tree["frames"]["size"] = 32
-    YAML(typ="safe").dump(tree, tmp_path / "params.yaml")
+    write_params(tmp_path, frames={"size": 32})
     folder = tmp_path / "data/raw/sample/F1"
     folder.mkdir(parents=True)
     for number in (1, 2):
@@ -80,12 +75,12 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "stage, folder",
     [
-        ("manifest", "data/manifest"),
-        ("manifest", "data/skipped"),
-        ("manifest", "data/.locks"),
         ("frames", "data/frames"),
-        ("frames", "cache"),
-        ("mels", "data/mels"),
+        pytest.param("manifest", "data/manifest", marks=pytest.mark.long),
+        pytest.param("manifest", "data/skipped", marks=pytest.mark.long),
+        pytest.param("manifest", "data/.locks", marks=pytest.mark.long),
+        pytest.param("frames", "cache", marks=pytest.mark.long),
+        pytest.param("mels", "data/mels", marks=pytest.mark.long),
     ],
 )
 @pytest.mark.usefixtures("clips")
@@ -107,7 +102,11 @@ def test_a_full_disk_ends_features(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     "stage, folder",
-    [("train", "models"), ("train", "metrics"), ("evaluate", "metrics")],
+    [
+        ("train", "models"),
+        pytest.param("train", "metrics", marks=pytest.mark.long),
+        pytest.param("evaluate", "metrics", marks=pytest.mark.long),
+    ],
 )
 def test_a_full_disk_ends_a_stage_that_trains_or_tests(
     stage: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,8 +3,8 @@
     pytest tests/test_fuzz.py --mutants 5000 --mutant-seed 1
     pytest tests/test_fuzz.py -k clips --mutant-seed 1 --mutant 4711   # that one alone
 
-Every mutant goes through stages.extraction.guard as clips do in the stages, so that a crash or a hang is
-seen as one. What is asked of each is in tests/fuzz_work.py.
+Every mutant goes through stages.extraction.guard as clips do in the stages, so that a crash or a
+hang is seen as one. What is asked of each is in tests/fuzz_work.py.
 """
 
 from collections import Counter
@@ -17,8 +17,6 @@ import pytest
 from stages.extraction.guard import Guard
 from tests.media_files import sine, write_sound, write_video
 from tests.mutations import mutate_bytes, mutate_params, mutate_table, random_of
-
-pytestmark = pytest.mark.slow
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 Options = tuple[int, int, int | None]
@@ -103,11 +101,11 @@ class Hunt:
         assert self.only is not None or all(self.ends[end] for end in expected), self.ends
 
 
-@pytest.fixture
+@pytest.fixture(params=[120, pytest.param(500, marks=pytest.mark.long)])
 def options(request: pytest.FixtureRequest) -> Options:
     """How many mutants of clips, and of all else together; their seed; the only one to try."""
-    names = ("--mutants", "--mutant-seed", "--mutant")
-    return tuple(request.config.getoption(name) for name in names)
+    count, seed, only = map(request.config.getoption, ("--mutants", "--mutant-seed", "--mutant"))
+    return count or request.param, seed, only
 
 
 def test_clips_and_sounds(
@@ -159,7 +157,7 @@ def test_tables(guard: Guard, options: Options, tmp_path: Path, kind: str) -> No
 
 
 def test_params(guard: Guard, options: Options, tmp_path: Path) -> None:
-    hunt = Hunt(guard, "judge_params", options, tmp_path, of=4)
+    hunt = Hunt(guard, "judge_params", options, tmp_path, of=1)
     params = PARAMS.read_bytes()
     for index in hunt.numbers:
         rng = random_of(hunt.seed, index)

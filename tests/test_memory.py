@@ -1,4 +1,4 @@
-"""The memory of a stage does not grow with the corpus: 100 clips against 1,000."""
+"""The memory of a stage does not grow with the corpus: a few clips against ten times as many."""
 
 import os
 import subprocess
@@ -7,39 +7,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
 from stages.corpora.listing import COLUMNS
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
+from tests.helpers import ROOT, distinct_clips, write_params
 from tests.media_files import write_sound, write_video
 
-pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parent.parent
-FEW, MANY = 100, 1000
 SIZE = 112  # 113 kB a clip: what is held on to shows
 STEPS = 101  # of a spectrogram of one second
 
 
+@pytest.fixture(scope="module", params=[20, pytest.param(100, marks=pytest.mark.long)])
+def few(request: pytest.FixtureRequest) -> int:
+    """How many clips are few; ten times as many are many."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus of clips that differ, with manifests of few and of many of them."""
+def project(few: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips that differ, with manifests of few and of many of them."""
     folder = tmp_path_factory.mktemp("memory")
-    tree = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    tree["frames"]["size"] = SIZE
     # Of the smallest backbone: what the network itself needs would hide what is held on to.
-    tree["features"] |= {"backbone": "squeezenet1_1", "allow_random_weights": True}
-    YAML(typ="safe").dump(tree, folder / "params.yaml")
-    for name, count in {"few": FEW, "many": MANY}.items():
+    features = {"backbone": "squeezenet1_1", "allow_random_weights": True}
+    write_params(folder, frames={"size": SIZE}, features=features)
+    for name, count in {"few": few, "many": 10 * few}.items():
         clips = folder / "data/raw" / name
         clips.mkdir(parents=True)
-        video = write_video(folder / "clip.mp4", frames=3).read_bytes()
+        distinct_clips(write_video(folder / "clip.mp4", frames=3).read_bytes(), clips, count)
         rng = np.random.default_rng(0)
         for i in range(count):
-            # An empty box of the container, so that no two clips are the same.
-            box = b"\0\0\0\x18free" + f"{name}{i:012}".encode()
-            (clips / f"{i}.mp4").write_bytes(video + box)
             write_sound(clips / f"{i}.wav", rng.uniform(-0.5, 0.5, (1, 16000)), 16000)
         rows = [
             {
@@ -66,20 +63,21 @@ def peak(project: Path, stage: str, corpus: str) -> float:
     return usage.ru_maxrss / 1000
 
 
-@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("kept", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("stage", ["frames", "mels"])
 def test_ten_times_the_clips_take_the_same_memory(
-    project: Path, stage: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+    project: Path, few: int, stage: str, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FDAN_CACHE", str(project / "cache"))  # filled by the first of the two
-    few, many = peak(project, stage, "few"), peak(project, stage, "many")
-    print(f"{stage}: {few:.0f} MB for {FEW} clips, {many:.0f} MB for {MANY}")
-    assert many <= 1.1 * few
+    least, most = peak(project, stage, "few"), peak(project, stage, "many")
+    print(f"{stage}: {least:.0f} MB for {few} clips, {most:.0f} MB for {10 * few}")
+    assert most <= 1.1 * least
 
 
-def test_ten_times_the_features_take_the_same_memory(project: Path) -> None:
+@pytest.mark.long
+def test_ten_times_the_features_take_the_same_memory(project: Path, few: int) -> None:
     rng = np.random.default_rng(0)
-    for name, count in {"few": FEW, "many": MANY}.items():
+    for name, count in {"few": few, "many": 10 * few}.items():
         ids = encode_ids([f"{name}/{i}" for i in range(count)])
         with write_arrays(project / f"data/frames/{name}.h5", "frames", {}, 0) as arrays:
             arrays.append("ids", ids)
@@ -91,6 +89,6 @@ def test_ten_times_the_features_take_the_same_memory(project: Path) -> None:
             arrays.append("offsets", np.arange(count + 1) * STEPS)
             for _ in range(count):
                 arrays.append("values", rng.normal(-50, 20, (STEPS, 128)).astype(np.float32))
-    few, many = peak(project, "features", "few"), peak(project, "features", "many")
-    print(f"features: {few:.0f} MB for {FEW} clips, {many:.0f} MB for {MANY}")
-    assert many <= 1.1 * few
+    least, most = peak(project, "features", "few"), peak(project, "features", "many")
+    print(f"features: {least:.0f} MB for {few} clips, {most:.0f} MB for {10 * few}")
+    assert most <= 1.1 * least

@@ -107,7 +107,6 @@ def test_a_detector_finds_the_faces(corpus):
     assert np.mean([found(image) for image in images]) >= 0.95
 
 
-@pytest.mark.slow
 def test_a_detector_finds_the_faces_of_the_whole_corpus(tmp_path):
     sample.make_corpus(tmp_path / "sample", speakers=4, sentences=6, seed=0, jobs=2)
     paths = sorted((tmp_path / "sample").glob("*/*.mp4"))

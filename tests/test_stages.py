@@ -17,7 +17,6 @@ def stage(name: str, *words: str, folder: Path = ROOT) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_help_runs_nothing_and_what_is_not_known_is_refused(script: Path, tmp_path: Path) -> None:
     done = stage(script.stem, "--help", folder=tmp_path)
