@@ -72,7 +72,7 @@ def scores(
         weights = resample_weights(n, REPEATS, np.random.default_rng(0), groups)
         resampled = measure_all(confusions(true, predicted, weights, len(CODES)))
         for name, values in resampled.items():
-            intervals[f"{name}_by_{unit}"] = interval(values[:, 0])
+            intervals[f"{name}_by_{unit}"] = interval(values.mean(1))
     del intervals["war_by_utterance"]  # Wilson's stands for it
     found["ci95"] = {name: {"low": low, "high": high} for name, (low, high) in intervals.items()}
     return found

@@ -21,6 +21,8 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 NUMBERS = count()
+# The files that take longest begin first, so that both processes end at about the same time.
+LONGEST = ("test_pipeline", "test_kills", "test_full_disk", "test_memory", "test_workers")
 WEIGHTS = ("face_detection_yunet_2023mar.onnx", "squeezenet1_1-b8a52dc0.pth")
 
 
@@ -28,6 +30,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--mutants", type=int, help="how many each for test_fuzz.py")
     parser.addoption("--mutant-seed", type=int, default=0, help="what they all follow from")
     parser.addoption("--mutant", type=int, help="only the one of this number")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else 9)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share, for what is made once."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session", autouse=True)

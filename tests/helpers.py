@@ -1,14 +1,31 @@
 """What tests of all parts share."""
 
+import copy
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from stages.runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent  # the project
+_PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def params(**changes: Any) -> dict[str, Any]:
+    """params.yaml as committed, with `changes`; a mapping changes some keys of its section."""
+    tree = copy.deepcopy(_PARAMS)
+    for key, value in changes.items():
+        tree[key] = tree[key] | value if isinstance(value, dict) else value
+    return tree
+
+
+def write_params(folder: Path, **changes: Any) -> None:
+    """Write params(**changes) to params.yaml in `folder`."""
+    YAML(typ="safe").dump(params(**changes), folder / "params.yaml")
 
 
 def user_error(call: Callable[..., Any], *arguments: Any, **named: Any) -> str:
@@ -18,3 +35,18 @@ def user_error(call: Callable[..., Any], *arguments: Any, **named: Any) -> str:
     message = str(caught.value)
     assert len(message.splitlines()) == 1, message
     return message
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60, pause: float = 0.05) -> None:
+    """Wait until `condition()` holds; the test fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(pause)
+
+
+def distinct_clips(content: bytes, folder: Path, n: int) -> None:
+    """Write `content`, an MP4 file, to 0.mp4, 1.mp4, ..., of which no two are the same."""
+    for i in range(n):
+        empty_box = b"\0\0\0\x18free" + f"{i:016}".encode()
+        (folder / f"{i}.mp4").write_bytes(content + empty_box)

@@ -16,7 +16,7 @@ from tests.benchmarks.whole import (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_compares_ours_with_the_usual_way(group: str) -> None:
     rows = list(rows_of(group, repeats=1))
@@ -27,7 +27,7 @@ def test_a_group_compares_ours_with_the_usual_way(group: str) -> None:
             assert 0 < row.found.low <= row.found.ratio <= row.found.high
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_stage_runs_on_generated_clips() -> None:
     """35 clips have every emotion in every fold."""
     found = list(of_clips([35], epochs=2, runs=1))

@@ -98,7 +98,6 @@ def test_the_same_clips_give_the_same_bytes_kept_or_made_anew(
     assert Path("data/frames/sample.h5").read_bytes() == first
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_leaves_neither_children_nor_half_an_output(
     project: Path, number: signal.Signals, code: int

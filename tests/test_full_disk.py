@@ -16,8 +16,6 @@ from tests.feature_files import prepare, work_in
 from tests.media_files import sine, write_video
 from tests.test_features import write_inputs
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parent.parent
 NO_DISK = 77  # what the shell ends with where nobody may mount one
 # A new file finds room for its name there and for nothing in it. What files the stage leaves on the

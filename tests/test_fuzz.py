@@ -19,8 +19,6 @@ from tests import fuzz_work
 from tests.media_files import sine, write_sound, write_video
 from tests.mutations import mutate_bytes, mutate_params, mutate_table, random_of
 
-pytestmark = pytest.mark.slow
-
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 Options = tuple[int, int, int | None]
 VOICE = sine(300, 0.5, 48000)

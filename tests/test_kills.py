@@ -19,8 +19,6 @@ import pytest
 
 from tests.test_pipeline import Clone
 
-pytestmark = pytest.mark.slow
-
 SPEAKERS, SENTENCES = 2, 2
 CLIPS = SPEAKERS * 7 * SENTENCES
 STAGES = ("frames@sample", "mels@sample")

@@ -13,6 +13,7 @@ from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import read_table
 from stages.manifest import main
 from stages.runtime.errors import UserError
+from tests.helpers import user_error
 from tests.media_files import sine, write_sound, write_video
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
@@ -61,9 +62,8 @@ def test_an_unknown_corpus_is_told_with_those_that_are_known(raw: Path):
     ],
 )
 def test_a_missing_folder_is_named_with_where_to_get_it(corpus: str, remedy: str, raw: Path):
-    with pytest.raises(UserError) as caught:
-        list_corpus(raw / corpus, corpus)
-    assert str(caught.value).startswith(f"{raw / corpus}: no such folder; {remedy}")
+    message = user_error(list_corpus, raw / corpus, corpus)
+    assert message.startswith(f"{raw / corpus}: no such folder; {remedy}")
 
 
 @pytest.mark.parametrize("corpus", ["cremad", "meld", "ravdess", "sample", "savee"])
@@ -169,9 +169,8 @@ def test_too_many_missing_clips_stop_the_stage_and_are_all_named(
     raw: Path, capsys: pytest.CaptureFixture[str]
 ):
     make_folder(raw, present=93, absent=7)
-    with pytest.raises(UserError) as caught:
-        main("folder")
-    assert str(caught.value).startswith(
+    message = user_error(main, "folder")
+    assert message.startswith(
         "data/skipped/folder.manifest.csv: more than max_skip_fraction=0.02 of 100 utterances "
         "cannot be used, among them folder/u093 (missing_file: no file 'u093.wav'), "
     )
@@ -204,9 +203,8 @@ def test_what_a_rule_leaves_out_does_not_stop_the_stage(raw: Path):
 def test_clips_that_are_all_missing_are_named(raw: Path):
     make_folder(raw, present=1, absent=6)
     (raw / "folder/u000.wav").unlink()
-    with pytest.raises(UserError) as caught:
-        main("folder")
-    assert str(caught.value).startswith(
+    message = user_error(main, "folder")
+    assert message.startswith(
         "data/raw/folder: holds none of the clips that its table names: folder/u000 (no file "
         "'u000.wav'), "
     )
@@ -223,7 +221,8 @@ def test_the_summary_tells_what_the_publisher_ships_and_is_not_here(
         "fear 0 of 60, happiness 0 of 60, neutral 0 of 120, sadness 0 of 60, surprise 0 of 60"
     )
     assert lines[2] == (
-        "manifest@savee: not here, 479 of 480 takes: DC_a02, DC_a03, DC_a04, DC_a05, DC_a06, ..."
+        "manifest@savee: not here, 479 of 480 recordings: DC_a02, DC_a03, DC_a04, DC_a05, "
+        "DC_a06, ..."
     )
     assert lines[3].startswith("manifest@savee: no faces: AudioVisualClip")
 

@@ -14,8 +14,6 @@ from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
 from tests.media_files import write_sound, write_video
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parent.parent
 # What a stage holds on to of 180 clips shows: 450 kB of frames each, 250 kB of a spectrogram.
 SIZE = 224

@@ -2,20 +2,17 @@
 
 import csv
 import json
-import os
-import shutil
-import subprocess
+import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-pytestmark = pytest.mark.slow
+from tests.clone import Clone
+from tests.helpers import ROOT, wait_for
 
-ROOT = Path(__file__).parent.parent
 SMALL = {
     "sample": {"speakers": 3, "sentences": 2},
     "folds": 2,
@@ -33,80 +30,17 @@ PLOTS = [
 ]
 
 
-class Clone:
-    """A git and DVC repository in a temporary folder, with the project's files in it."""
-
-    def __init__(self, folder: Path, changes: dict):
-        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout
-        for name in filter(None, names.decode().split("\0")):
-            # The committed results belong to the committed params, not to those of this clone.
-            if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("metrics/"):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        self.folder = folder
-        self.environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "DVC_NO_ANALYTICS": "1",
-            "GIT_AUTHOR_NAME": "test",
-            "GIT_AUTHOR_EMAIL": "test@example.org",
-            "GIT_COMMITTER_NAME": "test",
-            "GIT_COMMITTER_EMAIL": "test@example.org",
-        }
-        self.change_params(changes)
-        self.run("git", "init", "-q")
-        self.commit("start")
-
-    def change_params(self, changes: dict) -> None:
-        yaml = YAML()
-        path = self.folder / "params.yaml"
-        params = yaml.load(path)
-        for key, value in changes.items():
-            if isinstance(value, dict):
-                params[key].update(value)
-            else:
-                params[key] = value
-        yaml.dump(params, path)
-
-    def run(self, *command: str, code: int = 0) -> str:
-        """Run a command in the clone; returns its stdout and stderr."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-        assert done.returncode == code, f"{' '.join(command)}: {done.returncode}\n{done.stdout}"
-        return done.stdout
-
-    def dvc(self, *arguments: str) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments)
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "--all")
-        self.run("git", "commit", "-q", "-m", message)
-
-    def metrics(self) -> dict:
-        return json.loads((self.folder / "metrics/test.json").read_text())
-
-
 def stages_run(output: str) -> list[str]:
-    """The stages that a DVC command ran, in order."""
-    return [
-        line.split("'")[1]
-        for line in output.splitlines()
-        if line.strip().startswith("Running stage '")
-    ]
+    """The stages that a DVC command ran, or restored from a run of another clone, in order."""
+    return re.findall(r"^\s*(?:Running stage|Stage) '(.+?)'(?::$| is cached)", output, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clone, str]]:
+def small(
+    tmp_path_factory: pytest.TempPathFactory, shared_folder: Path
+) -> Iterator[tuple[Clone, str]]:
     """A clone with a small sample on which `dvc repro` has run and been committed."""
-    clone = Clone(tmp_path_factory.mktemp("small"), SMALL)
+    clone = Clone(tmp_path_factory.mktemp("small"), SMALL, shared_folder)
     output = clone.dvc("repro")
     clone.commit("reproduced")
     yield clone, output
@@ -209,12 +143,14 @@ def test_a_table_is_queued_run_shown_and_compared(small: tuple[Clone, str]) -> N
 
 def wait_for_queue(clone: Clone) -> None:
     """Until nothing is queued or runs; a worker that has gone is replaced."""
-    deadline = time.monotonic() + 600
-    while states := {row["status"] for row in queue(clone)} & {"Queued", "Running"}:
-        assert time.monotonic() < deadline, queue(clone)
-        if "Running" not in states:  # a worker may end with tasks still waiting
+
+    def done() -> bool:
+        states = {row["status"] for row in queue(clone)}
+        if "Queued" in states and "Running" not in states:  # a worker may end with tasks waiting
             clone.dvc("queue", "start")
-        time.sleep(2)
+        return not states & {"Queued", "Running"}
+
+    wait_for(done, seconds=600, pause=2)
 
 
 def queue(clone: Clone) -> list[dict[str, str]]:
@@ -242,10 +178,12 @@ def test_a_bad_param_stops_with_one_line_and_leaves_nothing_half_written(
     clone.run("git", "checkout", "-q", "params.yaml")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone with the params as they are committed, on which `dvc repro` has run."""
-    clone = Clone(tmp_path_factory.mktemp("whole"), {})
+@pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.long)])
+def whole(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared_folder: Path
+) -> Clone:
+    """A clone with the committed params, but perhaps fewer seeds, on which `dvc repro` has run."""
+    clone = Clone(tmp_path_factory.mktemp("whole"), {"seeds": request.param}, shared_folder)
     clone.dvc("repro", "evaluate")
     clone.commit("reproduced")
     return clone

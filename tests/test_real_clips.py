@@ -25,7 +25,6 @@ from tests.media_files import corpora
 PROJECT = Path(__file__).parent.parent
 
 
-@pytest.mark.slow
 def test_ravdess_runs_from_clips_to_metrics(
     torch_home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ def test_the_mouth_follows_the_voice(corpus):
     assert np.corrcoef(loudness, dark)[0, 1] > 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_corpus_is_small_found_and_learnable(tmp_path):
     """Neither modality tells all, and shuffled labels are at chance, which is 1/7."""
     sample.make_corpus(tmp_path / "sample", speakers=4, sentences=6, seed=0)

@@ -8,7 +8,6 @@ import pytest
 
 from stages.corpora.emotions import EMOTIONS
 from stages.io.files import file_sha256, read_json, read_table
-from stages.runtime.errors import UserError
 from stages.split import main, shuffled_labels
 from stages.splits.protocols import recording_id
 from tests.feature_files import (
@@ -20,6 +19,7 @@ from tests.feature_files import (
     write_corpus,
     write_params,
 )
+from tests.helpers import user_error
 
 
 def in_modality(modality: str, rows: Rows) -> Rows:
@@ -41,10 +41,7 @@ def run_split() -> tuple[Rows, dict[str, Any]]:
 
 
 def complaint() -> str:
-    with pytest.raises(UserError) as caught:
-        main()
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
+    return user_error(main)
 
 
 def test_shuffled_labels_keep_the_face_and_the_voice_of_an_utterance_together():

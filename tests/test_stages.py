@@ -17,20 +17,13 @@ def stage(name: str, *words: str, folder: Path = ROOT) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("name", ["sample", "manifest"])
-def test_help_runs_nothing_and_what_is_not_known_is_refused(name: str, tmp_path: Path) -> None:
-    done = stage(name, "--help", folder=tmp_path)
-    assert done.returncode == 0 and f"dvc repro {name}" in done.stdout
-    refused = stage(name, "sample", "--alpha", "1", folder=tmp_path)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_help_runs_nothing_and_what_is_not_known_is_refused(script: Path, tmp_path: Path) -> None:
+    done = stage(script.stem, "--help", folder=tmp_path)
+    assert done.returncode == 0 and f"dvc repro {script.stem}" in done.stdout
+    refused = stage(script.stem, "sample", "--alpha", "1", folder=tmp_path)
     assert refused.returncode == 2 and "unrecognized arguments: " in refused.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_every_script_ends_in_what_reads_its_command_line(script: Path) -> None:
-    last = script.read_text(encoding="utf-8").split("\n\n")[-1].strip()
-    assert last.startswith('if __name__ == "__main__":\n    run_stage(main, __doc__')
-    assert len(last.splitlines()) == 2
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

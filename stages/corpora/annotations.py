@@ -38,11 +38,11 @@ def read_rows(
 
     Args:
         required: columns that must be there; case and spaces around a name do not count.
-        optional: columns that read as empty where they are not there. Others are passed over.
+        optional: columns that read as empty where they are not there. Others are ignored.
 
     Returns:
         (line, cells by column, without spaces around them); lines count from 1, the header's.
-        Empty lines are passed over; cells that a row lacks at its end are empty.
+        Empty lines are ignored; cells that a row lacks at its end are empty.
 
     Raises:
         UserError: the file cannot be read as a table, lacks a required column, names one twice,
@@ -60,7 +60,7 @@ def read_rows(
         if column.casefold() in header:
             position[column] = header.index(column.casefold())
         elif column in required:
-            found = ", ".join(shown(name) for name in names[:20]) or "nothing"
+            found = ", ".join(quoted(name) for name in names[:20]) or "nothing"
             raise UserError(
                 f"{path}: no column {column!r}, its first line has {found}; name the columns "
                 f"{', '.join(required)} there"
@@ -88,7 +88,7 @@ def read_content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; mend access to it") from error
+        raise UserError(f"{path}: cannot be read: {error.strerror}; make it readable") from error
 
 
 def emotion_of(word: str, path: Path, line: int) -> str:
@@ -101,13 +101,13 @@ def emotion_of(word: str, path: Path, line: int) -> str:
     name = SYNONYMS.get(name, name)
     if name not in EMOTIONS:
         raise UserError(
-            f"{path}: line {line}: emotion {shown(word)} is not known; write one of "
+            f"{path}: line {line}: emotion {quoted(word)} is not known; write one of "
             f"{', '.join(EMOTIONS)} (or {', '.join(SYNONYMS)})"
         )
     return name
 
 
-def refuse_repeat(
+def check_repeat(
     first: dict[Hashable, int], key: Hashable, name: str, path: Path, line: int
 ) -> None:
     """Remember in `first` which line has `key`; a second line that has it is refused.
@@ -121,7 +121,7 @@ def refuse_repeat(
         )
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """Text as a message quotes it: on one line, and not longer than one."""
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
@@ -149,7 +149,7 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(
-            f"{path}: line {line}: cannot be read: {error}; mend its double quotes"
+            f"{path}: line {line}: cannot be read: {error}; fix its double quotes"
         ) from error
 
 

@@ -4,7 +4,7 @@
     VideoFlash/1001_DFA_ANG_XX.flv    the face, with the voice
 
 Names are actor, sentence, emotion and level (LO, MD, HI or XX). Files may lie in any folder; the
-name alone says what they are. AudioMP3 is passed over: it is what the raters heard, with losses.
+name alone says what they are. AudioMP3 is ignored: it is what the raters heard, with losses.
 There is no surprise among its emotions: six of the seven.
 """
 
@@ -32,7 +32,7 @@ NAME = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 OFFICIAL = {("", emotion): 1271 for emotion in EMOTION.values()} | {("", "neutral"): 1087}
-# From the publisher's README: which files of a take are no use, and why.
+# From the publisher's README: which files of a recording are no use, and why.
 KNOWN_BAD = {
     "1064_IEO_DIS_MD": ((".flv", ".wav"), "a minute long, with every emotion"),
     "1064_TIE_SAD_XX": ((".flv",), "the flv file has no duration"),
@@ -57,7 +57,7 @@ OBTAIN = (
 
 
 def read(root: Path, corpus: str) -> Listing:
-    """List the takes below `root`, one utterance each, whatever modalities are there.
+    """List the recordings below `root`, one utterance each, whatever modalities are there.
 
     The face comes from the flv file; the voice from the wav file, else from the flv file. What
     the publisher knows to be bad is left out.
@@ -65,7 +65,7 @@ def read(root: Path, corpus: str) -> Listing:
     Raises:
         UserError: files are Git LFS pointers, as a download without Git LFS leaves them.
     """
-    takes: dict[str, dict[str, Path]] = {}
+    recordings: dict[str, dict[str, Path]] = {}
     listing = Listing(official=OFFICIAL)
     pointers = []
     for path in files_below(root):
@@ -74,39 +74,39 @@ def read(root: Path, corpus: str) -> Listing:
             continue
         if is_lfs_pointer(path):
             pointers.append(path)
-        take = re.sub("_X$", "_XX", path.stem.upper())
-        first = takes.setdefault(take, {}).setdefault(path.suffix.lower(), path)
+        recording = re.sub("_X$", "_XX", path.stem.upper())
+        first = recordings.setdefault(recording, {}).setdefault(path.suffix.lower(), path)
         if first != path:
             detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
-            listing.excluded.append((_utterance(corpus, take, {}, root), "duplicate", detail))
+            listing.excluded.append((_utterance(corpus, recording, {}, root), "duplicate", detail))
     if pointers:
         raise UserError(
             f"{pointers[0]}: is a Git LFS pointer, not the media itself, as are {len(pointers)} "
             "files in all; run `git lfs pull` there, or remove their folder if it is not wanted"
         )
-    for take, files in takes.items():
-        bad, reason = KNOWN_BAD.get(take, ((), ""))
+    for recording, files in recordings.items():
+        bad, reason = KNOWN_BAD.get(recording, ((), ""))
         usable = {suffix: path for suffix, path in files.items() if suffix not in bad}
-        utterance = _utterance(corpus, take, usable, root)
+        utterance = _utterance(corpus, recording, usable, root)
         if len(usable) < len(files):
             listing.excluded.append((utterance, "known_bad", reason))
         if usable:
             listing.utterances.append(utterance)
-    faceless = [take for take, files in takes.items() if ".flv" not in files]
-    if takes and len(faceless) == len(takes):
+    faceless = [recording for recording, files in recordings.items() if ".flv" not in files]
+    if recordings and len(faceless) == len(recordings):
         listing.notes.append(f"no faces: VideoFlash, which has them, is not below {root}")
     elif faceless:
-        note = f"no face, {len(faceless)} of {len(takes)} takes: {first_five(faceless)}"
+        note = f"no face, {len(faceless)} of {len(recordings)} recordings: {first_five(faceless)}"
         listing.notes.append(note)
     return listing
 
 
-def _utterance(corpus: str, take: str, files: dict[str, Path], root: Path) -> Utterance:
-    actor, sentence, emotion, _ = take.split("_")
+def _utterance(corpus: str, recording: str, files: dict[str, Path], root: Path) -> Utterance:
+    actor, sentence, emotion, _ = recording.split("_")
     video = files.get(".flv")
     audio = files.get(".wav") or video
     return Utterance(
-        id=f"{corpus}/{take}",
+        id=f"{corpus}/{recording}",
         speaker=f"cremad/{actor}",
         emotion=EMOTION[emotion],
         sentence=sentence,

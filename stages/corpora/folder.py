@@ -15,7 +15,7 @@
 | `sentence` | optional: what is said, or a number for it; protocol `sentence` needs it |
 | `split` | optional: train, dev or test; protocol `official` needs it |
 
-Other columns are passed over; clips that no row names are told and not used. UTF-8 and what
+Other columns are ignored; clips that no row names are reported and not used. UTF-8 and what
 spreadsheet programs save (Windows-1252, UTF-16, `;` or tabs instead of commas, CRLF) are read
 alike. Folders `folder_a` and `folder_b` are two variants of one corpus: the same id is the same
 recording there, the same speaker the same person.
@@ -26,7 +26,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from stages.corpora.annotations import emotion_of, read_rows, refuse_repeat, shown
+from stages.corpora.annotations import check_repeat, emotion_of, quoted, read_rows
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below
 from stages.runtime.errors import UserError
@@ -35,7 +35,7 @@ TABLE = "utterances.csv"
 REQUIRED = ("id", "speaker", "emotion", "video", "audio")
 OPTIONAL = ("sentence", "split")
 SPLITS = ("train", "dev", "test")
-# Of the files that no row names those are told that end like a clip.
+# Files with these suffixes are reported if no row names them.
 MEDIA = (".avi", ".flac", ".flv", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".ogg", ".wav", ".webm")
 OBTAIN = f"make it, with your clips and a table {TABLE} (columns {', '.join(REQUIRED)})"
 
@@ -56,17 +56,17 @@ def read(root: Path, corpus: str) -> Listing:
     lines: dict[Hashable, int] = {}
     for line, row in read_rows(path, REQUIRED, OPTIONAL):
         utterance = _utterance(corpus, row, path, line)
-        refuse_repeat(lines, utterance.id, f"id {shown(row['id'])}", path, line)
+        check_repeat(lines, utterance.id, f"id {quoted(row['id'])}", path, line)
         files = {"video": utterance.video, "audio": utterance.audio}
         for name in files.values():
-            _refuse_outside(root, name, path, line)
+            _check_inside(root, name, path, line)
         here = {
             column: name if os.path.isfile(root / name) else "" for column, name in files.items()
         }
         absent = sorted({name for column, name in files.items() if name and not here[column]})
         found = replace(utterance, **here)
         if absent:
-            listing.missing.append((found, f"no file {', '.join(map(shown, absent))}"))
+            listing.missing.append((found, f"no file {', '.join(map(quoted, absent))}"))
         if any(here.values()):
             listing.utterances.append(found)
     named = {name for item in listing.utterances for name in (item.video, item.audio)}
@@ -87,11 +87,11 @@ def _is_media(name: str) -> bool:
 def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utterance:
     for column in ("id", "speaker"):
         if not row[column] or not row[column].isprintable():
-            raise UserError(f"{path}: line {line}: {column} {shown(row[column])}: give it a name")
+            raise UserError(f"{path}: line {line}: {column} {quoted(row[column])}: give it a name")
     split = row["split"].casefold()
     if split and split not in SPLITS:
         raise UserError(
-            f"{path}: line {line}: split {shown(row['split'])} is not known; write one of "
+            f"{path}: line {line}: split {quoted(row['split'])} is not known; write one of "
             f"{', '.join(SPLITS)}, or leave it empty"
         )
     if not row["video"] and not row["audio"]:
@@ -107,9 +107,9 @@ def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utter
     )
 
 
-def _refuse_outside(root: Path, name: str, path: Path, line: int) -> None:
+def _check_inside(root: Path, name: str, path: Path, line: int) -> None:
     """Refuse a path that does not lie in the corpus folder, by its name or through a link."""
-    where = f"{path}: line {line}: {shown(name)}"
+    where = f"{path}: line {line}: {quoted(name)}"
     if "\\" in name:
         raise UserError(f"{where}: has a backslash; write the path with /")
     posix = PurePosixPath(name)

@@ -25,7 +25,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 
-from stages.corpora.annotations import emotion_of, read_content, read_rows, refuse_repeat, shown
+from stages.corpora.annotations import check_repeat, emotion_of, quoted, read_content, read_rows
 from stages.corpora.source import Archive, Source
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below
@@ -54,7 +54,7 @@ OFFICIAL = {
     for emotion, count in zip(EMOTION_ORDER, counts)
 }
 # As published (issues 20, 22, 27, 39 and 52 of declare-lab/MELD). None is left out by its name:
-# what cannot be decoded is found out by the decoder, in a copy that was mended too.
+# what cannot be decoded is found out by the decoder, in a repaired copy too.
 KNOWN_BAD = {
     "dev_dia110_utt7": "is not in the publisher's archive",
     "train_dia125_utt3": "cannot be played",
@@ -97,7 +97,7 @@ def read(root: Path, corpus: str) -> Listing:
     files = list(files_below(root))
     clips, copies = _find_clips(files)
     listing = Listing(official=OFFICIAL)
-    told: dict[Key, Utterance] = {}
+    annotated: dict[Key, Utterance] = {}
     for split in CLIPS:
         table = _find_table(files, split, root)
         present = any(key[0] == split for key in clips)
@@ -112,24 +112,24 @@ def read(root: Path, corpus: str) -> Listing:
                 "https://github.com/declare-lab/MELD/tree/master/data/MELD"
             )
         if table:
-            told |= read_table(table, split, corpus)
+            annotated |= read_table(table, split, corpus)
 
-    for key, utterance in told.items():
-        take = utterance.id.split("/", 1)[1]
+    for key, utterance in annotated.items():
+        recording = utterance.id.split("/", 1)[1]
         if key in clips:
-            path = clips[key].relative_to(root).as_posix()
-            listing.utterances.append(replace(utterance, video=path, audio=path))
+            clip = clips[key].relative_to(root).as_posix()
+            listing.utterances.append(replace(utterance, video=clip, audio=clip))
         else:
             _, dialogue, number = key
             where = f"no dia{dialogue}_utt{number}.mp4 in {CLIPS[key[0]]}"
-            known = f", which {KNOWN_BAD[take]}" if take in KNOWN_BAD else ""
+            known = f", which {KNOWN_BAD[recording]}" if recording in KNOWN_BAD else ""
             listing.missing.append((utterance, where + known))
     for key, path, first in copies:
-        if key in told:
+        if key in annotated:
             detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
-            listing.excluded.append((told[key], "duplicate", detail))
-    if told:
-        listing.notes = _notes(clips, told, root)
+            listing.excluded.append((annotated[key], "duplicate", detail))
+    if annotated:
+        listing.notes = _notes(clips, annotated, root)
     return listing
 
 
@@ -145,19 +145,21 @@ def read_table(path: Path, split: str, corpus: str) -> dict[Key, Utterance]:
         for column in ("Dialogue_ID", "Utterance_ID"):
             if not NUMBER.fullmatch(row[column]):
                 raise UserError(
-                    f"{path}: line {line}: {column} {shown(row[column])} is no number; mend it"
+                    f"{path}: line {line}: {column} {quoted(row[column])} is not a number; fix it"
                 )
         dialogue, number = int(row["Dialogue_ID"]), int(row["Utterance_ID"])
-        refuse_repeat(lines, (dialogue, number), f"dia{dialogue}_utt{number}", path, line)
+        check_repeat(lines, (dialogue, number), f"dia{dialogue}_utt{number}", path, line)
         speaker = speaker_name(row["Speaker"])
         if not speaker or not speaker.isprintable():
-            raise UserError(f"{path}: line {line}: Speaker {shown(row['Speaker'])}: give it a name")
-        take = f"{split}_dia{dialogue}_utt{number}"
+            raise UserError(
+                f"{path}: line {line}: Speaker {quoted(row['Speaker'])}: give it a name"
+            )
+        recording = f"{split}_dia{dialogue}_utt{number}"
         utterances[split, dialogue, number] = Utterance(
-            id=f"{corpus}/{take}",
+            id=f"{corpus}/{recording}",
             speaker=f"meld/{speaker}",
             emotion=emotion_of(row["Emotion"], path, line),
-            sentence=spoken_words(row["Utterance"]) or take,
+            sentence=spoken_words(row["Utterance"]) or recording,
             split=split,
         )
     return utterances
@@ -204,16 +206,19 @@ def _find_table(files: list[Path], split: str, root: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def _notes(clips: dict[Key, Path], told: dict[Key, Utterance], root: Path) -> list[str]:
+def _notes(clips: dict[Key, Path], annotated: dict[Key, Utterance], root: Path) -> list[str]:
     notes = []
-    unknown = [path.relative_to(root).as_posix() for key, path in clips.items() if key not in told]
+    unknown = [
+        clip.relative_to(root).as_posix() for key, clip in clips.items() if key not in annotated
+    ]
     if unknown:
         notes.append(f"in no table and not used, {len(unknown)} clips: {first_five(unknown)}")
-    corrected = sum(bool(CLIP.fullmatch(clips[key].name)["prefix"]) for key in told if key in clips)
+    used = [clip for key, clip in clips.items() if key in annotated]
+    corrected = sum(clip.name.lower().startswith("final_videos_test") for clip in used)
     if corrected:
         notes.append(f"the corrected cut, final_videos_test..., is taken {corrected} times")
-    takes = {f"{split}_dia{dialogue}_utt{number}" for split, dialogue, number in clips}
-    bad = [f"{take} {why}" for take, why in KNOWN_BAD.items() if take in takes]
+    recordings = {f"{split}_dia{dialogue}_utt{number}" for split, dialogue, number in clips}
+    bad = [f"{recording} {why}" for recording, why in KNOWN_BAD.items() if recording in recordings]
     if bad:
         notes.append(f"known of the published clips: {'; '.join(bad)}")
     return notes

@@ -29,7 +29,7 @@ EMOTION = {
     "08": "surprise",
 }
 SENTENCE = {"01": "kids", "02": "dogs"}
-# 24 actors x 60 takes, calm included; neutral alone has no strong intensity.
+# 24 actors x 60 recordings, calm included; neutral alone has no strong intensity.
 OFFICIAL = {("", emotion): 192 for emotion in EMOTION.values()} | {("", "neutral"): 96}
 SOURCE = Source(
     terms="""\
@@ -48,26 +48,26 @@ OBTAIN = (
 
 
 def read(root: Path, corpus: str) -> Listing:
-    """List the takes below `root`, one utterance each, whatever modalities are there.
+    """List the recordings below `root`, one utterance each, whatever modalities are there.
 
     The face comes from the audio-video file, else from the video-only file. The voice comes from
     the audio-only file, else from the audio-video file; never from a video-only file, whose
     audio track, where it has one, is silence. "calm" is no emotion of the seven and is excluded.
     """
-    takes: dict[str, dict[str, Path]] = {}
+    recordings: dict[str, dict[str, Path]] = {}
     listing = Listing(official=OFFICIAL)
     for path in files_below(root):
         match = NAME.fullmatch(path.name)
         if match is None or match[2] != SPEECH:
             continue
-        take = path.stem.split("-", 1)[1]
+        recording = path.stem.split("-", 1)[1]
         modality = match[1]
-        first = takes.setdefault(take, {}).setdefault(modality, path)
+        first = recordings.setdefault(recording, {}).setdefault(modality, path)
         if first != path:
             detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
-            listing.excluded.append((_utterance(corpus, take, {}, root), "duplicate", detail))
-    for take, files in takes.items():
-        utterance = _utterance(corpus, take, files, root)
+            listing.excluded.append((_utterance(corpus, recording, {}, root), "duplicate", detail))
+    for recording, files in recordings.items():
+        utterance = _utterance(corpus, recording, files, root)
         if utterance.emotion == "calm":
             detail = "calm is not one of the seven emotions"
             listing.excluded.append((utterance, "emotion_excluded", detail))
@@ -79,12 +79,12 @@ def read(root: Path, corpus: str) -> Listing:
     return listing
 
 
-def _utterance(corpus: str, take: str, files: dict[str, Path], root: Path) -> Utterance:
-    _, emotion, _, sentence, _, actor = take.split("-")
+def _utterance(corpus: str, recording: str, files: dict[str, Path], root: Path) -> Utterance:
+    _, emotion, _, sentence, _, actor = recording.split("-")
     video = files.get(AUDIO_VIDEO) or files.get(VIDEO_ONLY)
     audio = files.get(AUDIO_ONLY) or files.get(AUDIO_VIDEO)
     return Utterance(
-        id=f"{corpus}/{take}",
+        id=f"{corpus}/{recording}",
         speaker=f"ravdess/{actor}",
         emotion=EMOTION[emotion],
         sentence=SENTENCE[sentence],

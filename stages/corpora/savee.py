@@ -8,8 +8,8 @@ A name is an emotion (a, d, f, h, n, sa, su) and a number, with or without leadi
 it, or as one of its folders, stands the speaker: DC, JE, JK or KL. Case does not count. Blue
 markers are painted on the faces: what is learned from them may not hold for other faces.
 
-The texts are not told file by file: "d03.wav is the 3rd disgust sentence" is all that the
-publisher's Info.txt says. So the sentence of a take is its emotion and number ("d03"), which the
+The publisher does not say which text a file has: its Info.txt says no more than "d03.wav is the
+3rd disgust sentence". So the sentence of a recording is its emotion and number ("d03"), which the
 four speakers share. Of an emotion's 15 sentences three are common to all emotions, and neutral's
 30 hold those three and the two that are particular to each other emotion: such repetitions count
 as different texts here, and protocol `sentence` does not keep them apart.
@@ -39,7 +39,7 @@ NAME = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 OFFICIAL = {("", EMOTION[code]): len(SPEAKERS) * SENTENCES[code] for code in EMOTION}
-TAKES = dict.fromkeys(  # in order
+RECORDINGS = dict.fromkeys(  # in order
     f"{speaker}_{code}{number:02d}"
     for speaker in SPEAKERS
     for code in EMOTION
@@ -65,35 +65,37 @@ OBTAIN = (
 
 
 def read(root: Path, corpus: str) -> Listing:
-    """List the takes below `root`, one utterance each, whatever modalities are there.
+    """List the recordings below `root`, one utterance each, whatever modalities are there.
 
     The face comes from the avi file; the voice from the wav file, else from the avi file.
     """
-    takes: dict[str, dict[str, Path]] = {}
+    recordings: dict[str, dict[str, Path]] = {}
     copies: list[tuple[str, Path, Path]] = []
-    strange = []
+    unknown = []
     for path in files_below(root):
-        take = take_of(path.relative_to(root))
-        if take in TAKES:
+        recording = recording_of(path.relative_to(root))
+        if recording in RECORDINGS:
             suffix = path.suffix.lower()
-            first = takes.setdefault(take, {}).setdefault(suffix, path)
+            first = recordings.setdefault(recording, {}).setdefault(suffix, path)
             if first != path:
-                copies.append((take, path, first))
+                copies.append((recording, path, first))
         elif path.suffix.lower() in (".wav", ".avi") and not path.name.startswith("."):
-            strange.append(path.relative_to(root).as_posix())
+            unknown.append(path.relative_to(root).as_posix())
 
     listing = Listing(official=OFFICIAL)
-    listing.utterances = [_utterance(corpus, take, files, root) for take, files in takes.items()]
-    for take, path, first in copies:
+    listing.utterances = [
+        _utterance(corpus, recording, files, root) for recording, files in recordings.items()
+    ]
+    for recording, path, first in copies:
         detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
-        listing.excluded.append((_utterance(corpus, take, {}, root), "duplicate", detail))
-    if takes:
-        listing.notes = _notes(takes, strange, root)
+        listing.excluded.append((_utterance(corpus, recording, {}, root), "duplicate", detail))
+    if recordings:
+        listing.notes = _notes(recordings, unknown, root)
     return listing
 
 
-def take_of(path: Path) -> str | None:
-    """The take that a file is of, e.g. "DC_a01" for AudioVisualClip/DC/a1.avi; None for others.
+def recording_of(path: Path) -> str | None:
+    """The recording of a file, e.g. "DC_a01" of AudioVisualClip/DC/a1.avi; None for others.
 
     Args:
         path: relative to the corpus folder; the speaker in the name goes before one in a folder.
@@ -108,12 +110,12 @@ def take_of(path: Path) -> str | None:
     return f"{speaker.upper()}_{match['code'].lower()}{int(match['number']):02d}"
 
 
-def _utterance(corpus: str, take: str, files: dict[str, Path], root: Path) -> Utterance:
-    speaker, sentence = take.split("_")
+def _utterance(corpus: str, recording: str, files: dict[str, Path], root: Path) -> Utterance:
+    speaker, sentence = recording.split("_")
     video = files.get(".avi")
     audio = files.get(".wav") or video
     return Utterance(
-        id=f"{corpus}/{take}",
+        id=f"{corpus}/{recording}",
         speaker=f"savee/{speaker}",
         emotion=EMOTION[sentence.rstrip("0123456789")],
         sentence=sentence,
@@ -122,16 +124,24 @@ def _utterance(corpus: str, take: str, files: dict[str, Path], root: Path) -> Ut
     )
 
 
-def _notes(takes: dict[str, dict[str, Path]], strange: list[str], root: Path) -> list[str]:
+def _notes(recordings: dict[str, dict[str, Path]], unknown: list[str], root: Path) -> list[str]:
     notes = []
-    absent = [take for take in TAKES if take not in takes]
+    absent = [recording for recording in RECORDINGS if recording not in recordings]
     if absent:
-        notes.append(f"not here, {len(absent)} of {len(TAKES)} takes: {first_five(absent)}")
-    faceless = [take for take in TAKES if take in takes and ".avi" not in takes[take]]
-    if len(faceless) == len(takes):
+        notes.append(
+            f"not here, {len(absent)} of {len(RECORDINGS)} recordings: {first_five(absent)}"
+        )
+    faceless = [
+        recording
+        for recording in RECORDINGS
+        if recording in recordings and ".avi" not in recordings[recording]
+    ]
+    if len(faceless) == len(recordings):
         notes.append(f"no faces: AudioVisualClip, which has them, is not below {root}")
     elif faceless:
-        notes.append(f"no face, {len(faceless)} of {len(takes)} takes: {first_five(faceless)}")
-    if strange:
-        notes.append(f"not named as SAVEE's and not used, {len(strange)}: {first_five(strange)}")
+        notes.append(
+            f"no face, {len(faceless)} of {len(recordings)} recordings: {first_five(faceless)}"
+        )
+    if unknown:
+        notes.append(f"not named as SAVEE's and not used, {len(unknown)}: {first_five(unknown)}")
     return notes

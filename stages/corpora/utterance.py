@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Utterance:
-    """One spoken sentence, seen, heard or both.
+    """One spoken sentence: visual, acoustic or both.
 
     Attributes:
         id: unique within all corpora, e.g. "ravdess/01-05-01-02-01-12"; the part after the
-            corpus names the take, so that a face and a voice of one take share it.
+            corpus names the recording, so that a face and a voice of one recording share it.
         speaker: unique over all corpora that one publisher's layout describes, since the same
             people may appear in several of them, e.g. "ravdess/12".
         emotion: one of the seven, or the corpus' own word in what was left out.

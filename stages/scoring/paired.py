@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest
 
 
 def seed_variance(observed: Sequence[np.ndarray], resampled: Sequence[np.ndarray]) -> float:
@@ -41,6 +40,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
         only_a: utterances that A alone recognises.
         only_b: utterances that B alone recognises.
     """
+    from scipy.stats import binomtest  # takes a second to load
+
     n = only_a + only_b
     return float(binomtest(only_a, n).pvalue) if n else 1.0
 

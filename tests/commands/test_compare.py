@@ -394,7 +394,6 @@ def refusal(revision: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.slow
 def test_commits_experiments_and_the_workspace_are_compared_through_dvc(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

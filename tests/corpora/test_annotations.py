@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.corpora.annotations import SYNONYMS, emotion_of, read_rows, refuse_repeat, shown
+from stages.corpora.annotations import SYNONYMS, check_repeat, emotion_of, quoted, read_rows
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.errors import UserError
+from tests.helpers import user_error
 
 SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -23,10 +24,7 @@ def rows_of(folder: Path, content: str | bytes, *optional: str) -> list[tuple[in
 
 
 def refusal(folder: Path, content: str | bytes) -> str:
-    with pytest.raises(UserError) as caught:
-        rows_of(folder, content)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
+    message = user_error(rows_of, folder, content)
     assert message.startswith(str(folder / "t.csv"))
     return message.removeprefix(f"{folder / 't.csv'}: ")
 
@@ -179,21 +177,19 @@ def test_an_emotion_is_known_by_what_others_call_it(word: str, name: str, tmp_pa
 
 @pytest.mark.parametrize("word", ["calm", "contempt", "", "0", "happiness\nsadness"])
 def test_another_emotion_is_refused_with_its_line_and_what_is_allowed(word: str):
-    with pytest.raises(UserError) as caught:
-        emotion_of(word, Path("t.csv"), 7)
-    message = str(caught.value)
+    message = user_error(emotion_of, word, Path("t.csv"), 7)
     assert message.startswith(f"t.csv: line 7: emotion {word!r} is not known; write one of anger, ")
     assert len(message.splitlines()) == 1 and all(name in message for name in EMOTIONS)
 
 
 def test_a_key_in_two_lines_is_refused_with_both():
     first: dict = {}
-    refuse_repeat(first, "x", "id x", Path("t.csv"), 2)
-    refuse_repeat(first, "y", "id y", Path("t.csv"), 3)
+    check_repeat(first, "x", "id x", Path("t.csv"), 2)
+    check_repeat(first, "y", "id y", Path("t.csv"), 3)
     with pytest.raises(UserError, match="^t.csv: line 9: id x is already in line 2; keep one"):
-        refuse_repeat(first, "x", "id x", Path("t.csv"), 9)
+        check_repeat(first, "x", "id x", Path("t.csv"), 9)
 
 
 def test_what_is_quoted_is_short_and_on_one_line():
-    assert shown("a\nb") == "'a\\nb'"
-    assert len(shown("x" * 1000)) < 70
+    assert quoted("a\nb") == "'a\\nb'"
+    assert len(quoted("x" * 1000)) < 70

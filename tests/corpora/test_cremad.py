@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from stages.corpora.cremad import KNOWN_BAD, NAME, OFFICIAL, read
 from stages.corpora.utterance import Listing, Utterance, differences
-from stages.runtime.errors import UserError
 from tests.corpora.trees import make
+from tests.helpers import user_error
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
 CODES = {
@@ -143,7 +143,7 @@ def test_what_is_missing_is_counted_and_named(tmp_path: Path):
     names += [f"VideoFlash/{take}.flv" for take in takes[2:]]
     listing = listing_of(tmp_path, *names)
     assert differences(listing) == ["anger 1270 of 1271"]
-    assert listing.notes == [f"no face, 1 of 7441 takes: {takes[1]}"]
+    assert listing.notes == [f"no face, 1 of 7441 recordings: {takes[1]}"]
 
 
 def test_pointers_of_git_lfs_are_refused_with_the_remedy(tmp_path: Path):
@@ -152,10 +152,9 @@ def test_pointers_of_git_lfs_are_refused_with_the_remedy(tmp_path: Path):
     for text in ("DFA", "IOM"):
         (tmp_path / f"AudioWAV/1001_{text}_ANG_XX.wav").write_text(POINTER)
     first = tmp_path / "AudioWAV/1001_DFA_ANG_XX.wav"
-    with pytest.raises(UserError) as caught:
-        read(tmp_path, "cremad")
-    assert str(caught.value).startswith(f"{first}: is a Git LFS pointer, not the media itself")
-    assert "2 files in all; run `git lfs pull`" in str(caught.value)
+    message = user_error(read, tmp_path, "cremad")
+    assert message.startswith(f"{first}: is a Git LFS pointer, not the media itself")
+    assert "2 files in all; run `git lfs pull`" in message
 
 
 def test_pointers_among_what_is_not_read_do_not_matter(tmp_path: Path):

@@ -12,6 +12,7 @@ from stages.corpora.emotions import EMOTIONS
 from stages.corpora.folder import read
 from stages.corpora.utterance import Listing, Utterance
 from stages.runtime.errors import UserError
+from tests.helpers import user_error
 
 HEADER = "id,speaker,emotion,video,audio,sentence,split"
 FILES = ("clips/a.mp4", "sound/a.wav", "clips/b.mp4")
@@ -32,10 +33,7 @@ def listing_of(root: Path, *rows: str, header: str = HEADER) -> Listing:
 
 
 def refusal(root: Path, *rows: str) -> str:
-    with pytest.raises(UserError) as caught:
-        listing_of(root, *rows)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
+    message = user_error(listing_of, root, *rows)
     return message.replace(str(root), "mine").removeprefix("mine/utterances.csv: ")
 
 
@@ -114,9 +112,8 @@ def test_a_variant_has_its_own_ids_and_the_same_speakers(mine: Path):
 
 
 def test_a_folder_without_its_table_is_told_what_to_write(mine: Path):
-    with pytest.raises(UserError) as caught:
-        read(mine, "folder")
-    assert str(caught.value) == (
+    message = user_error(read, mine, "folder")
+    assert message == (
         f"{mine}/utterances.csv: no such file; write one with columns id, speaker, emotion, video, "
         "audio"
     )

@@ -14,6 +14,7 @@ from stages.corpora.meld import OFFICIAL, read, read_table, speaker_name, spoken
 from stages.corpora.utterance import Listing, Utterance, differences
 from stages.runtime.errors import UserError
 from tests.corpora.trees import make
+from tests.helpers import user_error
 from tests.media_files import corpora
 
 FOLDERS = {
@@ -84,10 +85,7 @@ def only(listing: Listing) -> Utterance:
 
 
 def refusal(root: Path, rows: list[Row], *clips: str) -> str:
-    with pytest.raises(UserError) as caught:
-        listing_of(root, rows, *clips)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
+    message = user_error(listing_of, root, rows, *clips)
     return message.replace(f"{root}/", "")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.corpora.savee import EMOTION, OFFICIAL, SENTENCES, SPEAKERS, read, take_of
+from stages.corpora.savee import EMOTION, OFFICIAL, SENTENCES, SPEAKERS, read, recording_of
 from stages.corpora.utterance import Listing, Utterance, differences
 from tests.corpora.trees import make
 
@@ -120,8 +120,8 @@ def test_what_is_missing_is_counted_and_named(tmp_path: Path):
     listing = listing_of(tmp_path, *names)
     assert differences(listing) == ["disgust 59 of 60"]
     assert listing.notes == [
-        "not here, 1 of 480 takes: JE_d03",
-        "no face, 1 of 479 takes: KL_n30",
+        "not here, 1 of 480 recordings: JE_d03",
+        "no face, 1 of 479 recordings: KL_n30",
     ]
 
 
@@ -196,9 +196,9 @@ def test_every_spelling_of_a_name_is_the_same_take(
     name = f"{what[0]}{'0' * zeros}{what[1]}{suffix}"
     name = f"{who}_{name}" if flat else f"{who}/{name}"
     path = Path(data.draw(any_case(name)))
-    assert take_of(path) == f"{who}_{what[0]}{what[1]:02d}"
+    assert recording_of(path) == f"{who}_{what[0]}{what[1]:02d}"
 
 
 @pytest.mark.parametrize("name", ["\u017fa01.wav", "a\u0661.wav", "a.wav", "1.wav", "DC_.avi"])
 def test_letters_and_digits_that_only_look_alike_are_no_take(name: str):
-    assert take_of(Path("DC", name)) is None
+    assert recording_of(Path("DC", name)) is None

@@ -67,7 +67,6 @@ def test_transformers_give_what_enters_their_heads(monkeypatch: pytest.MonkeyPat
     torch.testing.assert_close(features("vit_b_16", size=32), expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name, head", [("vgg11", "classifier"), ("swin_t", "head")])
 def test_features_of_large_models_are_what_enters_the_classifier(name: str, head: str):
     expected = entering(untouched(name), head, pictures(size=224))

@@ -89,7 +89,6 @@ def job(tmp_path: Path, **settings: float) -> Job:
     return Job(tmp_path, cache, process, made_with, code_and_libraries())
 
 
-@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_makes_the_same_arrays(
     address: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +136,6 @@ def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.slow
 def test_what_a_cluster_lacks_is_named(
     address: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -407,7 +407,6 @@ def test_a_replica_does_not_depend_on_those_trained_beside_it():
     assert {name.split(".")[1] for name in alone} == {"seed_1"}
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_same_bytes_as_one(monkeypatch: pytest.MonkeyPatch):
     prepare(epochs=2, seeds=2)
     files = []

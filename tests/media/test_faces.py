@@ -154,7 +154,6 @@ def test_aligner_loads_no_detector_and_asks_for_the_box_given(monkeypatch):
     np.testing.assert_array_equal(asked, [[box.tolist()]])
 
 
-@pytest.mark.slow
 def test_aligner_runs_the_real_network_with_weights_of_chance(monkeypatch):
     import face_alignment
 

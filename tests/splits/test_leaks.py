@@ -1,7 +1,6 @@
 """A planted leak stops the run and names both ids; what has no leak is let through."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from stages import best_test_epoch, evaluate, split, train
 from stages.fdan import replicas
 from stages.io.files import file_sha256, read_json, read_table, write_json, write_table
-from stages.runtime.errors import UserError
 from stages.splits.dataset import select_rows
 from stages.splits.leaks import check_bank, check_leaks, find_duplicates
 from stages.splits.protocols import assign_roles
@@ -24,6 +22,7 @@ from tests.feature_files import (
     write_corpus,
     write_params,
 )
+from tests.helpers import user_error
 
 PROTOCOLS = ("paper", "speaker", "sentence", "speaker_sentence", "official")
 SPLIT = Path("data/split.csv")
@@ -57,13 +56,6 @@ def voice_tested_in(fold: int, rows: Rows) -> dict[str, str]:
     return select_rows(rows, "acoustic", fold, "test")[0]
 
 
-def complaint(of: Callable[..., Any], *arguments: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        of(*arguments)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
-
-
 def ids_in(message: str) -> list[str]:
     return re.findall(r"sample\w*/S\w+", message)
 
@@ -85,7 +77,7 @@ def test_the_recording_of_a_test_voice_in_training_is_refused(protocol: str, mod
         if (modality, protocol) == ("visual", "paper"):
             assert check_leaks([*rows, twin], protocol, folds) is None
         else:
-            message = complaint(check_leaks, [*rows, twin], protocol, folds)
+            message = user_error(check_leaks, [*rows, twin], protocol, folds)
             assert ids_in(message) == [twin["id"], tested["id"]]
             assert f"fold {fold}: " in message and "is the same recording as" in message
 
@@ -112,7 +104,7 @@ def test_what_a_protocol_keeps_apart_is_refused_in_training_and_nothing_else(
     tested = voice_tested_in(0, rows)
     learned = stranger(tested, modality=modality, **{key: tested[key]})
     if protocol in protocols:
-        message = complaint(check_leaks, [*rows, learned], protocol, folds)
+        message = user_error(check_leaks, [*rows, learned], protocol, folds)
         named = ids_in(message)
         assert named[0] == learned["id"] and named[1] in {row["id"] for row in rows}
         assert relation in message
@@ -127,7 +119,7 @@ def test_what_chooses_the_epoch_is_kept_apart_from_the_test_as_well(protocol: st
     rows, folds = roles_of(protocol)
     tested = voice_tested_in(0, rows)
     chooser = stranger(tested, **{key: tested[key], "fold_0": "validation"})
-    message = complaint(check_leaks, [*rows, chooser], protocol, folds)
+    message = user_error(check_leaks, [*rows, chooser], protocol, folds)
     assert ids_in(message)[0] == chooser["id"] and "fold 0: " in message
 
 
@@ -157,7 +149,7 @@ def test_the_face_of_a_test_voice_in_a_bank_is_refused(protocol: str, variant: s
     for fold in range(folds):
         tested = voice_tested_in(fold, rows)["id"]
         face = tested.replace("sample/", f"{variant}/")
-        message = complaint(check_bank, rows, protocol, fold, [face])
+        message = user_error(check_bank, rows, protocol, fold, [face])
         assert ids_in(message) == [face, tested] and f"fold {fold}: " in message
 
 
@@ -167,13 +159,13 @@ def test_a_face_that_stays_out_is_refused_in_a_bank(protocol: str):
     tested = {row["id"] for row in rows if row["fold_0"] == "test"}
     rows = [row for row in rows if row["modality"] == "visual" or row["id"] not in tested]
     face = next(row["id"] for row in select_rows(rows, "visual", 0, "out"))
-    message = complaint(check_bank, rows, protocol, 0, [face])
+    message = user_error(check_bank, rows, protocol, 0, [face])
     assert ids_in(message) == [face] and "is not in training" in message
 
 
 def test_a_face_that_is_in_no_corpus_is_refused_in_a_bank():
     rows, _ = roles_of("paper")
-    message = complaint(check_bank, rows, "paper", 0, ["sample/S9_unknown"])
+    message = user_error(check_bank, rows, "paper", 0, ["sample/S9_unknown"])
     assert ids_in(message) == ["sample/S9_unknown"] and "is not in training" in message
 
 
@@ -181,7 +173,7 @@ def test_a_test_speaker_in_a_bank_is_refused():
     rows, _ = roles_of("speaker")
     tested = voice_tested_in(0, rows)
     face = stranger(tested, modality="visual", speaker=tested["speaker"])
-    message = complaint(check_bank, [*rows, face], "speaker", 0, [face["id"]])
+    message = user_error(check_bank, [*rows, face], "speaker", 0, [face["id"]])
     assert ids_in(message)[0] == face["id"] and "has the same speaker as" in message
     assert check_bank([*rows, face], "paper", 0, [face["id"]]) is None
 
@@ -218,7 +210,7 @@ def test_one_recording_under_two_ids_is_refused(part: str, project: Path):
     rows = utterances("sample")
     without = {part: [row for row in rows if row["id"] != COPY]}
     write_corpus(project, "sample", rows, copies={COPY: ORIGINAL}, **without)
-    message = complaint(split.main)
+    message = user_error(split.main)
     assert set(ids_in(message)) == {COPY, ORIGINAL} and "duplicates: drop" in message
     assert not SPLIT.exists()
 
@@ -226,7 +218,7 @@ def test_one_recording_under_two_ids_is_refused(part: str, project: Path):
 def test_one_face_in_two_corpora_is_refused(project: Path):
     write_corpus(project, "ravdess", utterances("ravdess"))  # drawn like sample
     write_params(project, corpora=["sample", "ravdess"], visual=["sample", "ravdess"])
-    message = complaint(split.main)
+    message = user_error(split.main)
     assert "ravdess/S0_AN_s0 is the same recording as sample/S0_AN_s0" in message
 
 
@@ -326,7 +318,7 @@ def test_a_test_speaker_or_sentence_planted_in_training_stops_every_stage(
     planted = tested[0]["id"]
     edit_roles({planted}, "acoustic", fold_1="out")
     edit_roles({planted}, modality, fold_1="train")
-    message = complaint(stage.main)
+    message = user_error(stage.main)
     sharing = {row["id"] for row in tested[1:] if row[key] == tested[0][key]}
     assert ids_in(message)[0] == planted and ids_in(message)[1] in sharing
     assert relation in message
@@ -340,7 +332,7 @@ def test_a_recording_planted_in_training_and_test_stops_every_stage(stage: Any, 
     tested = voice_tested_in(0, rows)
     twin = tested | {"id": tested["id"].replace("sample/", "sample_x/"), "fold_0": "train"}
     plant([*rows, twin])
-    message = complaint(stage.main)
+    message = user_error(stage.main)
     assert ids_in(message) == [twin["id"], tested["id"]] and "same recording" in message
 
 
@@ -348,7 +340,7 @@ def test_a_split_with_a_leak_trains_no_model(project: Path):
     write_params(project, epochs=1, protocol="speaker")
     split.main()
     edit_roles({voice_tested_in(0, read_table(SPLIT))["id"]}, fold_0="train")
-    complaint(train.main)
+    user_error(train.main)
     assert not Path("models/fdan.safetensors").exists() and not Path("metrics").exists()
 
 
@@ -363,7 +355,7 @@ def test_a_test_id_planted_in_the_bank_stops_the_evaluation(protocol: str, proje
     planted = voice_tested_in(1, read_table(SPLIT))["id"]
     description["bank"]["fold_1.seed_0"].append(planted)
     write_json(DESCRIPTION, description)
-    message = complaint(evaluate.main)
+    message = user_error(evaluate.main)
     assert ids_in(message) == [planted, planted]
     assert "in the inference bank" in message and "fold 1: " in message
     assert not Path("metrics/test.json").exists()
@@ -376,7 +368,7 @@ def test_a_bank_that_would_hold_a_test_face_stops_the_training(
     write_params(project, epochs=1, inference=inference, selection="last")
     split.main()
     monkeypatch.setattr(replicas, "select_rows", training_only)
-    message = complaint(train.main)
+    message = user_error(train.main)
     named = ids_in(message)
     assert named[0] == named[1] and "in the inference bank" in message
 

@@ -473,7 +473,6 @@ def test_when_a_sample_says_that_too_many_are_bad():
     assert not surely_more(12, 12, 1.0)
 
 
-@pytest.mark.slow
 def test_real_clips(torch_home: None, monkeypatch: pytest.MonkeyPatch):
     home = os.environ["TORCH_HOME"]
     real = corpora().resolve()
