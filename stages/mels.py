@@ -17,7 +17,7 @@ import numpy as np
 from stages.extraction.extract import extract
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_table
-from stages.media.spectrogram import clip_mel, compile_ahead
+from stages.media.spectrogram import clip_mel
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import manifest_path, mels_path
@@ -30,7 +30,6 @@ def main(corpus: str) -> None:
     limit, workers = params.max_skip_fraction, params.workers
     settings = params.mels.model_dump()
     utterances = read_table(manifest_path(corpus), ["id", "emotion", "audio", "duration"])
-    compile_ahead()
     results = extract(utterances, "audio", clip_mel, settings, corpus, "mels", limit, workers)
     seconds = sum(float(row["duration"] or 0) for row in utterances)
     ids: list[str] = []

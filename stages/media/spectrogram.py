@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from librosa import filters
+from numpy.lib.stride_tricks import sliding_window_view
 
 from stages.media.audio import check_speech, read_audio
-
-
-def compile_ahead() -> None:
-    """Have librosa compile what it compiles when first used, and keeps beside its files.
-
-    Processes that did so at the same time were seen to damage what is kept.
-    """
-    import librosa
-
-    librosa.feature.melspectrogram(y=np.zeros(2048, np.float32))
 
 
 def log_mel(
@@ -41,21 +33,17 @@ def log_mel(
     Args:
         wave: float32 [samples] in [-1, 1]; padded with zeros up to one window.
     """
-    import librosa  # takes a second
-
     wave = np.pad(wave, (0, max(0, n_fft - len(wave))))
-    mel = librosa.feature.melspectrogram(
-        y=wave,
-        sr=sample_rate,
-        n_fft=n_fft,
-        win_length=win_length,
-        hop_length=hop_length,
-        n_mels=n_mels,
-        fmin=fmin,
-        fmax=fmax,
-        power=2.0,
-    )
-    return librosa.power_to_db(mel, ref=ref, amin=amin, top_db=None).T.astype(np.float32)
+    left = (n_fft - win_length) // 2
+    window = filters.get_window("hann", win_length)
+    window = np.pad(window, (left, n_fft - win_length - left))
+    frames = sliding_window_view(np.pad(wave, n_fft // 2), n_fft)[::hop_length]
+    # As librosa.feature.melspectrogram, to the bit, which compiles itself for 15 s when first used.
+    power = np.abs(np.fft.rfft(frames * window).astype(np.complex64)) ** 2
+    weights = filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
+    mel = np.einsum("tf,mf->mt", power, weights, optimize=True)
+    decibels = 10 * np.log10(np.maximum(amin, mel)) - 10 * np.log10(max(amin, ref))
+    return decibels.T.astype(np.float32)
 
 
 class Mel(NamedTuple):
