@@ -43,7 +43,7 @@ def shared_classes(y_v: Tensor, y_a: Tensor, n_classes: int) -> Tensor:
 
 
 def bandwidth_of(distances: Tensor, rule: Bandwidth) -> Tensor | float:
-    """b of `gaussian_kernel` from the squared distances [n, n] of the batch."""
+    """The b of `gaussian_kernel`, from the squared distances [n, n] of the batch."""
     smallest = torch.finfo(distances.dtype).tiny ** 0.5  # divides to a finite number
     if not isinstance(rule, str):
         return max(rule, smallest)

@@ -115,6 +115,7 @@ def fdan_loss(
     acoustic = _cross_entropy(outputs.acoustic, y_a)
     if outputs.visual is None:
         return Losses(acoustic, None, [], acoustic)
+    assert y_v is not None, "visual samples without labels"
     visual = _cross_entropy(outputs.visual, y_v)
     classes = outputs.visual.shape[1]
     discrepancies = [lmmd(z_v, y_v, z_a, y_a, classes, **kernel) for z_v, z_a in outputs.layers]

@@ -102,7 +102,7 @@ class Replica(NamedTuple):
     history: list[Epoch]
 
 
-class Diverged(FloatingPointError):
+class DivergedError(FloatingPointError):
     """The loss of a replica, by its place among the inputs, is no longer finite."""
 
     def __init__(self, place: int, epoch: int):
@@ -158,7 +158,7 @@ def train_replicas(
         Replicas on the CPU, in the order of the inputs.
 
     Raises:
-        Diverged: a loss is no longer finite; the message names the epoch.
+        DivergedError: a loss is no longer finite; the message names the epoch.
     """
     stacks: dict[tuple, list[int]] = {}
     for place, replica in enumerate(inputs):
@@ -166,7 +166,7 @@ def train_replicas(
         batch = [min(settings.batch_size, len(part.y)) for part in samples]
         shape = (*batch, *map(len, replica.bank or ()), replica.validation is None)
         stacks.setdefault(shape, []).append(place)
-    trained = {}
+    trained: dict[int, Replica] = {}
     for places in stacks.values():
         replicas = _train_stack(
             [inputs[place] for place in places], settings, device, watch, places
@@ -186,7 +186,8 @@ def _train_stack(
     networks = [initial_network(replica, settings) for replica in inputs]
     stack = Stack(networks, device)
     training = Training(inputs, settings, stack, device)
-    validation = None if inputs[0].validation is None else Validation(inputs, stack, device)
+    watched = inputs[0].validation is not None
+    validation = Validation(inputs, settings, stack, device) if watched else None
     histories: list[list[Epoch]] = [[] for _ in inputs]
     scores = [(-math.inf, -math.inf)] * len(inputs)
     kept = [settings.epochs] * len(inputs)
@@ -203,7 +204,7 @@ def _train_stack(
             epochs = [old | new for old, new in zip(epochs, validation.read_epoch())]
         for r, epoch in enumerate(epochs):
             if not all(map(math.isfinite, epoch.values())):
-                raise Diverged(places[r], number)
+                raise DivergedError(places[r], number)
             histories[r].append(epoch)
             if settings.select != "last" and score_of(epoch, settings.select) > scores[r]:
                 scores[r], kept[r] = score_of(epoch, settings.select), number
@@ -409,13 +410,15 @@ def validation_outputs(
 class Validation:
     """The validation utterances of a stack, and how well they are recognised."""
 
-    def __init__(self, inputs: Sequence[Inputs], stack: Stack, device: torch.device):
+    def __init__(
+        self, inputs: Sequence[Inputs], settings: Settings, stack: Stack, device: torch.device
+    ):
         samples = [replica.validation for replica in inputs if replica.validation is not None]
         banks = [replica.bank for replica in inputs if replica.bank is not None]
         x, y = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*samples))
         self.labels = y.numpy()
         self.there = np.arange(y.shape[1]) < [[len(part.y)] for part in samples]  # [R, longest]
-        self.classes = stack.network.classifier.out_features
+        self.classes = settings.classes
         bank = [torch.stack(part).to(device) for part in zip(*banks)]
         self.given = [x.to(device), y.to(device), *bank]
         self.losses = torch.zeros_like(self.given[1], dtype=x.dtype)

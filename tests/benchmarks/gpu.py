@@ -301,7 +301,7 @@ def agreement(scale: Scale) -> Iterator[Row]:
             stack = Stack([initial_network(of_one, wanted) for of_one in inputs], device)
             made = Training(inputs, wanted, stack, device)
             made.train_one_epoch(made.draw_epoch())
-            validation = training.Validation(inputs, stack, device)
+            validation = training.Validation(inputs, wanted, stack, device)
             validation.evaluate()
             kept += [made.noted[0].cpu(), validation.losses.cpu(), validation.predicted.cpu()]
         losses = (found[0] - expected[0]).abs().max()

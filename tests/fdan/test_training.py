@@ -97,7 +97,9 @@ def train_one(inputs: Inputs, settings: Settings) -> Replica:
 
 def validate(network: FDAN, held_out: Samples, bank: Bank | None) -> Epoch:
     """How well one network recognises the utterances."""
-    validation = Validation([Inputs(None, held_out, held_out, bank, 0)], Stack([network], CPU), CPU)
+    inputs = [Inputs(None, held_out, held_out, bank, 0)]
+    settings = replace(SETTINGS, classes=network.classifier.out_features)
+    validation = Validation(inputs, settings, Stack([network], CPU), CPU)
     validation.evaluate()
     return validation.read_epoch()[0]
 
