@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from stages.fdan.attention import CrossAttention
-from stages.fdan.lmmd import lmmd, members
+from stages.fdan.lmmd import lmmd
 
 # What one modality attends to of the other in each layer: Z^0 .. Z^(l-1), or None for no attention.
 States = Sequence[Tensor | None]
@@ -108,22 +108,17 @@ def fdan_loss(
     """Eq. (9): cross-entropy of both modalities, and alpha times LMMD summed over the layers.
 
     Args:
-        y_v, y_a: true labels [n_v] and [n_a].
+        y_v, y_a: true labels as one-hot rows [n_v, C] and [n_a, C]. By index, the gradient of the
+            cross-entropy of stacked replicas is a sum in no fixed order on a GPU.
         alpha: with 0 (FDAN_2 of Section 3.7) LMMD is measured and does not act.
         kernel: the options of `lmmd`.
     """
-    acoustic = _cross_entropy(outputs.acoustic, y_a)
+    acoustic = cross_entropy(outputs.acoustic, y_a)
     if outputs.visual is None:
         return Losses(acoustic, None, [], acoustic)
-    visual = _cross_entropy(outputs.visual, y_v)
-    classes = outputs.visual.shape[1]
-    discrepancies = [lmmd(z_v, y_v, z_a, y_a, classes, **kernel) for z_v, z_a in outputs.layers]
+    visual = cross_entropy(outputs.visual, y_v)
+    discrepancies = [lmmd(z_v, y_v, z_a, y_a, **kernel) for z_v, z_a in outputs.layers]
     total = acoustic + visual
     if alpha > 0:
         total = total + alpha * sum(discrepancies)
     return Losses(acoustic, visual, discrepancies, total)
-
-
-def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """With labels as one-hot rows: by index, its gradient is a sum in no fixed order on a GPU."""
-    return cross_entropy(logits, members(y, logits.shape[1]).to(logits.dtype))
