@@ -1,6 +1,6 @@
 """The FDAN network on cached backbone features. Paper: Fig. 1 and Eq. (1), (9)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -63,18 +63,23 @@ class FDAN(nn.Module):
         self.acoustic_only = acoustic_only
 
     def forward(self, x_v: Tensor | None, x_a: Tensor) -> Outputs:
-        """Visual x_v [n_v, D_v] and acoustic x_a [n_a, D_a], not always of the same utterances.
+        """Visual x_v [n_v, D_v] and acoustic x_a [n_a, D_a], not always of the same utterances."""
+        if self.acoustic_only:
+            return Outputs(None, self.classifier(self.encode_acoustic(x_a)), [])
+        _, *states = self.states(x_v, x_a)
+        z_v, z_a = states[-1]
+        return Outputs(self.classifier(z_v), self.classifier(z_a), states)
+
+    def states(self, x_v: Tensor, x_a: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """(Z_v^i, Z_a^i) for i = 0 .. l, each computed when it is asked for.
 
         In every layer both modalities are updated from what the other was before the layer.
         """
-        if self.acoustic_only:
-            return Outputs(None, self.classifier(self.encode_acoustic(x_a)), [])
         z_v, z_a = self.project_visual(x_v), self.project_acoustic(x_a)
-        states = []
+        yield z_v, z_a
         for visual, acoustic in zip(self.visual_layers, self.acoustic_layers):
             z_v, z_a = visual(z_v, z_a), acoustic(z_a, z_v)
-            states.append((z_v, z_a))
-        return Outputs(self.classifier(z_v), self.classifier(z_a), states)
+            yield z_v, z_a
 
     def encode_acoustic(self, x_a: Tensor, visual: States | None = None) -> Tensor:
         """Z_a^l [n, d] of x_a [n, D_a], which attends to `visual` in the layers, if given."""

@@ -258,7 +258,7 @@ class Batches:
         return drawn
 
     def take(self, number: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [R, batch, D] and one-hot labels [R, batch, C] of the step of this number [1]."""
+        """Features [R, batch, D] and one-hot labels [R, batch, C] of a step, by its number [1]."""
         chosen = self.indices.index_select(0, number)[0]
         x, y = (of.index_select(0, chosen.flatten()) for of in (self.x, self.y))
         return x.view(*chosen.shape, -1), y.view(*chosen.shape, -1)
