@@ -192,7 +192,7 @@ def whole(
 def test_the_sample_is_learnt(whole: Clone) -> None:
     metrics = whole.metrics()
     assert metrics["n_test"] == 168
-    assert 0.80 <= metrics["uar"] < 1.0
+    assert 0.70 <= metrics["uar"] < 1.0
 
 
 def test_shuffled_labels_are_not_learnt(whole: Clone) -> None:

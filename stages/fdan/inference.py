@@ -11,6 +11,7 @@ prediction depend on its batch. The paper does not say what it does here. Three 
 - "none": the attention is skipped (Delta Z = 0), as the published code does.
 """
 
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -73,8 +74,7 @@ def bank_states(network: FDAN, bank: Bank) -> tuple[list[Tensor], list[Tensor]]:
     Returns:
         Z_v^0 .. Z_v^(l-1), each [m, d], and Z_a^0 .. Z_a^(l-1), each [m', d].
     """
-    z_v, z_a = network.project_visual(bank.x_v), network.project_acoustic(bank.x_a)
-    states = [(z_v, z_a), *network(bank.x_v, bank.x_a).layers[:-1]]
+    states = islice(network.states(bank.x_v, bank.x_a), len(network.visual_layers))
     visual, acoustic = zip(*states)
     return list(visual), list(acoustic)
 

@@ -4,6 +4,7 @@ Paper: Section 2.3, Eq. (5) to (8). Kernel and bandwidth follow the paper's refe
 al., "Deep subdomain adaptation network for image classification" (DSAN).
 """
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -12,34 +13,16 @@ from torch import Tensor
 Bandwidth = Literal["mean", "median"] | float
 
 
-def members(labels: Tensor, n_classes: int) -> Tensor:
-    """Which samples [..., n] are of which class, bool [..., n, C].
-
-    As torch's `one_hot`, which reads its labels on the host and so cannot be stacked.
-    """
-    return labels[..., None] == torch.arange(n_classes, device=labels.device)
-
-
-def class_weights(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+def class_weights(y: Tensor) -> Tensor:
     """w_jnc of Eq. (7): each column sums to 1 over its class; 0 where a class is absent.
 
     Args:
-        labels: true labels, integers [n].
+        y: true labels as one-hot rows [n, C], of floating point.
 
     Returns:
         Weights [n, C].
     """
-    y = members(labels, n_classes).to(dtype)
     return y / y.sum(0).clamp(min=1)
-
-
-def shared_classes(y_v: Tensor, y_a: Tensor, n_classes: int) -> Tensor:
-    """Which classes have a sample on both sides, bool [..., C]: only those can be compared.
-
-    Args:
-        y_v, y_a: true labels [..., n_v] and [..., n_a], for example of many batches.
-    """
-    return members(y_v, n_classes).any(-2) & members(y_a, n_classes).any(-2)
 
 
 def bandwidth_of(distances: Tensor, rule: Bandwidth) -> Tensor | float:
@@ -77,8 +60,14 @@ def gaussian_kernel(z: Tensor, kernels: int, ratio: float, bandwidth: Bandwidth)
     norms = products.diagonal()  # of the same rounding, so that k(x, x) is exactly 1
     distances = (norms[:, None] + norms).sub(products, alpha=2).clamp(min=0)
     b = bandwidth_of(distances.detach(), bandwidth)
-    exponents = torch.arange(kernels, dtype=z.dtype, device=z.device) - kernels // 2
-    return torch.exp(distances / (-b * ratio**exponents)[:, None, None]).sum(0)
+    return torch.exp(distances / (b * _scales(kernels, ratio, z.dtype, z.device))).sum(0)
+
+
+@cache
+def _scales(kernels: int, ratio: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """-ratio^(i - kernels // 2) for every kernel i, [kernels, 1, 1]."""
+    powers = [-(ratio ** (i - kernels // 2)) for i in range(kernels)]
+    return torch.tensor(powers, dtype=dtype, device=device)[:, None, None]
 
 
 def lmmd(
@@ -86,7 +75,6 @@ def lmmd(
     y_v: Tensor,
     z_a: Tensor,
     y_a: Tensor,
-    n_classes: int,
     *,
     kernels: int = 5,
     ratio: float = 2.0,
@@ -97,12 +85,11 @@ def lmmd(
 
     With K the kernel matrix of [z_v; z_a] and w_c = [w_vc; -w_ac], the bracket of Eq. (8) is
     w_c^T K w_c, and their sum that of all entries of K times those of W = sum_c w_c w_c^T. A class
-    without a sample on either side says nothing about the discrepancy and counts as 0 (see
-    `shared_classes`).
+    without a sample on either side says nothing about the discrepancy and counts as 0.
 
     Args:
         z_v, z_a: visual features [n_v, d] and acoustic features [n_a, d].
-        y_v, y_a: their true labels [n_v] and [n_a].
+        y_v, y_a: their true labels as one-hot rows [n_v, C] and [n_a, C].
         kernels, ratio, bandwidth: see `gaussian_kernel`; the defaults are DSAN's (five kernels
             a factor of 2 apart around the mean squared distance).
         classes: what the sum is divided by: "all" is C, as the paper writes, "common" the number
@@ -111,10 +98,9 @@ def lmmd(
     Returns:
         A scalar >= 0, at most 2 x kernels.
     """
-    w_v = class_weights(y_v, n_classes, z_v.dtype)
-    w_a = class_weights(y_a, n_classes, z_a.dtype)
-    shared = w_v.any(0) & w_a.any(0)  # as `shared_classes`
+    w_v, w_a = class_weights(y_v), class_weights(y_a)
+    shared = w_v.any(0) & w_a.any(0)
     w = torch.cat([w_v, -w_a]) * shared
     kernel = gaussian_kernel(torch.cat([z_v, z_a]), kernels, ratio, bandwidth)
-    divisor = n_classes if classes == "all" else shared.sum().clamp(min=1)
+    divisor = y_v.shape[1] if classes == "all" else shared.sum().clamp(min=1)
     return (w @ w.T * kernel).sum().clamp(min=0) / divisor

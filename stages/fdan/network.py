@@ -1,13 +1,13 @@
 """The FDAN network on cached backbone features. Paper: Fig. 1 and Eq. (1), (9)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from stages.fdan.attention import CrossAttention
-from stages.fdan.lmmd import lmmd, members
+from stages.fdan.lmmd import lmmd
 
 # What one modality attends to of the other in each layer: Z^0 .. Z^(l-1), or None for no attention.
 States = Sequence[Tensor | None]
@@ -63,18 +63,24 @@ class FDAN(nn.Module):
         self.acoustic_only = acoustic_only
 
     def forward(self, x_v: Tensor | None, x_a: Tensor) -> Outputs:
-        """Visual x_v [n_v, D_v] and acoustic x_a [n_a, D_a], not always of the same utterances.
+        """Visual x_v [n_v, D_v] and acoustic x_a [n_a, D_a], not always of the same utterances."""
+        if self.acoustic_only:
+            return Outputs(None, self.classifier(self.encode_acoustic(x_a)), [])
+        assert x_v is not None, "no visual samples"
+        _, *states = self.states(x_v, x_a)
+        z_v, z_a = states[-1]
+        return Outputs(self.classifier(z_v), self.classifier(z_a), states)
+
+    def states(self, x_v: Tensor, x_a: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """(Z_v^i, Z_a^i) for i = 0 .. l, each computed when it is asked for.
 
         In every layer both modalities are updated from what the other was before the layer.
         """
-        if self.acoustic_only:
-            return Outputs(None, self.classifier(self.encode_acoustic(x_a)), [])
         z_v, z_a = self.project_visual(x_v), self.project_acoustic(x_a)
-        states = []
+        yield z_v, z_a
         for visual, acoustic in zip(self.visual_layers, self.acoustic_layers):
             z_v, z_a = visual(z_v, z_a), acoustic(z_a, z_v)
-            states.append((z_v, z_a))
-        return Outputs(self.classifier(z_v), self.classifier(z_a), states)
+            yield z_v, z_a
 
     def encode_acoustic(self, x_a: Tensor, visual: States | None = None) -> Tensor:
         """Z_a^l [n, d] of x_a [n, D_a], which attends to `visual` in the layers, if given."""
@@ -108,23 +114,18 @@ def fdan_loss(
     """Eq. (9): cross-entropy of both modalities, and alpha times LMMD summed over the layers.
 
     Args:
-        y_v, y_a: true labels [n_v] and [n_a].
+        y_v, y_a: true labels as one-hot rows [n_v, C] and [n_a, C]. By index, the gradient of the
+            cross-entropy of stacked replicas is a sum in no fixed order on a GPU.
         alpha: with 0 (FDAN_2 of Section 3.7) LMMD is measured and does not act.
         kernel: the options of `lmmd`.
     """
-    acoustic = _cross_entropy(outputs.acoustic, y_a)
+    acoustic = cross_entropy(outputs.acoustic, y_a)
     if outputs.visual is None:
         return Losses(acoustic, None, [], acoustic)
     assert y_v is not None, "visual samples without labels"
-    visual = _cross_entropy(outputs.visual, y_v)
-    classes = outputs.visual.shape[1]
-    discrepancies = [lmmd(z_v, y_v, z_a, y_a, classes, **kernel) for z_v, z_a in outputs.layers]
+    visual = cross_entropy(outputs.visual, y_v)
+    discrepancies = [lmmd(z_v, y_v, z_a, y_a, **kernel) for z_v, z_a in outputs.layers]
     total = acoustic + visual
     if alpha > 0:
         total = total + alpha * sum(discrepancies)
     return Losses(acoustic, visual, discrepancies, total)
-
-
-def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """With labels as one-hot rows: by index, its gradient is a sum in no fixed order on a GPU."""
-    return cross_entropy(logits, members(y, logits.shape[1]).to(logits.dtype))

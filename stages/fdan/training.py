@@ -28,10 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from stages.fdan.inference import Bank, bank_states
-from stages.fdan.lmmd import shared_classes
 from stages.fdan.network import FDAN, fdan_loss
 from stages.fdan.stacking import Stack, capture
 from stages.scoring.metrics import uar, war
@@ -234,7 +233,7 @@ class Batches:
         parts: Sequence[Samples],
         seeds: Sequence[int],
         purpose: int,
-        size: int,
+        settings: Settings,
         steps: Sequence[int],
         device: torch.device,
     ):
@@ -243,13 +242,13 @@ class Batches:
         starts = dict(zip(folds, lengths))
         self.starts = [starts[id(part.x)] for part in parts]
         x, self.labels = (torch.cat(part) for part in zip(*folds.values()))
-        self.x, self.y = x.to(device), self.labels.to(device)
+        self.x, self.y = x.to(device), one_hot(self.labels, settings.classes).to(x).to(device)
         self.draws = [
-            batch_indices(len(part.y), size, make_generator(seed, purpose))
+            batch_indices(len(part.y), settings.batch_size, make_generator(seed, purpose))
             for part, seed in zip(parts, seeds)
         ]
         self.steps = steps
-        shape = max(steps), len(parts), min(size, len(parts[0].y))
+        shape = max(steps), len(parts), min(settings.batch_size, len(parts[0].y))
         self.indices = torch.zeros(shape, dtype=torch.long, device=device)
 
     def draw_epoch(self) -> Tensor:
@@ -260,10 +259,10 @@ class Batches:
         return drawn
 
     def take(self, number: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [R, batch, D] and labels [R, batch] of the step of this number [1]."""
+        """Features [R, batch, D] and one-hot labels [R, batch, C] of a step, by its number [1]."""
         chosen = self.indices.index_select(0, number)[0]
-        x = self.x.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
-        return x, self.y.index_select(0, chosen.flatten()).view(chosen.shape)
+        x, y = (of.index_select(0, chosen.flatten()) for of in (self.x, self.y))
+        return x.view(*chosen.shape, -1), y.view(*chosen.shape, -1)
 
 
 def objective(
@@ -275,7 +274,7 @@ def objective(
     *,
     settings: Settings,
 ) -> tuple[Tensor, ...]:
-    """Eq. (9) of one batch of one replica.
+    """Eq. (9) of one batch of one replica, whose labels are one-hot rows.
 
     Returns:
         The loss; float64 [k], the terms that an Epoch has the means of (`term_names`); and the
@@ -316,7 +315,7 @@ class Training:
                 [getattr(replica, name) for replica in inputs],
                 [replica.seed for replica in inputs],
                 purpose,
-                settings.batch_size,
+                settings,
                 self.steps,
                 device,
             )
@@ -366,8 +365,8 @@ class Training:
             name: batches.labels[of] for (name, batches), of in zip(self.batches.items(), indices)
         }
         if "visual" in labels:
-            shared = shared_classes(labels["visual"], labels["acoustic"], self.settings.classes)
-            counts = np.where(made, shared.sum(-1).numpy(), 0).sum(0)
+            there = [one_hot(y, self.settings.classes).any(-2) for y in labels.values()]
+            counts = np.where(made, (there[0] & there[1]).sum(-1).numpy(), 0).sum(0)
             means = np.c_[means, counts / self.steps]
             names = [*names, "shared_classes"]
         for (name, y), predicted in zip(labels.items(), predictions):

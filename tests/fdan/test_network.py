@@ -27,6 +27,11 @@ Y_V, Y_A = torch.tensor([0, 1, 2, 0, 1, 2, 2]), torch.tensor([0, 1, 2, 1])
 KERNEL = {"kernels": 4, "ratio": 3.0, "bandwidth": "median", "classes": "common"}
 
 
+def rows(y: Tensor) -> Tensor:
+    """Labels as one-hot rows."""
+    return functional.one_hot(y, CLASSES).double()
+
+
 def make_network(layers: int, **options: bool) -> FDAN:
     torch.manual_seed(0)
     return FDAN(VISUAL_DIM, ACOUSTIC_DIM, CLASSES, dim=DIM, ffn_dim=12, layers=layers, **options)
@@ -47,7 +52,7 @@ def voices(seed: int = 2) -> Tensor:
 def losses_of(network: FDAN, alpha: float) -> Losses:
     """Those of seven faces and four voices, in the precision of the network."""
     x_v, x_a = (x.to(network.classifier.weight.dtype) for x in (faces(), voices()))
-    return fdan_loss(network(x_v, x_a), Y_V, Y_A, alpha, KERNEL)
+    return fdan_loss(network(x_v, x_a), rows(Y_V), rows(Y_A), alpha, KERNEL)
 
 
 def gradients_of(network: FDAN, loss: Tensor) -> dict[str, Tensor]:
@@ -156,7 +161,7 @@ def test_lmmd_is_taken_after_every_layer(layers: int, cross_attention: bool):
     network = make_double(layers, cross_attention=cross_attention)
     states = joint_states(weights_of(network), faces().numpy(), voices().numpy(), layers)[1:]
     expected = [
-        float(lmmd(torch.from_numpy(z_v), Y_V, torch.from_numpy(z_a), Y_A, CLASSES, **KERNEL))
+        float(lmmd(torch.from_numpy(z_v), rows(Y_V), torch.from_numpy(z_a), rows(Y_A), **KERNEL))
         for z_v, z_a in states
     ]
     found = [value.item() for value in losses_of(network, 0.1).lmmd]
@@ -169,17 +174,17 @@ def test_lmmd_is_taken_after_every_layer(layers: int, cross_attention: bool):
 def test_every_option_of_lmmd_reaches_it(name: str, value: Any):
     outputs, y_v = make_double(1)(faces(), voices()), Y_V.clamp(max=1)
     ours, theirs = (
-        fdan_loss(outputs, y_v, Y_A, 0.1, kernel).lmmd[0].item()
+        fdan_loss(outputs, rows(y_v), rows(Y_A), 0.1, kernel).lmmd[0].item()
         for kernel in (KERNEL, KERNEL | {name: value})
     )
     z_v, z_a = outputs.layers[0]
-    expected = lmmd(z_v, y_v, z_a, Y_A, CLASSES, **(KERNEL | {name: value})).item()
+    expected = lmmd(z_v, rows(y_v), z_a, rows(Y_A), **(KERNEL | {name: value})).item()
     assert theirs == pytest.approx(expected, rel=1e-9) and theirs != pytest.approx(ours, rel=1e-3)
 
 
 def test_both_cross_entropies_are_means_over_their_own_samples():
     outputs = make_double(1)(faces(), voices())
-    losses = fdan_loss(outputs, Y_V, Y_A, 0.1, KERNEL)
+    losses = fdan_loss(outputs, rows(Y_V), rows(Y_A), 0.1, KERNEL)
     for found, logits, y in [
         (losses.acoustic, outputs.acoustic, Y_A),
         (losses.visual, outputs.visual, Y_V),
@@ -239,7 +244,7 @@ def test_the_gradient_of_the_whole_loss_is_that_of_finite_differences(layers: in
 
     def total() -> Tensor:
         outputs: Outputs = network(faces(), voices())
-        return fdan_loss(outputs, Y_V, Y_A, 0.5, kernel).total
+        return fdan_loss(outputs, rows(Y_V), rows(Y_A), 0.5, kernel).total
 
     gradients, rng, step = gradients_of(network, total()), np.random.default_rng(0), 1e-6
     for name, parameter in network.named_parameters():

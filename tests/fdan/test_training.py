@@ -123,7 +123,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     kept: list[Step] = []
 
     def keeping(outputs: Outputs, y_v: Tensor | None, y_a: Tensor, *rest: Any) -> Losses:
-        kept.append(Step(outputs, y_v, y_a, original(outputs, y_v, y_a, *rest)))
+        labels = (None if y is None else y.argmax(1) for y in (y_v, y_a))
+        kept.append(Step(outputs, *labels, original(outputs, y_v, y_a, *rest)))
         return kept[-1].losses
 
     original = training.fdan_loss
