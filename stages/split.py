@@ -1,4 +1,4 @@
-"""Split: the role of every face and every voice in every fold.
+"""Split: the role of every visual and every acoustic sample in every fold.
 
 In:  data/manifest/, data/features/, data/skipped/ of the corpora in `visual` and `acoustic`
 Out: data/split.csv    modality, id, speaker, sentence, emotion, fold_0, fold_1, ...: train,
@@ -38,7 +38,7 @@ from stages.splits.samples import choose_samples, read_manifest, shared_settings
 def shuffled_labels(rows: Rows, seed: int) -> Rows:
     """The same rows with the emotions dealt out anew among the utterances: a test of chance.
 
-    A face and a voice of one recording keep sharing their label.
+    The visual and the acoustic sample of one recording keep sharing their label.
     """
     emotion_of = {recording_id(row["id"]): row["emotion"] for row in rows}
     recordings = sorted(emotion_of)
@@ -111,14 +111,14 @@ def main() -> None:
 
     roles = Counter(row[fold] for row in rows for fold in folds)
     print(
-        f"split: {len(visual)} clips with faces and {len(acoustic)} voices in {len(folds)} folds, "
-        f"protocol {protocol}; {roles[VALIDATION] / len(folds):g} voices a fold validate, "
-        f"{roles[OUT]} roles out"
+        f"split: {len(visual)} visual and {len(acoustic)} acoustic samples in {len(folds)} folds, "
+        f"protocol {protocol}; {roles[VALIDATION] / len(folds):g} acoustic samples per fold "
+        f"validate, {roles[OUT]} roles out"
     )
     if any(copies.values()):
         print(
-            f"split: {len(copies['acoustic'])} voices and {len(copies['visual'])} faces left out "
-            "as copies of others (data/split.json, duplicates)"
+            f"split: {len(copies['acoustic'])} acoustic and {len(copies['visual'])} visual samples "
+            "left out as copies of others (data/split.json, duplicates)"
         )
     if trained_faces:
         print(

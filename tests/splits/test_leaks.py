@@ -247,7 +247,7 @@ def test_on_request_one_of_the_copies_is_kept_and_the_others_are_listed_and_coun
     assert ids == [row["id"] for row in rows if row["id"] not in dropped] * 2
     metrics = read_json(Path("metrics/test.json"))
     assert (metrics["n_duplicates"], metrics["n_test"]) == (4, 54)
-    assert "2 voices and 2 faces left out as copies" in capsys.readouterr().out
+    assert "2 acoustic and 2 visual samples left out as copies" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("protocol, folds", [("speaker", 4), ("sentence", 2)])
