@@ -5,9 +5,9 @@ In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json,
 Out: metrics/tsne.csv   panel, modality, role, emotion, id, x, y
 
 "before" are the standardised features of the frozen backbone, "after" what the classifier sees,
-Z^l of Eq. (4), of the first replica (fold 0, first seed). At most `LIMIT`
-visual and `LIMIT` acoustic training samples are drawn with the classes balanced; the paper draws a
-fifth of MELD. The acoustic test samples show what of the picture is not mere memory.
+Z^l of Eq. (4), of the first replica (fold 0, first seed). Of each modality and role at most `LIMIT`
+samples are drawn, with the classes balanced; the paper draws a fifth of MELD. The acoustic test
+samples show what of the picture is not mere memory.
 
 Run: dvc repro tsne, or python -m stages.tsne
 """
