@@ -18,9 +18,9 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from stages.corpora.emotions import CODES
+from stages.fdan.batches import Samples, make_generator
 from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
-from stages.fdan.training import Samples, make_generator
 from stages.io.files import write_table
 from stages.runtime.command import run_stage
 from stages.runtime.paths import METRICS

@@ -11,6 +11,7 @@ import joblib
 import torch
 from torch import Tensor
 
+from stages.fdan.batches import BANK, Samples, make_generator
 from stages.fdan.inference import (
     Bank,
     SpeechClassifier,
@@ -19,17 +20,7 @@ from stages.fdan.inference import (
     fit_standardizer,
     prototypes,
 )
-from stages.fdan.training import (
-    BANK,
-    DivergedError,
-    Epoch,
-    Inputs,
-    Replica,
-    Samples,
-    Settings,
-    make_generator,
-    train_replicas,
-)
+from stages.fdan.training import DivergedError, Epoch, Inputs, Replica, Settings, train_replicas
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
 from stages.runtime.progress import track

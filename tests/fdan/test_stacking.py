@@ -18,21 +18,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stages.fdan import stacking
+from stages.fdan.batches import ACOUSTIC, BANK, Samples, batch_indices, make_generator
 from stages.fdan.inference import Bank, draw_bank, prototypes
 from stages.fdan.stacking import Stack, capture
 from stages.fdan.training import (
-    ACOUSTIC,
-    BANK,
     DivergedError,
     Inputs,
     Replica,
-    Samples,
     Settings,
     Training,
     Validation,
-    batch_indices,
     initial_network,
-    make_generator,
     steps_of_epoch,
     train_replicas,
 )
