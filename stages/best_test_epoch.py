@@ -1,4 +1,4 @@
-"""The best epoch on the test voices, which the published code reports: optimistic, no result.
+"""The best epoch on the test part, which the published code reports: optimistic, not a result.
 
 In:  models/fdan.json (the settings), data/split.csv, data/split.json, and the
      data/features/<corpus>.h5 that it names
@@ -6,7 +6,7 @@ Out: metrics/best_test_epoch.json
 
 The published code tests after every epoch and reports the best. That figure grows with the number
 of epochs even if nothing is learned. It is made here so that it can be set beside published tables:
-the replicas of the first seed are trained again, validated on the test voices, and of every fold
+the replicas of the first seed are trained again, validated on the test part, and of every fold
 the epoch with the best WAR is taken. Nothing else reads this file.
 
 Run: dvc repro best_test_epoch, or python -m stages.best_test_epoch

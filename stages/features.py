@@ -1,4 +1,4 @@
-"""Features: what the frozen backbone sees in every face and every spectrogram.
+"""Features: what the frozen backbone makes of every face and every spectrogram.
 
 In:  data/frames/<corpus>.h5, data/mels/<corpus>.h5
 Out: data/features/<corpus>.h5
@@ -98,24 +98,25 @@ def main(corpus: str) -> None:
         open_arrays(frames_path(corpus), "frames") as frames,
         open_arrays(mels_path(corpus), "mels") as mels,
     ):
-        clips, voices = len(frames["ids"]), len(mels["ids"])
+        n_visual, n_acoustic = len(frames["ids"]), len(mels["ids"])
         out = features_path(corpus)
-        expected_bytes = features_bytes(voices + (frames["ok"].size if clips else 0))
+        expected_bytes = features_bytes(n_acoustic + (frames["ok"].size if n_visual else 0))
         with write_arrays(
             out, "features", settings | {"weights_source": source}, expected_bytes
         ) as arrays:
             arrays.append("visual_ids", frames["ids"][...])
             arrays.append("acoustic_ids", mels["ids"][...])
-            if clips:
+            if n_visual:
                 arrays.append("visual_ok", frames["ok"][...])
-            seen = visual_features(frames, embed, device)
-            for row in track(seen, clips, f"{label} faces", "clips"):
+            visual = visual_features(frames, embed, device)
+            for row in track(visual, n_visual, f"{label} visual", "clips"):
                 arrays.append("visual", require_finite(row, corpus, name)[None])
-            heard = acoustic_features(mels, embed, db_min, db_max, device)
-            for row in track(heard, voices, f"{label} voices", "clips"):
+            acoustic = acoustic_features(mels, embed, db_min, db_max, device)
+            for row in track(acoustic, n_acoustic, f"{label} acoustic", "clips"):
                 arrays.append("acoustic", require_finite(row, corpus, name)[None])
     print(
-        f"{label}: faces of {clips} clips and {voices} voices through {name}, {source}, on {device}"
+        f"{label}: {n_visual} visual and {n_acoustic} acoustic samples through {name}, {source}, "
+        f"on {device}"
     )
 
 

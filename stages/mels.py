@@ -1,4 +1,4 @@
-"""Mels: the log-Mel spectrogram of every voice.
+"""Mels: the log-Mel spectrogram of every utterance.
 
 In:  data/manifest/<corpus>.csv, data/raw/<corpus>/
 Out: data/mels/<corpus>.h5

@@ -1,4 +1,4 @@
-"""Split: the role of every face and every voice in every fold.
+"""Split: the role of every visual and every acoustic sample in every fold.
 
 In:  data/manifest/, data/features/, data/skipped/ of the corpora in `visual` and `acoustic`
 Out: data/split.csv    modality, id, speaker, sentence, emotion, carried (what copies add to it),
@@ -39,12 +39,12 @@ from stages.splits.samples import choose_samples, read_manifest, shared_settings
 def shuffled_labels(rows: Rows, seed: int) -> Rows:
     """The same rows with the emotions dealt out anew among the utterances: a test of chance.
 
-    A face and a voice of one recording, or of copies of it, keep sharing their label.
+    The visual and the acoustic sample of one recording, or of its copies, keep sharing their label.
     """
-    heard = {recording_id(row["id"]) for row in rows if row["modality"] == "acoustic"}
-    # A face goes by the voice of its recording, and else by itself, which it names first.
+    acoustic = {recording_id(row["id"]) for row in rows if row["modality"] == "acoustic"}
+    # A visual sample goes by the acoustic one of its recording, else by itself, named first.
     names = [[name for _, name in marks(row, ["recording"])] for row in rows]
-    chosen = [next((name for name in found if name in heard), found[0]) for found in names]
+    chosen = [next((name for name in found if name in acoustic), found[0]) for found in names]
     emotion_of = {name: row["emotion"] for name, row in zip(chosen, rows)}
     recordings = sorted(emotion_of)
     emotions = np.random.default_rng(seed).permutation([emotion_of[item] for item in recordings])
@@ -118,20 +118,20 @@ def main() -> None:
 
     roles = Counter(row[fold] for row in rows for fold in folds)
     print(
-        f"split: {len(visual)} clips with faces and {len(acoustic)} voices in {len(folds)} folds, "
-        f"protocol {protocol}; {roles[VALIDATION] / len(folds):g} voices a fold validate, "
-        f"{roles[OUT]} roles out"
+        f"split: {len(visual)} visual and {len(acoustic)} acoustic samples in {len(folds)} folds, "
+        f"protocol {protocol}; {roles[VALIDATION] / len(folds):g} acoustic samples per fold "
+        f"validate, {roles[OUT]} roles out"
     )
     if any(copies.values()):
         print(
-            f"split: {len(copies['acoustic'])} voices and {len(copies['visual'])} faces left out "
-            "as copies of others (data/split.json, duplicates)"
+            f"split: {len(copies['acoustic'])} acoustic and {len(copies['visual'])} visual samples "
+            "left out as copies of others (data/split.json, duplicates)"
         )
     if any(contradicting.values()):
         print(
-            f"split: warning: {len(contradicting['acoustic'])} voices and "
-            f"{len(contradicting['visual'])} faces left out, as their copies have other labels "
-            "(data/split.json, contradicting)"
+            f"split: warning: {len(contradicting['acoustic'])} acoustic and "
+            f"{len(contradicting['visual'])} visual samples left out, as their copies have other "
+            "labels (data/split.json, contradicting)"
         )
     if trained_faces:
         print(

@@ -44,9 +44,9 @@ def mean_of(epochs: Iterable[Epoch]) -> dict[str, float]:
     return {name: float(np.mean([epoch[name] for epoch in epochs])) for name in epochs[0]}
 
 
-def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, str]]:
+def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, str | int]]:
     """Rows epoch, series, mean, sd over the replicas, of the series that there are."""
-    rows = []
+    rows: list[dict[str, str | int]] = []
     for label, name in series.items():
         if name not in replicas[0].history[0]:
             continue

@@ -5,9 +5,9 @@ In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json,
 Out: metrics/tsne.csv   panel, modality, role, emotion, id, x, y
 
 "before" are the standardised features of the frozen backbone, "after" what the classifier sees,
-Z^l of Eq. (4), of the first replica (fold 0, first seed). Faces and training voices are at most
-`LIMIT` each, drawn with the classes balanced; the paper draws a fifth of MELD. The test voices
-show what of the picture is not mere memory.
+Z^l of Eq. (4), of the first replica (fold 0, first seed). Of each modality and role at most `LIMIT`
+samples are drawn, with the classes balanced; the paper draws a fifth of MELD. The acoustic test
+samples show what of the picture is not mere memory.
 
 Run: dvc repro tsne, or python -m stages.tsne
 """
@@ -18,9 +18,9 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from stages.corpora.emotions import CODES
+from stages.fdan.batches import Samples, make_generator
 from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
-from stages.fdan.training import Samples, make_generator
 from stages.io.files import write_table
 from stages.runtime.command import run_stage
 from stages.runtime.paths import METRICS

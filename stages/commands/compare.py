@@ -333,6 +333,7 @@ def _counted(seeds: int) -> str:
 
 
 def main(words: Sequence[str]) -> None:
+    """Print whether two results differ by more than chance."""
     parser = argparse.ArgumentParser(
         prog="python -m stages compare",
         description=__doc__,

@@ -230,7 +230,7 @@ def clone(corpus: str, addresses: Sequence[str]) -> None:
                 _git_clone(address, repository)
             _fetch_media(address, repository)
             break
-        except _Unavailable as reason:
+        except _UnavailableError as reason:
             reasons.append(f"{address}: {reason}")
     else:
         raise UserError(f"{'; '.join(reasons)}; run the same command again, which resumes")
@@ -242,7 +242,7 @@ def clone(corpus: str, addresses: Sequence[str]) -> None:
     os.rename(repository, target)
 
 
-class _Unavailable(Exception):
+class _UnavailableError(Exception):
     """Why an address does not give what it should."""
 
 
@@ -259,7 +259,7 @@ def _git_clone(address: str, folder: Path) -> None:
     except OSError as error:
         raise UserError(f"git: cannot be run: {error}; install it") from error
     if git.returncode != 0:
-        raise _Unavailable(f"cannot be cloned ({' '.join(git.stderr.split())[-200:]})")
+        raise _UnavailableError(f"cannot be cloned ({' '.join(git.stderr.split())[-200:]})")
     part.rename(folder)
 
 
@@ -281,14 +281,14 @@ def _fetch_media(address: str, repository: Path) -> None:
             if absent:
                 storage.fetch(address, absent)
         except Exception as error:  # aiohttp's, fsspec's or scmrepo's, by what the server answers
-            raise _Unavailable(f"{type(error).__name__}: {one_line(error)}") from error
+            raise _UnavailableError(f"{type(error).__name__}: {one_line(error)}") from error
         for pointer in batch:
             content = Path(storage.oid_to_path(pointer.oid))
             if not content.exists():
-                raise _Unavailable("does not give all files of the repository")
+                raise _UnavailableError("does not give all files of the repository")
             if file_sha256(content) != pointer.oid:  # which scmrepo does not check
                 content.unlink()
-                raise _Unavailable(f"gives other content than that of SHA-256 {pointer.oid}")
+                raise _UnavailableError(f"gives other content than that of SHA-256 {pointer.oid}")
             for path in places[pointer]:
                 with replacing(path) as temporary:
                     shutil.copyfile(content, temporary)
@@ -368,6 +368,7 @@ def parse_actors(text: str) -> list[int]:
 
 
 def main(words: Sequence[str]) -> None:
+    """Fetch a corpus into data/raw."""
     parser = argparse.ArgumentParser(
         prog="python -m stages download",
         description=__doc__,

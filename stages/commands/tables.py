@@ -285,6 +285,7 @@ def show(table: Table, extra: Settings) -> str:
 
 
 def main(words: Sequence[str]) -> None:
+    """Queue the experiments of a table of the paper, or print what they gave."""
     parser = argparse.ArgumentParser(
         prog="python -m stages tables",
         description=__doc__,

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import interpolate
 
 from stages.encoders.pictures import normalise
 from stages.runtime.device import enough_memory
@@ -29,7 +29,7 @@ def spectrogram_images(
     grey = ((values - db_min) / (db_max - db_min)).clamp(0, 1).flip(1)
     size = (IMAGE_SIZE, IMAGE_SIZE)
     pictures = [
-        F.interpolate(
+        interpolate(
             grey[start:end].T[None, None],
             size,
             mode="bilinear",
@@ -47,7 +47,7 @@ def face_images(faces: torch.Tensor) -> torch.Tensor:
     if images.shape[-1] == IMAGE_SIZE:
         return images
     size = (IMAGE_SIZE, IMAGE_SIZE)
-    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+    return interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def make_embed(backbone: torch.nn.Module, device: str, dtype: torch.dtype = torch.float32) -> Embed:

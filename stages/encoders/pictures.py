@@ -4,6 +4,8 @@ Paper: Section 2, "the pre-trained ResNet-34 on ImageNet is selected as the feat
 visual and speech modalities, respectively". It is never trained here.
 """
 
+from typing import Any
+
 import torch
 import torchvision
 from torch import nn
@@ -33,6 +35,7 @@ class GlobalPool(nn.Module):
     """Mean over space of [N, D, H, W] to [N, D]; leaves [N, D] as it is."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features [N, D]."""
         return x.flatten(2).mean(2) if x.ndim > 2 else x
 
 
@@ -73,7 +76,7 @@ def make_backbone(name: str, weights: str, seed: int) -> tuple[nn.Module, str]:
 
 
 def imagenet_weights(name: str) -> torchvision.models.WeightsEnum:
-    """torchvision's IMAGENET1K_V1 weights of a model, with their `url`.
+    """The IMAGENET1K_V1 weights that torchvision has of a model, with their `url`.
 
     Raises:
         UserError: there is no such model, or no such weights of it.
@@ -96,15 +99,18 @@ def _require_model(name: str) -> None:
 
 
 def for_inference(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """What gives the same features sooner: batch norms folded into the convolutions before them,
-    weights laid out with the channels last.
+    """A model that gives the same features sooner.
+
+    Batch norms are folded into the convolutions before them, and weights laid out with the channels
+    last.
 
     Args:
         dtype: to compute with. float32 changes features in their last bits, bfloat16 in the third
             digit.
     """
     traced = torch.fx.GraphModule(model, _Tracer().trace(model))
-    return fuse(traced, no_trace=True).to(dtype, memory_format=torch.channels_last)
+    fused: Any = fuse(traced, no_trace=True)  # nn.Module.to is typed without memory_format
+    return fused.to(dtype, memory_format=torch.channels_last)
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

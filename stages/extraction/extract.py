@@ -5,7 +5,7 @@ stage's output does not depend on how many workers there are. What was made of a
 (clip_cache.py), so that a killed stage repeats at most the clips that it was working on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -42,7 +42,7 @@ def extract(
     stage: str,
     max_skip_fraction: float,
     workers: str,
-) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
+) -> Generator[tuple[dict[str, str], dict[str, np.ndarray]], None, None]:
     """Yield (utterance, arrays by name) for every utterance whose clip can be used.
 
     The caller closes it (contextlib.closing), which ends the child processes at once.

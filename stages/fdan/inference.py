@@ -103,6 +103,14 @@ class SpeechClassifier(nn.Module):
         bank: None where the attention is skipped.
     """
 
+    # Buffers; without the visual modality or without a bank theirs are absent.
+    acoustic_mean: Tensor
+    acoustic_std: Tensor
+    visual_mean: Tensor
+    visual_std: Tensor
+    bank_x_v: Tensor
+    bank_x_a: Tensor
+
     def __init__(
         self, network: FDAN, acoustic: Standardizer, visual: Standardizer | None, bank: Bank | None
     ):

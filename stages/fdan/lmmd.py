@@ -26,7 +26,7 @@ def class_weights(y: Tensor) -> Tensor:
 
 
 def bandwidth_of(distances: Tensor, rule: Bandwidth) -> Tensor | float:
-    """b of `gaussian_kernel` from the squared distances [n, n] of the batch."""
+    """The b of `gaussian_kernel`, from the squared distances [n, n] of the batch."""
     smallest = torch.finfo(distances.dtype).tiny ** 0.5  # divides to a finite number
     if not isinstance(rule, str):
         return max(rule, smallest)

@@ -66,6 +66,7 @@ class FDAN(nn.Module):
         """Visual x_v [n_v, D_v] and acoustic x_a [n_a, D_a], not always of the same utterances."""
         if self.acoustic_only:
             return Outputs(None, self.classifier(self.encode_acoustic(x_a)), [])
+        assert x_v is not None, "no visual samples"
         _, *states = self.states(x_v, x_a)
         z_v, z_a = states[-1]
         return Outputs(self.classifier(z_v), self.classifier(z_a), states)
@@ -121,6 +122,7 @@ def fdan_loss(
     acoustic = cross_entropy(outputs.acoustic, y_a)
     if outputs.visual is None:
         return Losses(acoustic, None, [], acoustic)
+    assert y_v is not None, "visual samples without labels"
     visual = cross_entropy(outputs.visual, y_v)
     discrepancies = [lmmd(z_v, y_v, z_a, y_a, **kernel) for z_v, z_a in outputs.layers]
     total = acoustic + visual

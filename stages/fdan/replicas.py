@@ -11,6 +11,7 @@ import joblib
 import torch
 from torch import Tensor
 
+from stages.fdan.batches import BANK, Samples, make_generator
 from stages.fdan.inference import (
     Bank,
     SpeechClassifier,
@@ -19,17 +20,7 @@ from stages.fdan.inference import (
     fit_standardizer,
     prototypes,
 )
-from stages.fdan.training import (
-    BANK,
-    Diverged,
-    Epoch,
-    Inputs,
-    Replica,
-    Samples,
-    Settings,
-    make_generator,
-    train_replicas,
-)
+from stages.fdan.training import DivergedError, Epoch, Inputs, Replica, Settings, train_replicas
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
 from stages.runtime.progress import track
@@ -101,22 +92,19 @@ def prepare_fold(task: Task, fold: int) -> Fold:
     """
     settings = task.settings
 
-    def acoustic_samples(role: str) -> Samples | None:
-        rows = select_rows(task.rows, "acoustic", fold, role)
-        return (
-            Samples(*map(torch.from_numpy, task.features.acoustic_samples(rows)[:2]))
-            if rows
-            else None
-        )
+    def acoustic_samples(rows: Rows) -> Samples:
+        return Samples(*map(torch.from_numpy, task.features.acoustic_samples(rows)[:2]))
 
-    acoustic, validation = acoustic_samples(TRAIN), acoustic_samples(task.watched)
+    acoustic = acoustic_samples(select_rows(task.rows, "acoustic", fold, TRAIN))
     acoustic_scale = fit_standardizer(acoustic.x)
-    if validation is None and settings.select != "last":
+    watched = select_rows(task.rows, "acoustic", fold, task.watched)
+    if not watched and settings.select != "last":
         raise UserError(
             f"params.yaml: selection: fold {fold} has no {task.watched} voice to choose the epoch "
             "by; set selection: last"
         )
-    visual, visual_scale, visual_ids = None, None, []
+    visual, visual_scale = None, None
+    visual_ids: list[str] = []
     if not settings.network["acoustic_only"]:
         x, y, visual_ids = task.features.visual_samples(
             select_rows(task.rows, "visual", fold, TRAIN)
@@ -127,7 +115,7 @@ def prepare_fold(task: Task, fold: int) -> Fold:
     return Fold(
         visual,
         _scaled(acoustic, acoustic_scale),
-        None if validation is None else _scaled(validation, acoustic_scale),
+        _scaled(acoustic_samples(watched), acoustic_scale) if watched else None,
         visual_scale,
         acoustic_scale,
         visual_ids,
@@ -158,7 +146,7 @@ def train_group(
     started = time.perf_counter()
     try:
         replicas = train_replicas(inputs, task.settings, torch.device(device), watch)
-    except Diverged as error:
+    except DivergedError as error:
         fold, seed = pairs[error.place]
         raise UserError(
             f"train: fold {fold}, seed {seed}: {error}; lower learning_rate or momentum"
@@ -207,8 +195,8 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
         UserError: no visual sample is left, or (`check_bank`) one must not be there.
     """
     visual, acoustic = shared.visual, shared.acoustic
-    attends = visual is not None and task.settings.network["cross_attention"]
-    if not attends or task.inference == "none":
+    attends = task.settings.network["cross_attention"] and task.inference != "none"
+    if visual is None or not attends:
         return None, []
     held = {
         mark

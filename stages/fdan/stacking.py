@@ -43,7 +43,7 @@ class Stack:
         if self.size == 1:
             for name, parameter in self.network.named_parameters():
                 parameter.data = self.state[name][0]
-            self.parameters = list(self.network.parameters())
+            self.parameters: list[Tensor] = list(self.network.parameters())
         else:
             self.parameters = [value.requires_grad_() for value in self.state.values()]
 

@@ -18,9 +18,8 @@ What differs between the replicas of a stack:
   a class), which is rare: such replicas are stacked apart, and the stacks trained in turn.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,17 +29,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from stages.fdan.batches import ACOUSTIC, PARAMETERS, VISUAL, Batches, Samples, make_generator
 from stages.fdan.inference import Bank, bank_states
 from stages.fdan.network import FDAN, fdan_loss
 from stages.fdan.stacking import Stack, capture
 from stages.scoring.metrics import uar, war
-
-
-class Samples(NamedTuple):
-    """Features float32 [n, D] and labels int64 [n] of one modality."""
-
-    x: Tensor
-    y: Tensor
 
 
 class Inputs(NamedTuple):
@@ -66,9 +59,6 @@ class Inputs(NamedTuple):
 # validation utterances: validation_loss, validation_uar, validation_war. Without a modality or
 # without validation their entries are absent.
 Epoch = dict[str, float]
-
-# What the generators of a seed are for, see `make_generator`.
-VISUAL, ACOUSTIC, BANK, PARAMETERS = range(4)
 
 
 @dataclass(frozen=True)
@@ -101,29 +91,12 @@ class Replica(NamedTuple):
     history: list[Epoch]
 
 
-class Diverged(FloatingPointError):
+class DivergedError(FloatingPointError):
     """The loss of a replica, by its place among the inputs, is no longer finite."""
 
     def __init__(self, place: int, epoch: int):
         super().__init__(f"the loss is not finite in epoch {epoch}")
         self.place = place
-
-
-def make_generator(seed: int, purpose: int) -> torch.Generator:
-    """Independent generators of one seed: what one purpose draws changes nothing for another."""
-    mixed = np.random.SeedSequence((seed, purpose)).generate_state(1)  # torch reads 32 bits
-    return torch.Generator().manual_seed(int(mixed[0]))
-
-
-def batch_indices(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices [min(size, n)] of random batches of n samples, without end.
-
-    Each pass draws without replacement and drops the rest.
-    """
-    size = min(size, n)
-    while True:
-        order = torch.randperm(n, generator=generator)
-        yield from order[: n // size * size].split(size)
 
 
 def steps_of_epoch(acoustic: Samples, settings: Settings) -> int:
@@ -157,7 +130,7 @@ def train_replicas(
         Replicas on the CPU, in the order of the inputs.
 
     Raises:
-        Diverged: a loss is no longer finite; the message names the epoch.
+        DivergedError: a loss is no longer finite; the message names the epoch.
     """
     stacks: dict[tuple, list[int]] = {}
     for place, replica in enumerate(inputs):
@@ -165,7 +138,7 @@ def train_replicas(
         batch = [min(settings.batch_size, len(part.y)) for part in samples]
         shape = (*batch, *map(len, replica.bank or ()), replica.validation is None)
         stacks.setdefault(shape, []).append(place)
-    trained = {}
+    trained: dict[int, Replica] = {}
     for places in stacks.values():
         replicas = _train_stack(
             [inputs[place] for place in places], settings, device, watch, places
@@ -185,7 +158,8 @@ def _train_stack(
     networks = [initial_network(replica, settings) for replica in inputs]
     stack = Stack(networks, device)
     training = Training(inputs, settings, stack, device)
-    validation = None if inputs[0].validation is None else Validation(inputs, stack, device)
+    watched = inputs[0].validation is not None
+    validation = Validation(inputs, settings, stack, device) if watched else None
     histories: list[list[Epoch]] = [[] for _ in inputs]
     scores = [(-math.inf, -math.inf)] * len(inputs)
     kept = [settings.epochs] * len(inputs)
@@ -202,7 +176,7 @@ def _train_stack(
             epochs = [old | new for old, new in zip(epochs, validation.read_epoch())]
         for r, epoch in enumerate(epochs):
             if not all(map(math.isfinite, epoch.values())):
-                raise Diverged(places[r], number)
+                raise DivergedError(places[r], number)
             histories[r].append(epoch)
             if settings.select != "last" and score_of(epoch, settings.select) > scores[r]:
                 scores[r], kept[r] = score_of(epoch, settings.select), number
@@ -218,50 +192,6 @@ def score_of(epoch: Epoch, select: str) -> tuple[float, float]:
     """What the epoch kept has most of: recall, and of equal recall the lower loss decides."""
     recall = round(epoch[f"validation_{select}"], 9)  # summed in whatever order
     return recall, -epoch["validation_loss"]
-
-
-class Batches:
-    """The batches of one modality, of R replicas.
-
-    Attributes:
-        indices: of the epoch under way, [longest epoch, R, batch], into the samples of all folds.
-    """
-
-    def __init__(
-        self,
-        parts: Sequence[Samples],
-        seeds: Sequence[int],
-        purpose: int,
-        settings: Settings,
-        steps: Sequence[int],
-        device: torch.device,
-    ):
-        folds = {id(part.x): part for part in parts}
-        lengths = itertools.accumulate((len(part.y) for part in folds.values()), initial=0)
-        starts = dict(zip(folds, lengths))
-        self.starts = [starts[id(part.x)] for part in parts]
-        x, self.labels = (torch.cat(part) for part in zip(*folds.values()))
-        self.x, self.y = x.to(device), one_hot(self.labels, settings.classes).to(x).to(device)
-        self.draws = [
-            batch_indices(len(part.y), settings.batch_size, make_generator(seed, purpose))
-            for part, seed in zip(parts, seeds)
-        ]
-        self.steps = steps
-        shape = max(steps), len(parts), min(settings.batch_size, len(parts[0].y))
-        self.indices = torch.zeros(shape, dtype=torch.long, device=device)
-
-    def draw_epoch(self) -> Tensor:
-        """Indices [longest epoch, R, batch] on the CPU; 0 after the end of a shorter epoch."""
-        drawn = torch.zeros(self.indices.shape, dtype=torch.long)
-        for r, (draws, start, steps) in enumerate(zip(self.draws, self.starts, self.steps)):
-            drawn[:steps, r] = torch.stack(list(itertools.islice(draws, steps))) + start
-        return drawn
-
-    def take(self, number: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [R, batch, D] and one-hot labels [R, batch, C] of a step, by its number [1]."""
-        chosen = self.indices.index_select(0, number)[0]
-        x, y = (of.index_select(0, chosen.flatten()) for of in (self.x, self.y))
-        return x.view(*chosen.shape, -1), y.view(*chosen.shape, -1)
 
 
 def objective(
@@ -314,7 +244,8 @@ class Training:
                 [getattr(replica, name) for replica in inputs],
                 [replica.seed for replica in inputs],
                 purpose,
-                settings,
+                settings.batch_size,
+                settings.classes,
                 self.steps,
                 device,
             )
@@ -408,13 +339,15 @@ def validation_outputs(
 class Validation:
     """The validation utterances of a stack, and how well they are recognised."""
 
-    def __init__(self, inputs: Sequence[Inputs], stack: Stack, device: torch.device):
+    def __init__(
+        self, inputs: Sequence[Inputs], settings: Settings, stack: Stack, device: torch.device
+    ):
         samples = [replica.validation for replica in inputs if replica.validation is not None]
         banks = [replica.bank for replica in inputs if replica.bank is not None]
         x, y = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*samples))
         self.labels = y.numpy()
         self.there = np.arange(y.shape[1]) < [[len(part.y)] for part in samples]  # [R, longest]
-        self.classes = stack.network.classifier.out_features
+        self.classes = settings.classes
         bank = [torch.stack(part).to(device) for part in zip(*banks)]
         self.given = [x.to(device), y.to(device), *bank]
         self.losses = torch.zeros_like(self.given[1], dtype=x.dtype)

@@ -176,7 +176,7 @@ def _wait_for_writer(file: BufferedIOBase, path: Path) -> None:
 
 
 def _lock_holder(path: Path) -> str:
-    """ " (process 12)" for a file that process 12 has locked; "" where Linux does not tell."""
+    """For a file that process 12 has locked " (process 12)"; "" where Linux does not tell."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/locks").read_text().splitlines():
             fields = line.split()  # 1: FLOCK  ADVISORY  WRITE 12 fe:00:1234 0 EOF

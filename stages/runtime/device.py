@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from stages.runtime.errors import UserError, one_line
 
@@ -77,7 +78,8 @@ def require_determinism() -> None:
     # As `use_deterministic_algorithms(True)`, which loads all of PyTorch's compiler to tell it so.
     torch.set_deterministic_debug_mode("error")
     # It would also fill all new memory, a fifth of the kernels of a training step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic: Any = torch.utils.deterministic  # a module with properties, unknown to mypy
+    deterministic.fill_uninitialized_memory = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 

@@ -47,8 +47,8 @@ def choose_samples(
     """The visual and the acoustic samples, each recording once.
 
     Args:
-        visual_corpora: whose faces are samples.
-        acoustic_corpus: whose voices are samples.
+        visual_corpora: whose visual samples are taken.
+        acoustic_corpus: whose acoustic samples are taken.
         drop: leave out further copies of a recording, rather than refuse them.
 
     Returns:
@@ -204,15 +204,15 @@ def check_names(rows: Rows, protocol: str) -> None:
             check_spellings(pair, "ids", "data/manifest")
 
 
-def carried_marks(known: Rows, faces: Pairs, voices: Pairs) -> dict[str, dict[str, set[Mark]]]:
+def carried_marks(known: Rows, visual: Pairs, acoustic: Pairs) -> dict[str, dict[str, set[Mark]]]:
     """The marks of the samples of each modality by id, their own and those of their copies.
 
-    A copy is the same recording of the same speaker, whatever it is called. Equal pictures do not
-    make equal voices; but the face of a voice that is a copy is that of the original.
+    A copy is the same recording of the same speaker, whatever it is called. Equal visual samples do
+    not make equal acoustic ones; but equal acoustic samples are of one recording, face and all.
 
     Args:
         known: rows of the manifests.
-        faces, voices: the copies in each modality.
+        visual, acoustic: the copies in each modality.
     """
     own: dict[str, set[Mark]] = {}
     parts: dict[str, set[Mark]] = {}
@@ -223,18 +223,18 @@ def carried_marks(known: Rows, faces: Pairs, voices: Pairs) -> dict[str, dict[st
         own[row["id"]] = {*marks(row, KINDS), *(("overlap", pair) for pair in pairs)}
         if row["split"] in HELD_OUT_FIRST:
             parts.setdefault(recording, set()).add(("part", row["split"]))
-    of_voices = _merged(own, voices)
-    copied = {recording_id(name): of_voices[name] for pair in voices for name in pair}
+    of_acoustic = _merged(own, acoustic)
+    copied = {recording_id(name): of_acoustic[name] for pair in acoustic for name in pair}
     for name, found in own.items():
         own[name] = found.union(*(of.get(recording_id(name), ()) for of in (parts, copied)))
-    of_faces = _merged(own, faces)
+    of_visual = _merged(own, visual)
     # Names of one corpus are people of their own even with one picture; those of two need not be.
-    for name, found in of_voices.items():
-        named = (mark for mark in of_faces[name] if mark[0] in ("speaker", "sentence"))
-        of_voices[name] = found.union(
+    for name, found in of_acoustic.items():
+        named = (mark for mark in of_visual[name] if mark[0] in ("speaker", "sentence"))
+        of_acoustic[name] = found.union(
             mark for mark in named if base_corpus(mark[1]) != base_corpus(name)
         )
-    return {"visual": of_faces, "acoustic": of_voices}
+    return {"visual": of_visual, "acoustic": of_acoustic}
 
 
 def with_carried(rows: Rows, found: Mapping[str, set[Mark]]) -> Rows:

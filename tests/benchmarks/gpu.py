@@ -30,9 +30,10 @@ import torch
 from stages.encoders.embed import make_embed
 from stages.encoders.pictures import for_inference, make_backbone
 from stages.fdan import training
+from stages.fdan.batches import BANK, make_generator
 from stages.fdan.inference import Bank, draw_bank
 from stages.fdan.stacking import Stack
-from stages.fdan.training import BANK, Inputs, Training, initial_network, make_generator
+from stages.fdan.training import Inputs, Training, initial_network
 from stages.features import acoustic_features, visual_features
 from stages.runtime.device import require_determinism
 from tests.benchmarks.training import CPU, MELD, SAVEE, samples, settings
@@ -301,7 +302,7 @@ def agreement(scale: Scale) -> Iterator[Row]:
             stack = Stack([initial_network(of_one, wanted) for of_one in inputs], device)
             made = Training(inputs, wanted, stack, device)
             made.train_one_epoch(made.draw_epoch())
-            validation = training.Validation(inputs, stack, device)
+            validation = training.Validation(inputs, wanted, stack, device)
             validation.evaluate()
             kept += [made.noted[0].cpu(), validation.losses.cpu(), validation.predicted.cpu()]
         losses = (found[0] - expected[0]).abs().max()

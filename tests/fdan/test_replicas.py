@@ -411,7 +411,7 @@ def test_two_processes_give_the_same_bytes_as_one(monkeypatch: pytest.MonkeyPatc
     prepare(epochs=2, seeds=2)
     files = []
     for processes in (1, 2):
-        monkeypatch.setattr(replicas.joblib, "cpu_count", lambda: processes)
+        monkeypatch.setattr(replicas.joblib, "cpu_count", lambda processes=processes: processes)
         train.main()
         evaluate.main()
         names = [*Path("models").iterdir(), *Path("metrics").rglob("*.*")]

@@ -18,21 +18,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stages.fdan import stacking
+from stages.fdan.batches import ACOUSTIC, BANK, Samples, batch_indices, make_generator
 from stages.fdan.inference import Bank, draw_bank, prototypes
 from stages.fdan.stacking import Stack, capture
 from stages.fdan.training import (
-    ACOUSTIC,
-    BANK,
-    Diverged,
+    DivergedError,
     Inputs,
     Replica,
-    Samples,
     Settings,
     Training,
     Validation,
-    batch_indices,
     initial_network,
-    make_generator,
     steps_of_epoch,
     train_replicas,
 )
@@ -116,7 +112,7 @@ def prepared(
 ) -> tuple[Training, Validation]:
     """Both halves of an epoch of a stack, before the first."""
     stack = Stack([initial_network(of_one, settings) for of_one in inputs], device)
-    return Training(inputs, settings, stack, device), Validation(inputs, stack, device)
+    return Training(inputs, settings, stack, device), Validation(inputs, settings, stack, device)
 
 
 def one_by_one(inputs: list[Inputs], settings: Settings) -> list[Replica]:
@@ -242,7 +238,7 @@ def test_a_replica_that_diverges_is_named_with_its_epoch(place: int):
     inputs[place] = inputs[place]._replace(acoustic=Samples(spoiled, y), bank=inputs[0].bank)
     with pytest.raises(FloatingPointError) as alone:
         one_by_one([inputs[place]], settings)
-    with pytest.raises(Diverged) as caught:
+    with pytest.raises(DivergedError) as caught:
         train_replicas(inputs, settings, CPU)
     assert caught.value.place == place and str(caught.value) == str(alone.value)
     assert str(caught.value).endswith("epoch 1") == (not left_out)

@@ -15,20 +15,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.fdan import training
+from stages.fdan.batches import Samples, batch_indices, make_generator
 from stages.fdan.inference import Bank, bank_states, predict
 from stages.fdan.network import FDAN, Losses, Outputs
 from stages.fdan.stacking import Stack
-from stages.fdan.training import (
-    Epoch,
-    Inputs,
-    Replica,
-    Samples,
-    Settings,
-    Validation,
-    batch_indices,
-    make_generator,
-    train_replicas,
-)
+from stages.fdan.training import Epoch, Inputs, Replica, Settings, Validation, train_replicas
 from tests.fdan.by_definition import (
     cross_entropy,
     joint_states,
@@ -97,7 +88,9 @@ def train_one(inputs: Inputs, settings: Settings) -> Replica:
 
 def validate(network: FDAN, held_out: Samples, bank: Bank | None) -> Epoch:
     """How well one network recognises the utterances."""
-    validation = Validation([Inputs(None, held_out, held_out, bank, 0)], Stack([network], CPU), CPU)
+    inputs = [Inputs(None, held_out, held_out, bank, 0)]
+    settings = replace(SETTINGS, classes=network.classifier.out_features)
+    validation = Validation(inputs, settings, Stack([network], CPU), CPU)
     validation.evaluate()
     return validation.read_epoch()[0]
 

@@ -231,7 +231,8 @@ def test_a_reader_who_leaves_early_gets_no_traceback(
 ) -> None:
     """As `head` does."""
     script = (
-        "import sys\nfrom stages.runtime.command import run\nfrom stages.runtime.errors import UserError\n"
+        "import sys\nfrom stages.runtime.command import run\n"
+        "from stages.runtime.errors import UserError\n"
         f"def main():\n  sys.stdin.read()\n  print('a line\\n' * {lines})\n  {mishap or 'pass'}\n"
         "run(main)"
     )

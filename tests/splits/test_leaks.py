@@ -248,7 +248,7 @@ def test_on_request_one_of_the_copies_is_kept_and_the_others_are_listed_and_coun
     assert ids == [row["id"] for row in rows if row["id"] not in dropped] * 2
     metrics = read_json(Path("metrics/test.json"))
     assert (metrics["n_duplicates"], metrics["n_test"]) == (4, 54)
-    assert "2 voices and 2 faces left out as copies" in capsys.readouterr().out
+    assert "2 acoustic and 2 visual samples left out as copies" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("protocol, folds", [("speaker", 4), ("sentence", 2)])
@@ -381,8 +381,34 @@ def test_copies_labelled_differently_are_refused_with_both_labels_or_all_left_ou
     assert found[spared] == {}
     ids = {row["id"] for row in read_table(SPLIT) if row["modality"] == modality}
     assert ids.isdisjoint({ORIGINAL, COPY, other}) and len(ids) == 53
-    number = {"faces": "0 voices and 3 faces", "voices": "3 voices and 0 faces"}[copied]
-    assert f"warning: {number} left out, as their copies" in capsys.readouterr().out
+    number = {"faces": "0 acoustic and 3 visual", "voices": "3 acoustic and 0 visual"}[copied]
+    assert f"warning: {number} samples left out, as their copies" in capsys.readouterr().out
+
+
+def test_overlaps_across_official_splits_are_refused_or_the_test_utterance_is_kept(project: Path):
+    rows = officially_split(utterances("sample", sentences=4))
+    tested, learned = "sample/S0_AN_s0", "sample/S3_SU_s2"
+    for row in rows:
+        row["overlaps"] = {tested: learned, learned: tested}.get(row["id"], "")
+    write_corpus(project, "sample", rows)
+    changes = {"protocol": "official", "folds": 1}
+    write_params(project, **changes)
+    message = user_error(split.main)
+    assert f"{learned} overlaps, in another official split, {tested}" in message
+    write_params(project, **changes, duplicates="drop")
+    split.main()
+    found = read_json(Path("data/split.json"))
+    assert found["duplicates"] == {"visual": {learned: tested}, "acoustic": {learned: tested}}
+    assert found["contradicting"] == {"visual": {}, "acoustic": {}}
+    ids = {row["id"] for row in read_table(SPLIT)}
+    assert tested in ids and learned not in ids
+    write_params(project, folds=2)  # protocol paper, where nothing is refused
+    split.main()
+    for row in read_table(SPLIT):
+        if row["id"] == tested and row["modality"] == "acoustic":
+            fold = [row["fold_0"], row["fold_1"]].index("test")
+    roles = [row[f"fold_{fold}"] for row in read_table(SPLIT) if row["id"] == learned]
+    assert roles[0] == "train" and roles[1] in ("test", "out")
 
 
 @pytest.mark.parametrize("part", ["dev", "test"])

@@ -107,6 +107,7 @@ def conclusion(corpus: str, count: int) -> str:
 
 
 def main(words: Sequence[str]) -> None:
+    """Print what the stages will find in the corpora."""
     parser = argparse.ArgumentParser(
         prog="python -m stages check",
         description=__doc__,
