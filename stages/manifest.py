@@ -1,7 +1,8 @@
 """Manifest: a corpus folder as its publisher ships it becomes one table row an utterance.
 
 In:  data/raw/<corpus>/
-Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, duration
+Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, overlaps,
+                                  duration
      data/skipped/<corpus>.manifest.csv   what a rule leaves out, what is missing, and why
 Paper: Section 3.1.
 Run: dvc repro manifest@<corpus>, or python -m stages.manifest <corpus>

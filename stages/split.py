@@ -1,8 +1,8 @@
 """Split: the role of every visual and every acoustic sample in every fold.
 
 In:  data/manifest/, data/features/, data/skipped/ of the corpora in `visual` and `acoustic`
-Out: data/split.csv    modality, id, speaker, sentence, emotion, fold_0, fold_1, ...: train,
-                       validation, test or out
+Out: data/split.csv    modality, id, speaker, sentence, emotion, carried (what copies add to it),
+                       fold_0, fold_1, ...: train, validation, test or out
      data/split.json   what was split: corpora, protocol, backbone, counts, what was left out, and
                        the SHA-256 of the feature files
 Paper: Section 3.2.
@@ -29,6 +29,7 @@ from stages.splits.protocols import (
     Rows,
     assign_roles,
     check_classes,
+    marks,
     recording_id,
     tested_with_visual_training,
 )
@@ -38,13 +39,17 @@ from stages.splits.samples import choose_samples, read_manifest, shared_settings
 def shuffled_labels(rows: Rows, seed: int) -> Rows:
     """The same rows with the emotions dealt out anew among the utterances: a test of chance.
 
-    The visual and the acoustic sample of one recording keep sharing their label.
+    The visual and the acoustic sample of one recording, or of its copies, keep sharing their label.
     """
-    emotion_of = {recording_id(row["id"]): row["emotion"] for row in rows}
+    acoustic = {recording_id(row["id"]) for row in rows if row["modality"] == "acoustic"}
+    # A visual sample goes by the acoustic one of its recording, else by itself, named first.
+    names = [[name for _, name in marks(row, ["recording"])] for row in rows]
+    chosen = [next((name for name in found if name in acoustic), found[0]) for found in names]
+    emotion_of = {name: row["emotion"] for name, row in zip(chosen, rows)}
     recordings = sorted(emotion_of)
     emotions = np.random.default_rng(seed).permutation([emotion_of[item] for item in recordings])
     shuffled = dict(zip(recordings, emotions.tolist()))
-    return [{**row, "emotion": shuffled[recording_id(row["id"])]} for row in rows]
+    return [{**row, "emotion": shuffled[name]} for name, row in zip(chosen, rows)]
 
 
 def left_out(visual: list[str], acoustic: str) -> dict[str, dict[str, Any]]:
@@ -77,9 +82,10 @@ def main() -> None:
     """Write the role of every sample in every fold, and what was split."""
     params = read_params()
     protocol = params.protocol
-    visual, acoustic, copies = choose_samples(
-        params.visual, params.acoustic, params.duplicates == "drop"
-    )
+    chosen = choose_samples(params.visual, params.acoustic, protocol, params.duplicates == "drop")
+    visual, acoustic = chosen["visual"].rows, chosen["acoustic"].rows
+    copies = {modality: found.copies for modality, found in chosen.items()}
+    contradicting = {modality: found.contradicting for modality, found in chosen.items()}
     if params.shuffle_labels:
         samples = shuffled_labels(visual + acoustic, params.seed)
         visual, acoustic = samples[: len(visual)], samples[len(visual) :]
@@ -102,11 +108,12 @@ def main() -> None:
         "n_acoustic": len(acoustic),
         "n_test_with_trained_face": trained_faces,
         "duplicates": copies,
+        "contradicting": contradicting,
         **left_out(params.visual, params.acoustic),
         "features_sha256": {corpus: file_sha256(features_path(corpus)) for corpus in corpora},
     }
     write_json(SPLIT_SUMMARY, summary)
-    columns = ["modality", "id", "speaker", "sentence", "emotion", *folds]
+    columns = ["modality", "id", "speaker", "sentence", "emotion", "carried", *folds]
     write_table(SPLIT, columns, ({name: row[name] for name in columns} for row in rows))
 
     roles = Counter(row[fold] for row in rows for fold in folds)
@@ -119,6 +126,12 @@ def main() -> None:
         print(
             f"split: {len(copies['acoustic'])} acoustic and {len(copies['visual'])} visual samples "
             "left out as copies of others (data/split.json, duplicates)"
+        )
+    if any(contradicting.values()):
+        print(
+            f"split: warning: {len(contradicting['acoustic'])} acoustic and "
+            f"{len(contradicting['visual'])} visual samples left out, as their copies have other "
+            "labels (data/split.json, contradicting)"
         )
     if trained_faces:
         print(

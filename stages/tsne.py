@@ -25,6 +25,7 @@ from stages.io.files import write_table
 from stages.runtime.command import run_stage
 from stages.runtime.paths import METRICS
 from stages.splits.dataset import Features, read_split, select_rows
+from stages.splits.leaks import check_leaks
 from stages.splits.protocols import TEST, TRAIN
 
 LIMIT = 300
@@ -50,6 +51,7 @@ def main() -> None:
     """Embed the samples of the first replica before and after the adaptation."""
     torch.set_num_threads(1)
     split, rows = read_split()
+    check_leaks(rows, split["protocol"], split["folds"])
     features, description = Features(split["features_sha256"]), read_description()
     fold, _, classifier = next(read_replicas(description))
 

@@ -103,13 +103,15 @@ def write_corpus(
     settings: dict[str, Any] = SETTINGS,
     failed: dict[str, Rows] | None = None,
     copies: Mapping[str, str] | None = None,
+    copied: str = "faces and voices",
 ) -> None:
     """The manifest, features and skip tables of a corpus.
 
     Args:
         faces, voices: those of `rows` that have features; all of them if None.
         failed: rows that a stage left out as unreadable, by stage.
-        copies: ids that have, in both modalities, the features of the id given.
+        copies: ids that have the features of the id given.
+        copied: the features that they have: "faces", "voices" or both.
     """
     faces, voices = (rows if part is None else part for part in (faces, voices))
     write_table(root / f"data/manifest/{corpus}.csv", COLUMNS, rows)
@@ -125,7 +127,7 @@ def write_corpus(
         values = (centre + noise * rng.normal(size=(len(of), *shape[1:], DIM))).astype(np.float32)
         position = {row["id"]: i for i, row in enumerate(of)}
         for twin, original in (copies or {}).items():
-            if {twin, original} <= position.keys():
+            if ("faces", "voices")[modality] in copied and {twin, original} <= position.keys():
                 values[position[twin]] = values[position[original]]
         return values
 

@@ -92,6 +92,7 @@ def test_a_row_says_who_says_what_and_how_and_for_how_long(raw: Path):
         "split": "",
         "video": "",
         "audio": f"Actor_02/03-{HAPPY}.wav",
+        "overlaps": "",
         "duration": "1.250",
     }
 

@@ -93,8 +93,8 @@ def test_the_table_has_a_row_for_every_face_and_every_voice(project: Path):
         (modality, row["id"]) for modality in ("visual", "acoustic") for row in utterances("sample")
     ]
     assert [(row["modality"], row["id"]) for row in rows] == expected
-    columns = ["modality", "id", "speaker", "sentence", "emotion", "fold_0", "fold_1"]
-    assert list(rows[0]) == columns
+    columns = ["modality", "id", "speaker", "sentence", "emotion", "carried", "fold_0", "fold_1"]
+    assert list(rows[0]) == columns and {row["carried"] for row in rows} == {""}
 
 
 def test_the_table_tells_speaker_sentence_and_emotion_of_the_manifest(project: Path):
@@ -161,6 +161,7 @@ def test_the_description_says_what_was_split(project: Path):
         "excluded": {},
         "skipped_unevenly": {},
         "duplicates": {"visual": {}, "acoustic": {}},
+        "contradicting": {"visual": {}, "acoustic": {}},
         "features_sha256": {"sample": file_sha256(project / "data/features/sample.h5")},
     }
 

@@ -17,8 +17,10 @@
 
 Other columns are ignored; clips that no row names are reported and not used. UTF-8 and what
 spreadsheet programs save (Windows-1252, UTF-16, `;` or tabs instead of commas, CRLF) are read
-alike. Folders `folder_a` and `folder_b` are two variants of one corpus: the same id is the same
-recording there, the same speaker the same person.
+alike. Ids, speakers and sentences are read in Unicode's composed form with single spaces; two
+speakers that differ in spelling alone (Anna and anna, 07 and 7) are refused. Folders `folder_a` and
+`folder_b` are two variants of one corpus: the same id is the same recording there, the same speaker
+the same person.
 """
 
 import os
@@ -27,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from stages.corpora.annotations import check_repeat, emotion_of, quoted, read_rows
+from stages.corpora.spelling import one_spelling
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below
 from stages.runtime.errors import UserError
@@ -85,6 +88,7 @@ def _is_media(name: str) -> bool:
 
 
 def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utterance:
+    row |= {column: one_spelling(row[column]) for column in ("id", "speaker", "sentence")}
     for column in ("id", "speaker"):
         if not row[column] or not row[column].isprintable():
             raise UserError(f"{path}: line {line}: {column} {quoted(row[column])}: give it a name")
@@ -100,7 +104,7 @@ def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utter
         id=f"{corpus}/{row['id']}",
         speaker=f"folder/{row['speaker']}",
         emotion=emotion_of(row["emotion"], path, line),
-        sentence=" ".join(row["sentence"].split()),
+        sentence=row["sentence"],
         split=split,
         video=PurePosixPath(row["video"]).as_posix() if row["video"] else "",
         audio=PurePosixPath(row["audio"]).as_posix() if row["audio"] else "",

@@ -4,20 +4,32 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages.corpora.registry import how_to_obtain, reader
+from stages.corpora.spelling import check_spellings
 from stages.corpora.utterance import Listing, differences, first_five
 from stages.corpora.walk import unwritable_names
 from stages.io.skips import skip_row
 from stages.runtime.errors import UserError
 
 # Of data/manifest/<corpus>.csv.
-COLUMNS = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "duration"]
+COLUMNS = [
+    "id",
+    "speaker",
+    "emotion",
+    "sentence",
+    "split",
+    "video",
+    "audio",
+    "overlaps",
+    "duration",
+]
 
 
 def list_corpus(root: Path, corpus: str) -> Listing:
     """Read the layout of `corpus` below `root`.
 
     Raises:
-        UserError: the corpus is unknown, or the folder is missing or holds none of its clips.
+        UserError: the corpus is unknown, the folder is missing or holds none of its clips, or a
+            speaker has two spellings.
     """
     read = reader(corpus)
     if not root.is_dir():
@@ -29,6 +41,7 @@ def list_corpus(root: Path, corpus: str) -> Listing:
             names = first_five(f"{item.id} ({detail})" for item, detail in listing.missing)
             why = f"holds none of the clips that its table names: {names}"
         raise UserError(f"{root}: {why}; {how_to_obtain(corpus)}")
+    check_spellings((item.speaker for item in listing.utterances), "speakers", str(root))
     unwritable = unwritable_names(root)
     if unwritable:
         listing.notes.append(

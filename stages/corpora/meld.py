@@ -15,15 +15,21 @@ one with it has the corrected cut and is taken.
 
 A speaker is a name in the table: "All" and "Joey and Ross" count as somebody of their own, and so
 does a "Woman" wherever one speaks. Of 143 test episodes 142 are in train too, as are 69 of 100
-test speakers, and some recordings are there twice (set `duplicates: drop`). Most clips show
-several faces.
+test speakers. Most clips show several faces.
+
+The tables' times in the episode tell which utterances are cut from the same speech: those that
+overlap by more than half of the shorter one. Such pairs across the official splits are copies to
+protocol `official` (set `duplicates: drop`, which keeps the test utterance); the other protocols
+learn from none that overlaps a test utterance.
 """
 
 import re
 import unicodedata
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.corpora.annotations import check_repeat, emotion_of, quoted, read_content, read_rows
 from stages.corpora.source import Archive, Source
@@ -41,7 +47,10 @@ CLIP = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 NUMBER = re.compile("[0-9]{1,9}", re.ASCII)
+MOST = 10  # utterances that may share start and end; where more do, those are no times
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+TIME_COLUMNS = ("Season", "Episode", "StartTime", "EndTime")
+TIME = re.compile(r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2}([.,][0-9]{1,6})?)", re.ASCII)
 APOSTROPHES = str.maketrans("\u2018\u2019", "''")
 EMOTION_ORDER = ("neutral", "happiness", "surprise", "anger", "sadness", "disgust", "fear")
 OFFICIAL = {
@@ -87,6 +96,15 @@ OBTAIN = (
 Key = tuple[str, int, int]  # split, dialogue, utterance
 
 
+class Stretch(NamedTuple):
+    """Where an utterance is in the series; `start` and `end` in seconds of the episode."""
+
+    season: int
+    episode: int
+    start: float
+    end: float
+
+
 def read(root: Path, corpus: str) -> Listing:
     """List the rows of the tables below `root` for which there are clips.
 
@@ -98,6 +116,7 @@ def read(root: Path, corpus: str) -> Listing:
     clips, copies = _find_clips(files)
     listing = Listing(official=OFFICIAL)
     annotated: dict[Key, Utterance] = {}
+    stretches: dict[Key, Stretch] = {}
     for split in CLIPS:
         table = _find_table(files, split, root)
         present = any(key[0] == split for key in clips)
@@ -113,12 +132,21 @@ def read(root: Path, corpus: str) -> Listing:
             )
         if table:
             annotated |= read_table(table, split, corpus)
+            stretches |= read_stretches(table, split)
 
+    sharing = Counter(stretches.values())
+    stretches = {
+        key: one for key, one in stretches.items() if key in clips and sharing[one] <= MOST
+    }
+    others = overlaps(stretches)
     for key, utterance in annotated.items():
         recording = utterance.id.split("/", 1)[1]
         if key in clips:
             clip = clips[key].relative_to(root).as_posix()
-            listing.utterances.append(replace(utterance, video=clip, audio=clip))
+            overlapping = "\t".join(annotated[other].id for other in others.get(key, ()))
+            listing.utterances.append(
+                replace(utterance, video=clip, audio=clip, overlaps=overlapping)
+            )
         else:
             _, dialogue, number = key
             where = f"no dia{dialogue}_utt{number}.mp4 in {CLIPS[key[0]]}"
@@ -130,6 +158,8 @@ def read(root: Path, corpus: str) -> Listing:
             listing.excluded.append((annotated[key], "duplicate", detail))
     if annotated:
         listing.notes = _notes(clips, annotated, root)
+        used = {key: item for key, item in annotated.items() if key in clips}
+        listing.notes += _notes_on_times(used, stretches, others)
     return listing
 
 
@@ -163,6 +193,41 @@ def read_table(path: Path, split: str, corpus: str) -> dict[Key, Utterance]:
             split=split,
         )
     return utterances
+
+
+def read_stretches(path: Path, split: str) -> dict[Key, Stretch]:
+    """Where the utterances of an annotation table are in the series; of some it may not say."""
+    found = {}
+    for _, row in read_rows(path, ("Dialogue_ID", "Utterance_ID"), TIME_COLUMNS):
+        times = [TIME.fullmatch(row[column]) for column in ("StartTime", "EndTime")]
+        if all(times) and all(NUMBER.fullmatch(row[column]) for column in TIME_COLUMNS[:2]):
+            start, end = (
+                int(time[1]) * 3600 + int(time[2]) * 60 + float(time[3].replace(",", "."))
+                for time in times
+                if time
+            )
+            key = (split, int(row["Dialogue_ID"]), int(row["Utterance_ID"]))
+            found[key] = Stretch(int(row["Season"]), int(row["Episode"]), start, end)
+    return found
+
+
+def overlaps(stretches: Mapping[Key, Stretch]) -> dict[Key, list[Key]]:
+    """For each utterance those that it overlaps by more than half of the shorter of the two.
+
+    The same start and end count even where there is nothing between them. An utterance that
+    overlaps none is left out.
+    """
+    found: dict[Key, list[Key]] = {}
+    ordered = sorted(stretches.items(), key=lambda item: (item[1], item[0]))
+    for i, (key, one) in enumerate(ordered):
+        for other_key, other in ordered[i + 1 :]:
+            if other[:2] != one[:2] or other.start > one.end:
+                break
+            shared = min(one.end, other.end) - other.start
+            if one == other or shared > min(one.end - one.start, other.end - other.start) / 2 > 0:
+                found.setdefault(key, []).append(other_key)
+                found.setdefault(other_key, []).append(key)
+    return {key: sorted(others) for key, others in found.items()}
 
 
 def speaker_name(text: str) -> str:
@@ -221,4 +286,40 @@ def _notes(clips: dict[Key, Path], annotated: dict[Key, Utterance], root: Path) 
     bad = [f"{recording} {why}" for recording, why in KNOWN_BAD.items() if recording in recordings]
     if bad:
         notes.append(f"known of the published clips: {'; '.join(bad)}")
+    return notes
+
+
+def _notes_on_times(
+    used: dict[Key, Utterance], stretches: dict[Key, Stretch], others: dict[Key, list[Key]]
+) -> list[str]:
+    notes = []
+    if unknown := [item.id for key, item in used.items() if key not in stretches]:
+        notes.append(
+            "without season, episode, start and end, or with those of many, so that nobody knows "
+            f"what they overlap, {len(unknown)} utterances: {first_five(unknown)}"
+        )
+    same: dict[Stretch, list[Utterance]] = {}
+    for key, item in used.items():
+        if key in stretches:
+            same.setdefault(stretches[key], []).append(item)
+    groups = [items for items in same.values() if len(items) > 1]
+    if groups:
+        splits, emotions = (
+            sum(len({getattr(item, of) for item in items}) > 1 for items in groups)
+            for of in ("split", "emotion")
+        )
+        notes.append(
+            f"{len(groups)} groups of utterances share season, episode, start and end: {splits} of "
+            f"them across splits, {emotions} with several emotions"
+        )
+    held_out = [
+        used[key].id
+        for key, overlapped in others.items()
+        if key[0] == "test" and any(other[0] != "test" for other in overlapped)
+    ]
+    if held_out:
+        notes.append(
+            f"{len(held_out)} test utterances overlap a train or dev utterance by more than half "
+            f"(set duplicates: drop): {first_five(sorted(held_out))}"
+        )
     return notes

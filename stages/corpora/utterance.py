@@ -19,6 +19,7 @@ class Utterance:
         split: the official split, or "" where there is none.
         video: path of the clip with the face relative to the corpus folder, or "".
         audio: path of the clip with the voice relative to the corpus folder, or "".
+        overlaps: ids, between tabs, of utterances that hold the same speech by more than half.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Utterance:
     split: str = ""
     video: str = ""
     audio: str = ""
+    overlaps: str = ""
 
 
 @dataclass

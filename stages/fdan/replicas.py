@@ -26,7 +26,7 @@ from stages.runtime.errors import UserError
 from stages.runtime.progress import track
 from stages.splits.dataset import Features, select_rows
 from stages.splits.leaks import check_bank
-from stages.splits.protocols import TEST, TRAIN, VALIDATION, Rows, recording_id
+from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Rows, marks
 
 
 class Task(NamedTuple):
@@ -199,11 +199,17 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
     if visual is None or not attends:
         return None, []
     held = {
-        recording_id(row["id"])
+        mark
         for role in (TEST, VALIDATION)
         for row in select_rows(task.rows, "acoustic", fold, role)
+        for mark in marks(row, SAME_RECORDING)
     }
-    allowed = [i for i, name in enumerate(shared.visual_ids) if recording_id(name) not in held]
+    open_to_all = {
+        row["id"]
+        for row in select_rows(task.rows, "visual", fold, TRAIN)
+        if held.isdisjoint(marks(row, SAME_RECORDING))
+    }
+    allowed = [i for i, name in enumerate(shared.visual_ids) if name in open_to_all]
     if not allowed:
         raise UserError(
             f"params.yaml: folds: fold {fold} tests or validates the utterance of every face; "

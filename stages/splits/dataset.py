@@ -27,7 +27,8 @@ def read_split() -> tuple[dict[str, Any], Rows]:
     """
     split = read_json(SPLIT_SUMMARY, SPLIT_KEYS)
     folds = [f"fold_{fold}" for fold in range(split["folds"])]
-    return split, read_table(SPLIT, ["modality", "id", "speaker", "sentence", "emotion", *folds])
+    columns = ["modality", "id", "speaker", "sentence", "emotion", "carried"]
+    return split, read_table(SPLIT, [*columns, *folds])
 
 
 class Features:

@@ -4,20 +4,27 @@
 data/split.csv repeats them, and every inference bank is checked as well.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from stages.runtime.errors import UserError
 from stages.splits.protocols import (
-    SENTENCE_DISJOINT,
-    SPEAKER_DISJOINT,
     TEST,
     TRAIN,
     VALIDATION,
+    Mark,
     Rows,
+    kept_apart,
+    marks,
     recording_id,
-    sentence_id,
 )
+
+RELATIONS = {
+    "recording": "is the same recording as",
+    "overlap": "overlaps",
+    "speaker": "has the same speaker as",
+    "sentence": "has the same sentence as",
+}
 
 
 def check_leaks(rows: Rows, protocol: str, folds: int) -> None:
@@ -26,50 +33,57 @@ def check_leaks(rows: Rows, protocol: str, folds: int) -> None:
     Raises:
         UserError: the acoustic sample of a test recording is in training, or, but for protocol
             "paper", its visual samples are; or a test speaker or test sentence is in training
-            where the protocol keeps them apart.
+            where the protocol keeps them apart. Copies count as what they are copies of.
     """
+    kinds = kept_apart(protocol)
     for fold in range(folds):
         column = f"fold_{fold}"
-        tested = [row for row in rows if row["modality"] == "acoustic" and row[column] == TEST]
-        recordings = {recording_id(row["id"]): row["id"] for row in tested}
-        speakers = {row["speaker"]: row["id"] for row in tested}
-        sentences = {sentence_id(row): row["id"] for row in tested}
+        tested = _tested(rows, kinds, column)
         for row in rows:
-            if row[column] not in (TRAIN, VALIDATION):  # VALIDATION chooses the epoch
-                continue
-            sample = f"the {row['modality']} sample of {row['id']}"
-            recording, sentence = recording_id(row["id"]), sentence_id(row)
             allowed = row["modality"] == "visual" and protocol == "paper"
-            if recording in recordings and not allowed:
-                _leak(fold, sample, recordings[recording], "is the same recording as")
-            if row["speaker"] in speakers and protocol in SPEAKER_DISJOINT:
-                _leak(fold, sample, speakers[row["speaker"]], "has the same speaker as")
-            if sentence in sentences and protocol in SENTENCE_DISJOINT:
-                _leak(fold, sample, sentences[sentence], "has the same sentence as")
+            # VALIDATION chooses the epoch
+            if row[column] in (TRAIN, VALIDATION) and not allowed:
+                sample = f"the {row['modality']} sample of {row['id']}"
+                _check_apart(fold, row, sample, tested)
+                if protocol == "official" and (parts := marks(row, ["part"])):
+                    _leak(fold, sample, f"is of the official {parts[0][1]} part")
 
 
 def check_bank(rows: Rows, protocol: str, fold: int, bank: Iterable[str]) -> None:
     """Check the utterances whose visual samples are in the inference bank of a fold.
 
     Raises:
-        UserError: one is tested in the fold, is of a test speaker where the protocol keeps
-            speakers apart, or is no visual training sample at all.
+        UserError: one is tested in the fold, has something in common with the test utterances that
+            the protocol keeps apart, or is no visual training sample at all.
     """
     column = f"fold_{fold}"
-    tested = [row for row in rows if row["modality"] == "acoustic" and row[column] == TEST]
-    recordings = {recording_id(row["id"]): row["id"] for row in tested}
-    speakers = {row["speaker"]: row["id"] for row in tested}
+    tested = _tested(rows, kept_apart(protocol), column)
     visual = {row["id"]: row for row in rows if row["modality"] == "visual"}
     for name in bank:
         sample = f"the visual sample of {name} in the inference bank"
-        if recording_id(name) in recordings:
-            _leak(fold, sample, recordings[recording_id(name)], "is the same recording as")
-        if name not in visual or visual[name][column] != TRAIN:
+        row = visual.get(name)
+        if row:
+            _check_apart(fold, row, sample, tested)
+        if not row or row[column] != TRAIN:
             raise UserError(
                 f"data/split.csv: fold {fold}: {sample} is not in training; run dvc repro"
             )
-        if visual[name]["speaker"] in speakers and protocol in SPEAKER_DISJOINT:
-            _leak(fold, sample, speakers[visual[name]["speaker"]], "has the same speaker as")
+
+
+def _tested(rows: Rows, kinds: Sequence[str], column: str) -> dict[Mark, str]:
+    """The marks of the test voices, and of each a voice that has it."""
+    return {
+        mark: row["id"]
+        for row in rows
+        if row["modality"] == "acoustic" and row[column] == TEST
+        for mark in marks(row, kinds)
+    }
+
+
+def _check_apart(fold: int, row: dict[str, str], sample: str, tested: dict[Mark, str]) -> None:
+    for mark in marks(row, list(RELATIONS)):
+        if mark in tested:
+            _leak(fold, sample, f"{RELATIONS[mark[0]]} the test utterance {tested[mark]}")
 
 
 def find_duplicates(fingerprints: Mapping[str, bytes]) -> list[tuple[str, str]]:
@@ -91,8 +105,8 @@ def find_duplicates(fingerprints: Mapping[str, bytes]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _leak(fold: int, sample: str, tested: str, relation: str) -> NoReturn:
+def _leak(fold: int, sample: str, relation: str) -> NoReturn:
     raise UserError(
-        f"data/split.csv: fold {fold}: {sample}, which is learned from, {relation} the test "
-        f"utterance {tested}; run dvc repro split, or fix the manifest"
+        f"data/split.csv: fold {fold}: {sample}, which is learned from, {relation}; run dvc repro "
+        "split, or fix the manifest"
     )

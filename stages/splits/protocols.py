@@ -15,7 +15,7 @@ samples of test utterances train; the other protocols keep them out:
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +31,9 @@ TRAIN, VALIDATION, TEST, OUT = "train", "validation", "test", "out"
 OFFICIAL = {"train": TRAIN, "dev": VALIDATION, "test": TEST}
 SPEAKER_DISJOINT = ("speaker", "speaker_sentence")
 SENTENCE_DISJOINT = ("sentence", "speaker_sentence")
+SAME_RECORDING = ("recording", "overlap")
+KINDS = (*SAME_RECORDING, "speaker", "sentence", "part")
+Mark = tuple[str, str]  # one of KINDS, and a name
 
 
 def base_corpus(utterance_id: str) -> str:
@@ -48,6 +51,33 @@ def sentence_id(row: dict[str, str]) -> str:
     return f"{base_corpus(row['id'])}/{row['sentence']}" if row["sentence"] else ""
 
 
+def marks(row: dict[str, str], kinds: Sequence[str]) -> list[Mark]:
+    """What two samples may not have in common if one is tested and the other learned from.
+
+    The own recording, speaker and sentence of a row of data/split.csv, and what its column
+    `carried` adds, as kind=name between tabs: those of its copies, the pairs of utterances that
+    overlap, and the official part, dev or test, that a face belongs to.
+
+    Args:
+        kinds: the kinds that count, in the order in which they are returned; own names first.
+    """
+    carried = [item.partition("=")[::2] for item in row.get("carried", "").split("\t")]
+    recording = recording_id(row["id"])
+    own = {"recording": recording, "speaker": row["speaker"], "sentence": sentence_id(row)}
+    found = []
+    for kind in kinds:
+        found += [(kind, own[kind])] if own.get(kind) else []
+        found += [item for item in carried if item[0] == kind]
+    return found
+
+
+def kept_apart(protocol: str) -> tuple[str, ...]:
+    """The kinds of marks that a protocol keeps apart."""
+    speaker = ("speaker",) if protocol in SPEAKER_DISJOINT else ()
+    sentence = ("sentence",) if protocol in SENTENCE_DISJOINT else ()
+    return SAME_RECORDING + speaker + sentence
+
+
 def assign_roles(
     visual: Rows, acoustic: Rows, protocol: str, folds: int, validation: float, seed: int
 ) -> Rows:
@@ -60,12 +90,31 @@ def assign_roles(
     Raises:
         UserError: the protocol cannot be carried out with these folds or utterances.
     """
+    kinds = kept_apart(protocol)
     columns = []
     for fold, roles in enumerate(acoustic_roles(protocol, acoustic, folds, seed)):
+        tested = {
+            mark for row, role in zip(acoustic, roles) if role == TEST for mark in marks(row, kinds)
+        }
+        roles = [
+            OUT if role != TEST and not tested.isdisjoint(marks(row, kinds)) else role
+            for row, role in zip(acoustic, roles)
+        ]
         if protocol != "official":
             rng = np.random.default_rng([seed, fold])
             roles = with_validation(roles, [row["emotion"] for row in acoustic], validation, rng)
-        columns.append(visual_roles(protocol, visual, acoustic, roles) + roles)
+        held_out = tested.union(
+            *(
+                marks(row, SAME_RECORDING)
+                for row, role in zip(acoustic, roles)
+                if role == VALIDATION
+            )
+        )
+        roles = [
+            OUT if role == TRAIN and not held_out.isdisjoint(marks(row, kinds)) else role
+            for row, role in zip(acoustic, roles)
+        ]
+        columns.append(visual_roles(protocol, visual, held_out) + roles)
     return [
         {**row, **{f"fold_{fold}": column[i] for fold, column in enumerate(columns)}}
         for i, row in enumerate(visual + acoustic)
@@ -92,20 +141,24 @@ def acoustic_roles(protocol: str, rows: Rows, folds: int, seed: int) -> list[lis
         tested = [fold_of[recording_id(row["id"])] for row in rows]
         return [[TEST if own == fold else TRAIN for own in tested] for fold in range(folds)]
 
-    divisions = []  # for each thing that is kept apart, the part of every row
+    divisions = []  # for each thing that is kept apart, the parts that each row belongs to
     if protocol in SPEAKER_DISJOINT:
-        speakers = [row["speaker"] for row in rows]
-        _check_folds(folds, len(set(speakers)), "speakers of the voices")
+        _check_folds(folds, len({row["speaker"] for row in rows}), "speakers of the voices")
         splitter = GroupKFold(folds, shuffle=True, random_state=seed)
-        divisions.append(_test_folds(splitter, emotions, speakers))
+        divisions.append(_parts(splitter, rows, "speaker"))
     if protocol in SENTENCE_DISJOINT:
-        sentences = _sentences(rows)
-        _check_folds(folds, len(set(sentences)), "sentences of the voices")
+        _check_sentences(rows)
+        _check_folds(folds, len({sentence_id(row) for row in rows}), "sentences of the voices")
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        divisions.append(_test_folds(splitter, emotions, sentences))
-    parts = np.transpose(divisions)
+        divisions.append(_parts(splitter, rows, "sentence"))
     tests = np.ndindex(*[folds] * len(divisions))
-    return [[_disjoint_role(own == test) for own in parts] for test in tests]
+    return [
+        [
+            _disjoint_role([part == number for parts, number in zip(own, test) for part in parts])
+            for own in zip(*divisions)
+        ]
+        for test in tests
+    ]
 
 
 def with_validation(
@@ -127,10 +180,8 @@ def with_validation(
     return roles
 
 
-def visual_roles(
-    protocol: str, visual: Rows, acoustic: Rows, acoustic_role: Sequence[str]
-) -> list[str]:
-    """Roles of the visual samples, train or out, in a fold with these roles of the acoustic ones.
+def visual_roles(protocol: str, visual: Rows, held_out: Collection[Mark]) -> list[str]:
+    """Roles of the visual samples, train or out, in a fold that holds out these marks.
 
     In "paper" all train. Elsewhere those of the test and validation utterances stay out, and with
     them those of the test speakers, of the test sentences, or of the corpus' own test and dev
@@ -138,21 +189,14 @@ def visual_roles(
     """
     if protocol == "paper":
         return [TRAIN] * len(visual)
-    tested = [row for row, role in zip(acoustic, acoustic_role) if role == TEST]
-    held_out = {
-        recording_id(row["id"])
-        for row, role in zip(acoustic, acoustic_role)
-        if role in (TEST, VALIDATION)
-    }
-    speakers = {row["speaker"] for row in tested if protocol in SPEAKER_DISJOINT}
-    sentences = {sentence_id(row) for row in tested if protocol in SENTENCE_DISJOINT}
-
-    def role(row: dict[str, str]) -> str:
-        outside = protocol == "official" and row["split"] not in ("", "train")
-        shared = row["speaker"] in speakers or sentence_id(row) in sentences
-        return OUT if outside or shared or recording_id(row["id"]) in held_out else TRAIN
-
-    return [role(row) for row in visual]
+    kinds = kept_apart(protocol)
+    return [
+        OUT
+        if (protocol == "official" and (row["split"] in ("dev", "test") or marks(row, ["part"])))
+        or any(mark in held_out for mark in marks(row, kinds))
+        else TRAIN
+        for row in visual
+    ]
 
 
 def check_classes(rows: Rows, folds: int, allow_missing: bool = False) -> None:
@@ -178,18 +222,19 @@ def check_classes(rows: Rows, folds: int, allow_missing: bool = False) -> None:
 
 
 def tested_with_visual_training(rows: Rows, folds: int) -> int:
-    """How many test utterances have the visual samples of their own recording in training."""
+    """How many test utterances have visual samples of their recording, or a copy, in training."""
     count = 0
     for column in (f"fold_{fold}" for fold in range(folds)):
         trained = {
-            recording_id(row["id"])
+            mark
             for row in rows
             if row["modality"] == "visual" and row[column] == TRAIN
+            for mark in marks(row, SAME_RECORDING)
         }
         count += sum(
             row["modality"] == "acoustic"
             and row[column] == TEST
-            and recording_id(row["id"]) in trained
+            and not trained.isdisjoint(marks(row, SAME_RECORDING))
             for row in rows
         )
     return count
@@ -207,14 +252,13 @@ def _official_roles(rows: Rows, folds: int) -> list[str]:
     return [OFFICIAL[row["split"]] for row in rows]
 
 
-def _sentences(rows: Rows) -> list[str]:
+def _check_sentences(rows: Rows) -> None:
     for row in rows:
         if not row["sentence"]:
             raise UserError(
                 f"params.yaml: protocol: {row['id']} has no sentence in its corpus; choose "
                 "another protocol or corpus"
             )
-    return [sentence_id(row) for row in rows]
 
 
 def _check_folds(folds: int, available: int, what: str) -> None:
@@ -236,6 +280,17 @@ def _test_folds(
     return fold_of
 
 
-def _disjoint_role(shared: np.ndarray) -> str:
-    """The role of what shares these of speaker and sentence, bool [1 or 2], with the test part."""
-    return TEST if shared.all() else OUT if shared.any() else TRAIN
+def _parts(splitter: "BaseCrossValidator", rows: Rows, kind: str) -> list[set[int]]:
+    """The folds that test the speakers, or the sentences, of each row and of its copies.
+
+    A name that only copies have goes with the row's own.
+    """
+    names = [[name for _, name in marks(row, [kind])] for row in rows]
+    own = [found[0] for found in names]
+    fold_of = dict(zip(own, _test_folds(splitter, [row["emotion"] for row in rows], own).tolist()))
+    return [{fold_of.get(name, fold_of[found[0]]) for name in found} for found in names]
+
+
+def _disjoint_role(shared: Sequence[bool]) -> str:
+    """The role of what shares these of its speakers and sentences with the test part."""
+    return TEST if all(shared) else OUT if any(shared) else TRAIN

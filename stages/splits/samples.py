@@ -1,43 +1,105 @@
 """Which samples there are to be split: utterances with features, each recording once."""
 
 import hashlib
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
+from scipy.cluster.hierarchy import DisjointSet
+
+from stages.corpora.spelling import check_spellings, near_equal
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table
 from stages.runtime.errors import UserError
 from stages.runtime.paths import features_path, manifest_path
 from stages.splits.leaks import find_duplicates
-from stages.splits.protocols import Rows, recording_id
+from stages.splits.protocols import (
+    KINDS,
+    SENTENCE_DISJOINT,
+    Mark,
+    Rows,
+    base_corpus,
+    marks,
+    recording_id,
+    sentence_id,
+)
+
+HELD_OUT_FIRST = {"test": 0, "dev": 1}
+Pairs = list[tuple[str, str]]  # the id of a sample that is kept, and of its copy
+
+
+class Chosen(NamedTuple):
+    """The samples of a modality.
+
+    Attributes:
+        rows: of the manifests, with their modality, sorted by id within a corpus.
+        copies: every sample that is left out, by the id of the one that it is a copy of.
+        contradicting: copies that are labelled differently, which are all left out: their emotions.
+    """
+
+    rows: Rows
+    copies: dict[str, str]
+    contradicting: dict[str, str]
 
 
 def choose_samples(
-    visual_corpora: list[str], acoustic_corpus: str, drop: bool
-) -> tuple[Rows, Rows, dict[str, dict[str, str]]]:
-    """The visual and the acoustic samples, and the copies that are left out of each.
+    visual_corpora: list[str], acoustic_corpus: str, protocol: str, drop: bool
+) -> dict[str, Chosen]:
+    """The visual and the acoustic samples, each recording once.
 
     Args:
-        visual_corpora: whose faces are samples.
-        acoustic_corpus: whose voices are samples.
+        visual_corpora: whose visual samples are taken.
+        acoustic_corpus: whose acoustic samples are taken.
         drop: leave out further copies of a recording, rather than refuse them.
 
     Returns:
-        Rows of the manifests with their modality, sorted by id within a corpus; and by modality
-        the id of each copy and of the sample that is kept in its place.
+        By modality; the rows have a column `carried` (`stages.splits.protocols.marks`).
 
     Raises:
-        UserError: a corpus has no features of a modality, or there are copies and `drop` is false.
+        UserError: a corpus has no features of a modality, one name has two spellings, or there are
+            copies and `drop` is false.
     """
-    visual = [row for corpus in visual_corpora for row in usable_rows(corpus, "visual")]
-    visual, visual_copies = without_duplicates(visual, "visual", drop)
-    acoustic = usable_rows(acoustic_corpus, "acoustic")
-    acoustic, acoustic_copies = without_duplicates(acoustic, "acoustic", drop)
-    # The face of a voice that is left out goes with it: it shows the voice that is kept.
-    copied = {recording_id(copy): kept for copy, kept in acoustic_copies.items()}
-    gone = [row["id"] for row in visual if recording_id(row["id"]) in copied]
-    visual_copies |= {name: copied[recording_id(name)] for name in gone}
-    visual = [row for row in visual if row["id"] not in visual_copies]
-    return visual, acoustic, {"visual": visual_copies, "acoustic": acoustic_copies}
+    rows = {
+        "visual": [row for corpus in visual_corpora for row in usable_rows(corpus, "visual")],
+        "acoustic": usable_rows(acoustic_corpus, "acoustic"),
+    }
+    corpora = sorted({*visual_corpora, acoustic_corpus})
+    known = [row for corpus in corpora for row in read_manifest(corpus)]
+    equal = {
+        modality: find_duplicates(fingerprints(held_out_first(found), modality))
+        for modality, found in rows.items()
+    }
+    return choose(rows, known, equal, protocol, drop)
+
+
+def choose(
+    rows: Mapping[str, Rows],
+    known: Rows,
+    equal: Mapping[str, Pairs],
+    protocol: str,
+    drop: bool,
+) -> dict[str, Chosen]:
+    """What `choose_samples` does, without a look into features.
+
+    Args:
+        rows: by modality.
+        known: the rows of all manifests.
+        equal: the samples, by modality, whose features are the same to the bit.
+    """
+    check_names(rows["visual"] + rows["acoustic"], protocol)
+    chosen = {
+        modality: without_copies(found, equal[modality], modality, protocol, drop)
+        for modality, found in rows.items()
+    }
+    carried = carried_marks(known, equal["visual"], equal["acoustic"])
+    return {
+        modality: found._replace(rows=with_carried(found.rows, carried[modality]))
+        for modality, found in chosen.items()
+    }
+
+
+def held_out_first(rows: Rows) -> Rows:
+    """The rows of the official test part, those of the dev part, and then the others."""
+    return sorted(rows, key=lambda row: HELD_OUT_FIRST.get(row["split"], 2))
 
 
 def usable_rows(corpus: str, modality: str) -> Rows:
@@ -62,13 +124,12 @@ def read_manifest(corpus: str) -> Rows:
     Raises:
         UserError: it cannot be read, or lacks a column.
     """
-    columns = ["id", "speaker", "emotion", "sentence", "split", "video", "audio"]
+    columns = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "overlaps"]
     return read_table(manifest_path(corpus), columns)
 
 
 def fingerprints(rows: Rows, modality: str) -> dict[str, bytes]:
-    """SHA-256 of the features of each utterance, those of the official test part first."""
-    rows = sorted(rows, key=lambda row: {"test": 0, "dev": 1}.get(row["split"], 2))
+    """SHA-256 of the features of each utterance."""
     of_corpus: dict[str, dict[str, bytes]] = {}
     for corpus in {row["id"].split("/")[0] for row in rows}:
         with open_arrays(features_path(corpus), "features") as features:
@@ -80,24 +141,117 @@ def fingerprints(rows: Rows, modality: str) -> dict[str, bytes]:
     return {row["id"]: of_corpus[row["id"].split("/")[0]][row["id"]] for row in rows}
 
 
-def without_duplicates(rows: Rows, modality: str, drop: bool) -> tuple[Rows, dict[str, str]]:
-    """The rows without further copies of a recording, and the copies: id left out, id kept.
+def without_copies(rows: Rows, equal: Pairs, modality: str, protocol: str, drop: bool) -> Chosen:
+    """The rows without further copies of a recording.
 
-    One recording under two ids could be tested and trained on.
+    One recording under two ids could be tested and trained on. Copies that are labelled differently
+    are all left out, as nobody can say which label is right.
 
     Raises:
         UserError: there are copies, and `drop` is false.
     """
-    pairs = find_duplicates(fingerprints(rows, modality))
-    if pairs and not drop:
-        kept, copy = pairs[0]
+    emotion_of = {row["id"]: row["emotion"] for row in rows}
+    unlike = [pair for pair in equal if emotion_of[pair[0]] != emotion_of[pair[1]]]
+    overlapping = overlaps_across(held_out_first(rows)) if protocol == "official" else []
+    if (equal or overlapping) and not drop:
+        kept, copy = [*unlike, *equal, *overlapping][0]
+        relation = "is the same recording as" if equal else "overlaps, in another official split,"
+        said = f", but is labelled {emotion_of[copy]} and not {emotion_of[kept]}" if unlike else ""
         raise UserError(
-            f"{features_path(copy.split('/')[0])}: {copy} is the same recording as {kept} (and "
-            f"{len(pairs) - 1} more such {modality} pairs); fix the corpus, or set "
-            "duplicates: drop in params.yaml to keep one of each"
+            f"{manifest_path(copy.split('/')[0])}: {copy} {relation} {kept}{said} (and "
+            f"{len({*equal, *overlapping}) - 1} more such {modality} pairs, {len(unlike)} labelled "
+            "differently); fix the corpus, or set duplicates: drop in params.yaml to keep one of "
+            "each, and none of those that are labelled differently"
         )
-    copies = {copy: kept for kept, copy in pairs}
-    return [row for row in rows if row["id"] not in copies], copies
+    copies = dict(pair[::-1] for pair in [*overlapping, *equal])
+    disputed = {kept for kept, _ in unlike}
+    contradicting = {
+        name: emotion_of[name] for pair in equal if pair[0] in disputed for name in pair
+    }
+    gone = copies.keys() | contradicting.keys()
+    return Chosen([row for row in rows if row["id"] not in gone], copies, contradicting)
+
+
+def overlaps_across(rows: Rows) -> Pairs:
+    """Utterances that overlap one of another official split, which stands before them in `rows`."""
+    split_of: dict[str, str] = {}  # of those kept
+    pairs = []
+    for row in rows:
+        others = row["overlaps"].split("\t")
+        across = [name for name in others if split_of.get(name, row["split"]) != row["split"]]
+        if across:
+            pairs.append((across[0], row["id"]))
+        else:
+            split_of[row["id"]] = row["split"]
+    return pairs
+
+
+def check_names(rows: Rows, protocol: str) -> None:
+    """Refuse what would be kept apart for its spelling alone.
+
+    Raises:
+        UserError: two speakers, two recordings of variants of a corpus or, where the protocol
+            keeps them apart, two sentences have nearly the same name.
+    """
+    check_spellings((row["speaker"] for row in rows), "speakers", "data/manifest")
+    if protocol in SENTENCE_DISJOINT:
+        check_spellings(map(sentence_id, rows), "sentences", "data/manifest")
+    corpora: dict[str, set[str]] = {}
+    for row in rows:
+        corpora.setdefault(recording_id(row["id"]), set()).add(row["id"].split("/")[0])
+    for pair in near_equal(corpora):
+        if corpora[pair[0]].isdisjoint(corpora[pair[1]]):  # within a corpus an id may be any
+            check_spellings(pair, "ids", "data/manifest")
+
+
+def carried_marks(known: Rows, visual: Pairs, acoustic: Pairs) -> dict[str, dict[str, set[Mark]]]:
+    """The marks of the samples of each modality by id, their own and those of their copies.
+
+    A copy is the same recording of the same speaker, whatever it is called. Equal visual samples do
+    not make equal acoustic ones; but equal acoustic samples are of one recording, face and all.
+
+    Args:
+        known: rows of the manifests.
+        visual, acoustic: the copies in each modality.
+    """
+    own: dict[str, set[Mark]] = {}
+    parts: dict[str, set[Mark]] = {}
+    for row in known:
+        recording = recording_id(row["id"])
+        others = filter(None, row["overlaps"].split("\t"))
+        pairs = (" & ".join(sorted((recording, recording_id(other)))) for other in others)
+        own[row["id"]] = {*marks(row, KINDS), *(("overlap", pair) for pair in pairs)}
+        if row["split"] in HELD_OUT_FIRST:
+            parts.setdefault(recording, set()).add(("part", row["split"]))
+    of_acoustic = _merged(own, acoustic)
+    copied = {recording_id(name): of_acoustic[name] for pair in acoustic for name in pair}
+    for name, found in own.items():
+        own[name] = found.union(*(of.get(recording_id(name), ()) for of in (parts, copied)))
+    of_visual = _merged(own, visual)
+    # Names of one corpus are people of their own even with one picture; those of two need not be.
+    for name, found in of_acoustic.items():
+        named = (mark for mark in of_visual[name] if mark[0] in ("speaker", "sentence"))
+        of_acoustic[name] = found.union(
+            mark for mark in named if base_corpus(mark[1]) != base_corpus(name)
+        )
+    return {"visual": of_visual, "acoustic": of_acoustic}
+
+
+def with_carried(rows: Rows, found: Mapping[str, set[Mark]]) -> Rows:
+    """The rows with a column `carried`: their marks but for those that stand in other columns."""
+    others = [sorted(found[row["id"]].difference(marks(row, KINDS))) for row in rows]
+    return [row | {"carried": "\t".join(map("=".join, more))} for row, more in zip(rows, others)]
+
+
+def _merged(own: Mapping[str, set[Mark]], pairs: Iterable[tuple[str, str]]) -> dict[str, set[Mark]]:
+    """What each and its copies have, by id."""
+    groups = DisjointSet(own)
+    for kept, copy in pairs:
+        groups.merge(kept, copy)
+    merged: dict[str, set[Mark]] = {}
+    for group in groups.subsets():
+        merged |= dict.fromkeys(group, set().union(*(own[name] for name in group)))
+    return merged
 
 
 def shared_settings(corpora: list[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stages.corpora import folder
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.folder import read
+from stages.corpora.listing import list_corpus
 from stages.corpora.utterance import Listing, Utterance
 from stages.runtime.errors import UserError
 from tests.helpers import user_error
@@ -53,6 +54,32 @@ def test_a_row_is_understood(mine: Path):
         video="clips/a.mp4",
         audio="sound/a.wav",
     )
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("J\u00fcrgen", "Ju\u0308rgen"),
+        ("Ben K", "Ben  K"),
+        ("Ben K", "Ben\u00a0K"),
+        ("Zo\xe9", "Zoe\u0301 "),
+    ],
+)
+def test_names_have_one_spelling_however_they_are_composed_and_spaced(
+    one: str, other: str, mine: Path
+):
+    utterance = only(listing_of(mine, f"{other},{other},fear,clips/a.mp4,,{other},"))
+    assert (utterance.id, utterance.speaker) == (f"folder/{one}", f"folder/{one}")
+    assert utterance.sentence == one
+
+
+@pytest.mark.parametrize("one, other", [("Anna", "anna"), ("07", "7"), ("8", "8.0")])
+def test_a_speaker_in_two_spellings_is_refused_before_anything_is_extracted(
+    one: str, other: str, mine: Path
+):
+    listing_of(mine, f"a,{one},fear,clips/a.mp4,,,", f"b,{other},fear,clips/b.mp4,,,")
+    message = user_error(list_corpus, mine, "folder")
+    assert f"speakers 'folder/{one}' and 'folder/{other}' differ in spelling alone" in message
 
 
 def test_the_example_of_the_documentation_is_read(tmp_path: Path):

@@ -204,6 +204,89 @@ def test_official_speakers_and_dialogues_are_understood():
     assert splits == {"train", "test"}
 
 
+@pytest.mark.parametrize("official", ["official"], indirect=True)
+def test_the_times_of_the_official_tables_tell_what_overlaps(official: Listing):
+    assert (
+        "30 groups of utterances share season, episode, start and end: 5 of them across splits, "
+        "16 with several emotions" in official.notes
+    )
+    (note,) = [note for note in official.notes if "overlap" in note]
+    assert note.startswith("33 test utterances overlap a train or dev utterance by more than half")
+    split_of = {item.id: item.split for item in official.utterances}
+    held_out = [
+        item.id
+        for item in official.utterances
+        if item.split == "test" and {split_of[name] for name in names(item)} - {"test"}
+    ]
+    assert len(held_out) == 33
+
+
+def names(utterance: Utterance) -> list[str]:
+    """The ids of the utterances that an utterance overlaps."""
+    return utterance.overlaps.split("\t") if utterance.overlaps else []
+
+
+@pytest.mark.parametrize(
+    "times, overlaps",
+    [
+        (("0:16:30,000", "0:16:34,000"), True),  # around it
+        (("0:16:31,240", "0:16:33"), True),
+        (("00:16:32,000", "00:16:40,000"), True),  # 1.0 of 1.76 s
+        (("0:16:32,200", "0:16:40"), False),  # 0.8 of 1.76 s
+        (("0:16:33", "0:16:34"), False),
+        (("0:16:32", "0:16:32"), False),  # no time at all
+        (("0:16:32", "0:16:31"), False),
+        (("", "0:16:33"), False),
+        (("16:31", "0:16:33"), False),
+    ],
+)
+def test_utterances_overlap_that_share_more_than_half_of_the_shorter(
+    times: tuple[str, str], overlaps: bool, tmp_path: Path
+):
+    other = row(0, 1, StartTime=times[0], EndTime=times[1])
+    listing = listing_of(tmp_path, [row(), other], clip("dev", 0, 0), clip("dev", 0, 1))
+    assert [names(item) for item in listing.utterances] == (
+        [["meld/dev_dia0_utt1"], ["meld/dev_dia0_utt0"]] if overlaps else [[], []]
+    )
+
+
+@pytest.mark.parametrize("cells", [{"Season": "9"}, {"Episode": "20"}, {"Episode": ""}])
+def test_utterances_of_two_episodes_do_not_overlap(cells: Row, tmp_path: Path):
+    clips = clip("dev", 0, 0), clip("dev", 0, 1)
+    listing = listing_of(tmp_path, [row(), row(0, 1, **cells)], *clips)
+    assert {item.overlaps for item in listing.utterances} == {""}
+
+
+@pytest.mark.parametrize("official", ["generated"], indirect=True)
+def test_times_that_all_utterances_have_are_none(official: Listing):
+    assert {item.overlaps for item in official.utterances} == {""}
+    assert any(
+        "nobody knows what they overlap, 13707 utterances" in note for note in official.notes
+    )
+
+
+def test_an_utterance_that_has_no_clip_overlaps_none(tmp_path: Path):
+    assert only(listing_of(tmp_path, [row(), row(0, 1)])).overlaps == ""
+
+
+def test_what_has_no_times_is_told(tmp_path: Path):
+    cells = row()
+    del cells["Season"]
+    (note,) = listing_of(tmp_path, [cells]).notes
+    assert "so that nobody knows what they overlap, 1 utterances: meld/dev_dia0_utt0" in note
+
+
+def test_overlaps_across_splits_are_counted(tmp_path: Path):
+    write_rows(tmp_path / "meld/test_sent_emo.csv", [row(5, 5, Emotion="fear")])
+    make(tmp_path / "meld", clip("test", 5, 5))
+    assert listing_of(tmp_path, [row()]).notes == [
+        "1 groups of utterances share season, episode, start and end: 1 of them across splits, 1 "
+        "with several emotions",
+        "1 test utterances overlap a train or dev utterance by more than half (set duplicates: "
+        "drop): meld/test_dia5_utt5",
+    ]
+
+
 def test_a_row_is_understood(tmp_path: Path):
     rows = [row(3, 14, Speaker=" Joey ", Utterance="It\u2019s  SO\u2014good!", Emotion="joy")]
     assert only(listing_of(tmp_path, rows, clip("test", 3, 14), split="test")) == Utterance(

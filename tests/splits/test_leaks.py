@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import best_test_epoch, evaluate, split, train
+from stages import best_test_epoch, evaluate, split, train, tsne
 from stages.fdan import replicas
 from stages.io.files import file_sha256, read_json, read_table, write_json, write_table
-from stages.splits.dataset import select_rows
+from stages.splits.dataset import Features, select_rows
 from stages.splits.leaks import check_bank, check_leaks, find_duplicates
 from stages.splits.protocols import assign_roles
 from tests.feature_files import (
@@ -27,6 +27,7 @@ from tests.helpers import user_error
 PROTOCOLS = ("paper", "speaker", "sentence", "speaker_sentence", "official")
 SPLIT = Path("data/split.csv")
 DESCRIPTION = Path("models/fdan.json")
+STAGES = (train, evaluate, best_test_epoch, tsne)  # that read data/split.csv
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def test_without_the_twins_all_features_differ(ids: list[str], data: st.DataObje
 
 # What follows plants leaks in the files of a project and runs its stages.
 
-COPY, ORIGINAL = "sample/S3_SU_s1", "sample/S0_AN_s1"
+COPY, ORIGINAL = "sample/S3_AN_s1", "sample/S0_AN_s1"
 
 
 @pytest.mark.parametrize("part", ["faces", "voices"])
@@ -233,7 +234,7 @@ def test_a_variant_of_a_corpus_may_have_the_same_features(project: Path):
 def test_on_request_one_of_the_copies_is_kept_and_the_others_are_listed_and_counted(
     project: Path, capsys: pytest.CaptureFixture[str]
 ):
-    third = "sample/S2_SU_s1"
+    third = "sample/S2_AN_s1"
     rows = utterances("sample")
     write_corpus(project, "sample", rows, copies={COPY: ORIGINAL, third: ORIGINAL})
     write_params(project, epochs=1, duplicates="drop")
@@ -265,7 +266,7 @@ def test_the_face_of_a_voice_that_is_left_out_as_a_copy_does_not_train_where_tha
             assert COPY not in {row["id"] for row in select_rows(rows, "visual", fold, "train")}
 
 
-@pytest.mark.parametrize("copied, kept", [("test", "S3_SU_s0"), ("dev", "S3_SU_s1")])
+@pytest.mark.parametrize("copied, kept", [("test", "S3_AN_s0"), ("dev", "S3_AN_s1")])
 def test_of_official_copies_that_of_the_test_part_is_kept_and_else_that_of_the_dev_part(
     copied: str, kept: str, project: Path
 ):
@@ -279,6 +280,156 @@ def test_of_official_copies_that_of_the_test_part_is_kept_and_else_that_of_the_d
     voices = {row["id"]: row["fold_0"] for row in read_table(SPLIT) if row["modality"] != "visual"}
     assert voices[held_id] == {"test": "test", "dev": "validation"}[copied]
     assert train_id not in voices
+
+
+def renamed(rows: Rows) -> Rows:
+    """The utterances as a folder of one's own calls them."""
+    return [
+        row
+        | {
+            "id": row["id"].replace("sample/", "folder/take "),
+            "speaker": row["speaker"].replace("sample/S", "folder/person "),
+            "sentence": f"text {row['sentence']}",
+        }
+        for row in rows
+    ]
+
+
+def trained_pictures_of_tested_voices(pictures: dict[str, bytes]) -> int:
+    """How many test voices have their very pictures in training, counted by the features alone."""
+    found = read_json(Path("data/split.json"))
+    rows, visual = read_table(SPLIT), Features(found["features_sha256"]).visual
+    count = 0
+    for fold in range(found["folds"]):
+        trained = {
+            visual[row["id"]].tobytes() for row in select_rows(rows, "visual", fold, "train")
+        }
+        tested = select_rows(rows, "acoustic", fold, "test")
+        count += sum(pictures[row["id"]] in trained for row in tested)
+    return count
+
+
+def pictures_of(corpus: str) -> dict[str, bytes]:
+    sha256 = file_sha256(Path(f"data/features/{corpus}.h5"))
+    return {name: frames.tobytes() for name, frames in Features({corpus: sha256}).visual.items()}
+
+
+@pytest.mark.parametrize("visual", [["folder", "sample"], ["sample", "folder"]])
+@pytest.mark.parametrize("protocol, expected", [("speaker", 0), ("sentence", 0), ("paper", 56)])
+def test_faces_under_other_names_are_those_of_the_voices_in_either_order(
+    visual: list[str], protocol: str, expected: int, project: Path
+):
+    write_corpus(project, "folder", renamed(utterances("sample")))
+    write_params(
+        project, corpora=visual, visual=visual, protocol=protocol, duplicates="drop", epochs=1
+    )
+    split.main()
+    assert trained_pictures_of_tested_voices(pictures_of("sample")) == expected
+    assert read_json(Path("data/split.json"))["n_test_with_trained_face"] == expected
+    assert read_json(Path("data/split.json"))["n_acoustic"] == 56
+
+
+@pytest.mark.parametrize("protocol", ["speaker", "sentence"])
+def test_equal_pictures_in_one_corpus_do_not_train_where_either_voice_is_tested(
+    protocol: str, project: Path
+):
+    rows = utterances("sample")
+    write_corpus(project, "sample", rows)
+    pictures = pictures_of("sample")
+    write_corpus(project, "sample", rows, copies={COPY: ORIGINAL}, copied="faces")
+    write_params(project, protocol=protocol, duplicates="drop", folds=2)
+    split.main()
+    found = read_json(Path("data/split.json"))
+    assert found["duplicates"] == {"visual": {COPY: ORIGINAL}, "acoustic": {}}
+    pictures[COPY] = pictures[ORIGINAL]
+    assert trained_pictures_of_tested_voices(pictures) == 0
+    assert found["n_test_with_trained_face"] == 0 and found["n_acoustic"] == 56
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_kept_face_planted_in_training_is_known_as_its_copy_by_every_stage(
+    stage: Any, project: Path
+):
+    corpora = ["folder", "sample"]
+    write_corpus(project, "folder", renamed(utterances("sample")))
+    write_params(
+        project, corpora=corpora, visual=corpora, protocol="sentence", duplicates="drop", epochs=1
+    )
+    split.main()
+    train.main()
+    face = select_rows(read_table(SPLIT), "visual", 0, "out")[0]["id"]
+    edit_roles({face}, "visual", fold_0="train")
+    message = user_error(stage.main)
+    assert face in message and "is the same recording as the test utterance sample/" in message
+
+
+@pytest.mark.parametrize("copied", ["faces", "voices"])
+def test_copies_labelled_differently_are_refused_with_both_labels_or_all_left_out(
+    copied: str, project: Path, capsys: pytest.CaptureFixture[str]
+):
+    other = "sample/S3_SU_s1"
+    copies = {COPY: ORIGINAL, other: ORIGINAL}
+    write_corpus(project, "sample", utterances("sample"), copies=copies, copied=copied)
+    message = user_error(split.main)
+    assert f"{other} is the same recording as {ORIGINAL}" in message
+    assert "labelled surprise and not anger" in message and "1 more such" in message
+    write_params(project, duplicates="drop")
+    split.main()
+    modality, spared = ("visual", "acoustic") if copied == "faces" else ("acoustic", "visual")
+    found = read_json(Path("data/split.json"))["contradicting"]
+    assert found[modality] == {ORIGINAL: "anger", COPY: "anger", other: "surprise"}
+    assert found[spared] == {}
+    ids = {row["id"] for row in read_table(SPLIT) if row["modality"] == modality}
+    assert ids.isdisjoint({ORIGINAL, COPY, other}) and len(ids) == 53
+    number = {"faces": "0 acoustic and 3 visual", "voices": "3 acoustic and 0 visual"}[copied]
+    assert f"warning: {number} samples left out, as their copies" in capsys.readouterr().out
+
+
+def test_overlaps_across_official_splits_are_refused_or_the_test_utterance_is_kept(project: Path):
+    rows = officially_split(utterances("sample", sentences=4))
+    tested, learned = "sample/S0_AN_s0", "sample/S3_SU_s2"
+    for row in rows:
+        row["overlaps"] = {tested: learned, learned: tested}.get(row["id"], "")
+    write_corpus(project, "sample", rows)
+    changes = {"protocol": "official", "folds": 1}
+    write_params(project, **changes)
+    message = user_error(split.main)
+    assert f"{learned} overlaps, in another official split, {tested}" in message
+    write_params(project, **changes, duplicates="drop")
+    split.main()
+    found = read_json(Path("data/split.json"))
+    assert found["duplicates"] == {"visual": {learned: tested}, "acoustic": {learned: tested}}
+    assert found["contradicting"] == {"visual": {}, "acoustic": {}}
+    ids = {row["id"] for row in read_table(SPLIT)}
+    assert tested in ids and learned not in ids
+    write_params(project, folds=2)  # protocol paper, where nothing is refused
+    split.main()
+    for row in read_table(SPLIT):
+        if row["id"] == tested and row["modality"] == "acoustic":
+            fold = [row["fold_0"], row["fold_1"]].index("test")
+    roles = [row[f"fold_{fold}"] for row in read_table(SPLIT) if row["id"] == learned]
+    assert roles[0] == "train" and roles[1] in ("test", "out")
+
+
+@pytest.mark.parametrize("part", ["dev", "test"])
+def test_official_trains_no_face_of_a_held_out_recording_whose_voice_has_no_features(
+    part: str, project: Path
+):
+    """Nor in a variant of the corpus, which has the pictures alone and no official split."""
+    rows = officially_split(utterances("sample", sentences=4))
+    grey = [row | {"split": ""} for row in utterances("sample_grey", sentences=4)]
+    lost = next(row["id"] for row in rows if row["split"] == part)
+    voices = [row for row in rows if row["id"] != lost]
+    write_corpus(project, "sample", rows, voices=voices)
+    write_corpus(project, "sample_grey", grey, seed=1)
+    corpora = ["sample", "sample_grey"]
+    write_params(project, corpora=corpora, visual=corpora, protocol="official", folds=1, epochs=1)
+    split.main()
+    shown = {lost, lost.replace("sample/", "sample_grey/")}
+    faces = {row["id"]: row["fold_0"] for row in read_table(SPLIT) if row["modality"] == "visual"}
+    assert {faces[name] for name in shown} == {"out"}
+    edit_roles(shown, "visual", fold_0="train")
+    assert f"is of the official {part} part" in user_error(train.main)
 
 
 def edit_roles(ids: set[str], modality: str = "acoustic", **roles: str) -> None:
@@ -298,7 +449,7 @@ def plant(rows: Rows) -> None:
         write_json(DESCRIPTION, read_json(DESCRIPTION) | known, rounded=False)
 
 
-@pytest.mark.parametrize("stage", [train, evaluate, best_test_epoch])
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("modality", ["acoustic", "visual"])
 @pytest.mark.parametrize(
     "protocol, key, relation",
@@ -324,7 +475,7 @@ def test_a_test_speaker_or_sentence_planted_in_training_stops_every_stage(
     assert relation in message
 
 
-@pytest.mark.parametrize("stage", [train, evaluate, best_test_epoch])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_recording_planted_in_training_and_test_stops_every_stage(stage: Any, project: Path):
     split.main()
     train.main()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Any, NamedTuple, get_args
 
 from tabulate import tabulate
@@ -17,6 +18,7 @@ from stages.runtime.errors import UserError
 from stages.runtime.params import Params
 from stages.runtime.paths import RAW
 from stages.splits.protocols import Rows, assign_roles, check_classes
+from stages.splits.samples import Pairs, choose
 
 PROTOCOLS = get_args(Params.model_fields["protocol"].annotation)
 MOST_FOLDS = 10  # that are tried out to say what can be done
@@ -127,11 +129,18 @@ def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
     whole = all(len({row["emotion"] for row in task.rows[kind]}) == len(EMOTIONS) for kind in KINDS)
     allow = params["allow_missing_classes"] or not whole
     faces, voices = task.rows["video"], task.rows["audio"]
+    rows_of = {"visual": faces, "acoustic": voices}
+    equal: dict[str, Pairs] = {"visual": [], "acoustic": []}  # what features alone can tell
+
+    @cache
+    def samples(protocol: str) -> tuple[Rows, Rows]:
+        chosen = choose(rows_of, faces + voices, equal, protocol, params["duplicates"] == "drop")
+        return chosen["visual"].rows, chosen["acoustic"].rows
 
     def refusal(protocol: str, folds: int) -> str | None:
         try:
             rows = assign_roles(
-                faces, voices, protocol, folds, params["validation"], params["seed"]
+                *samples(protocol), protocol, folds, params["validation"], params["seed"]
             )
             columns = sum(name.startswith("fold_") for name in rows[0])
             check_classes(rows, columns, allow)

@@ -280,6 +280,24 @@ def test_another_corpus_of_the_task_that_is_not_there_is_named(checked):
     assert report.says(ERROR, "params.yaml trains on savee too: data/raw/savee: no such folder; ")
 
 
+def test_sentences_in_two_spellings_are_an_error_where_the_split_would_stop(checked):
+    rows = read_rows()
+    write_rows(FOLDER, [(*row[:5], ["Hello", "hello"][i % 2]) for i, row in enumerate(rows)])
+    write_params(protocol="sentence")
+    found = checked()
+    assert found.code == 1
+    assert found.says(ERROR, "data/manifest: sentences 'folder/Hello' and 'folder/hello' differ in")
+    assert "can be carried out: paper with folds: 2, speaker with folds: 2" in found.text
+
+
+def test_ids_of_a_variant_that_differ_in_case_are_an_error(checked):
+    variant = FOLDER.with_name("folder_copy")
+    shutil.copytree(FOLDER, variant)
+    write_rows(variant, [(row[0].upper(), *row[1:]) for row in read_rows()])
+    write_params(corpora=["folder", "folder_copy"], visual=["folder_copy"])
+    assert checked().says(ERROR, "data/manifest: ids 'folder/ANNA_ANGER' and 'folder/anna_anger'")
+
+
 def test_a_protocol_that_cannot_be_is_named_with_those_that_can(checked):
     write_params(protocol="speaker", folds=5)
     report = checked()
