@@ -37,6 +37,11 @@ def process(path: Path, log: str, wait: float = 0, **settings: float) -> Made:
     return Made(np.frombuffer(f"made of {content}".encode(), np.uint8))
 
 
+def make_much(clip: Path) -> Made:
+    """Ones whose writing takes a while."""
+    return Made(np.ones(1 << 22, np.uint8))
+
+
 def work(clip: Path, how: str = "well") -> int:
     """The number of the process; `how` says how it ends."""
     if how == "segfault":
