@@ -61,7 +61,16 @@ def work(clip: Path, how: str = "well") -> int:
         raise ClipError("unreadable", "is no clip")
     if how == "bug":
         raise ZeroDivisionError("a mistake")
+    if how == "odd bug":
+        raise Odd(1, 2)
     return os.getpid()
+
+
+class Odd(Exception):
+    """What pickle cannot bring to another process, of a long text that is not UTF-8."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__("x\udcff\n" * 10_000)
 
 
 def settings_of(clip: Path, **settings: int) -> tuple[Path, dict[str, int]]:

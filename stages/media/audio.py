@@ -135,7 +135,7 @@ def _decode(
 def _mono(frames: list[av.AudioFrame], surround: str) -> np.ndarray:
     """Decoded frames of one format as float32 [samples], full scale 1."""
     frame = frames[0]
-    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    samples = np.concatenate([_to_array(frame) for frame in frames], axis=1)
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     channels = [channel.name for channel in frame.layout.channels]
@@ -148,6 +148,13 @@ def _mono(frames: list[av.AudioFrame], surround: str) -> np.ndarray:
     elif samples.dtype.kind == "i":
         mono /= 2.0 ** (8 * samples.dtype.itemsize - 1)
     return mono.astype(np.float32)
+
+
+def _to_array(frame: av.AudioFrame) -> np.ndarray:
+    if frame.format.name not in ("s64", "s64p"):  # of which PyAV makes no arrays
+        return frame.to_ndarray()
+    count = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
+    return np.stack([np.frombuffer(plane, np.int64, count) for plane in frame.planes])
 
 
 def _resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:

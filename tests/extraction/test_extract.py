@@ -136,10 +136,12 @@ def test_what_a_person_must_mend_ends_the_stage():
         results(rows_of("a.wav", "user.wav"))
 
 
-def test_a_mistake_of_ours_ends_the_stage_and_is_not_kept():
+def test_what_nobody_foresaw_costs_its_clip_alone_and_is_not_kept():
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError, match="a mistake"):
-            results(rows_of("bug.wav"))
+        assert results(rows_of("a.wav", "bug.wav")) == [("sample/0", "made of a.wav")]
+        (row,) = read_table(TABLE)
+        assert row["code"] == "unforeseen" and "ZeroDivisionError: a mistake" in row["detail"]
+    assert worked_on().count("bug.wav") == 2
 
 
 @pytest.mark.parametrize("cores", [1, 2])

@@ -37,6 +37,7 @@ def voice(rate: int, seconds: float = 1.0) -> np.ndarray:
         (44100, "pcm_s32le", 1e-3),
         (48000, "pcm_f32le", 1e-3),
         (96000, "pcm_f64le", 1e-3),
+        (48000, "pcm_s64le", 1e-3),
     ],
 )
 @pytest.mark.parametrize("channels", [1, 2, 6])
