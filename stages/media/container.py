@@ -18,13 +18,15 @@ from stages.runtime.errors import ClipError, UserError
 # The formats that hold clips. Above all not `concat`, `hls` and the like: text files, whatever
 # they are called, that make FFmpeg open other files.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,flv,matroska,webm,mpeg,mpegts,asf,ogg,wav,w64,aiff,flac,mp3"
+ATTACHED = av.stream.Disposition.attached_pic  # a cover picture, which is never decoded
 COMPLETE = 0.9  # the share of what is promised that must be there
 MAX_SECONDS = 600.0  # an utterance lasts seconds; MELD's longest clip 305 s
 MAX_BYTES = 1 << 30  # a clip's compressed packets are held in memory
 
 # To describe the streams of a file that it opens, FFmpeg decodes a few frames, and of a wav file it
 # reads 5 MB to guess whether it is something else in disguise. Without that it takes 1 ms, not 10.
-_UNDESCRIBED = {"probesize": "5000", "skip_frame": "all", "threads": "1"}
+_UNDECODED = {"max_pixels": "1"}
+_UNDESCRIBED = {"probesize": "5000", "skip_frame": "all", "threads": "1", **_UNDECODED}
 
 
 def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
@@ -47,16 +49,29 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
         raise ClipError("unreadable", "the file is empty")
     if head == LFS_POINTER:
         raise UserError(f"{path}: is a Git LFS pointer, not the media itself; run `git lfs pull`")
-    options = {"format_whitelist": FORMATS}
-    if need == "packets":
-        options |= _UNDESCRIBED
-    elif need == "audio" and head[4:8] == b"ftyp":
+    options = {}
+    if need == "audio" and head[4:8] == b"ftyp":
         # An mp4's header holds all that its audio needs. Not so with Matroska, where undescribed
         # video would change the time at which the file begins.
         options["skip_frame"] = "all"
+    undescribed = _open(path, _UNDESCRIBED)
+    if need == "packets":
+        return undescribed
+    with undescribed:  # a cover picture of a few kB may decode to GB
+        covers = [bool(stream.disposition & ATTACHED) for stream in undescribed.streams]
+    return _open(path, options, [_UNDECODED if it else {} for it in covers] if any(covers) else [])
+
+
+def _open(
+    path: Path, options: dict[str, str], of_streams: Sequence[dict[str, str]] = ()
+) -> av.container.InputContainer:
     try:
         # Absolute, or FFmpeg reads "take:1.mp4" as an address of the protocol "take".
-        return av.open(str(path.absolute()), options=options)
+        return av.open(
+            str(path.absolute()),
+            options={"format_whitelist": FORMATS, **options},
+            stream_options=list(of_streams),
+        )
     except (FFmpegError, UnicodeError) as error:
         # Not the whole message: it holds the absolute path, and skip tables are compared.
         reason = getattr(error, "strerror", None) or type(error).__name__

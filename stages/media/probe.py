@@ -36,6 +36,24 @@ def probe_duration(path: Path) -> float | None:
         return None
 
 
+def probe_utterance(root: Path, video: str, audio: str) -> tuple[float | None, Probed]:
+    """What is known without decoding of an utterance whose clips lie below `root`.
+
+    Returns:
+        `probe_duration` of its audio, or video where it has none; and where it has both, what
+        `probe` finds of each.
+
+    Raises:
+        UserError: a file is a Git LFS pointer.
+    """
+    seconds = probe_duration(root / (audio or video))
+    if not video or not audio:
+        return seconds, {}
+    if video == audio:
+        return seconds, probe(root / video, ["video", "audio"])
+    return seconds, probe(root / video, ["video"]) | probe(root / audio, ["audio"])
+
+
 def far_apart(video: float, audio: float) -> bool:
     """Whether the seconds of an utterance's video and audio differ, as after a wrong cut.
 
