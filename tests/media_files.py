@@ -76,20 +76,24 @@ def write_video(
     return path
 
 
-def cut_by_edit_list(clip: Path, first: int) -> Path:
-    """A copy of an mp4 clip of 25 frames a second whose edit list leaves out the first frames."""
+def cut_by_edit_list(clip: Path, first: int, last: int = 1 << 20) -> Path:
+    """A copy of an mp4 clip of 25 frames a second whose edit list leaves out the first frames.
+
+    As `ffmpeg -ss ... -t ... -c copy` cuts it; the packets after frame `last` are not copied.
+    """
     path = clip.with_name(f"cut at {first}.mp4")
     with (
         av.open(str(clip)) as source,
         av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container,
     ):
-        stream = source.streams.video[0]
-        copied = container.add_stream_from_template(stream)
-        shift = round(first / 25 / stream.time_base)
-        for packet in source.demux(stream):
-            if packet.size:
+        copies = {
+            stream.index: container.add_stream_from_template(stream) for stream in source.streams
+        }
+        for packet in source.demux():
+            if packet.size and packet.pts * packet.time_base < last / 25:
+                shift = round(first / 25 / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                packet.stream = copied
+                packet.stream = copies[packet.stream_index]
                 container.mux(packet)
     return path
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import av
+import numpy as np
 from av.error import FFmpegError
 
 from stages.io.files import LFS_POINTER
@@ -124,16 +125,19 @@ def read_streams(
     promised = (container.duration or 0) / av.time_base
     start, first, end = start_seconds(container), 0.0, 0.0
     tick: dict[int, float] = {}  # seconds, by stream
+    undated: dict[int, list[float]] = {stream.index: [] for stream in streams}
     packets: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams}
     try:
         for packet in container.demux():
             if packet.stream_index not in tick:
                 tick[packet.stream_index] = float(packet.time_base)
             time = packet.pts if packet.pts is not None else packet.dts
-            if time is not None:
+            if time is not None and not packet.is_discard:
                 begins = time * tick[packet.stream_index] - start
                 first = min(first, begins)
                 end = max(end, begins + (packet.duration or 0) * tick[packet.stream_index])
+                if not packet.duration and packet.stream_index in undated:
+                    undated[packet.stream_index].append(begins)
             longest = max(promised, end - first)
             if longest > max_seconds:
                 raise ClipError("too_large", f"{longest:.0f} s; the limit is {max_seconds:g} s")
@@ -143,8 +147,13 @@ def read_streams(
         # A damaged file ends here; whether too early is decided below. The IndexError is PyAV's,
         # for a stream that turns up only in the middle of an flv file.
         pass
-    if end < COMPLETE * promised:
-        raise ClipError("truncated", f"ends after {end:.2f} s of {promised:.2f} s")
+    for index, found in undated.items():
+        if found and len(found) == len(packets[index]):  # no packet says how long it lasts
+            gaps = np.abs(np.diff(found))
+            end = max(end, found[-1] + (gaps.max() if len(gaps) else promised))
+    there = end - first  # what a codec primes itself with begins before 0, and Matroska counts it
+    if there < COMPLETE * promised:
+        raise ClipError("truncated", f"ends after {there:.2f} s of {promised:.2f} s")
     return packets
 
 

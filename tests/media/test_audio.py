@@ -8,9 +8,9 @@ import pytest
 from scipy.signal import resample_poly
 
 from stages.media.audio import check_speech, read_audio
-from stages.media.probe import probe_duration
+from stages.media.probe import probe, probe_duration
 from stages.runtime.errors import ClipError, UserError
-from tests.media_files import corpora, sine, write_sound, write_video
+from tests.media_files import corpora, cut_by_edit_list, sine, write_sound, write_video
 
 RATE = 16000
 
@@ -101,6 +101,47 @@ def test_sound_that_begins_later_is_preceded_by_zeros(tmp_path: Path):
     wave = read_audio(path, RATE)
     assert np.abs(wave[:1200]).max() == 0.0
     assert np.abs(wave[2000:4000]).max() > 0.4
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize(
+    "name, codec",
+    [
+        ("a.mp3", "libmp3lame"),
+        ("a.mkv", "libmp3lame"),
+        ("a.m4a", "aac"),
+        ("a.mkv", "aac"),
+        ("a.mka", "mp2"),
+        ("a.mkv", "wavpack"),
+        ("a.webm", "libopus"),
+    ],
+)
+def test_what_a_codec_primes_itself_with_is_not_missing(
+    tmp_path: Path, name: str, codec: str, rate: int, seconds: float
+):
+    if rate == 8000 and codec == "mp2" or rate < 48000 and codec == "libopus":
+        return  # a rate that the codec does not have, or the container not its delay
+    path = write_sound(tmp_path / name, sine(180, seconds, rate), rate, codec)
+    assert seconds - 0.03 < len(read_audio(path, RATE)) / RATE < seconds + 0.3
+    assert not isinstance(probe(path, ["audio"])["audio"], ClipError)
+
+
+def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path: Path):
+    sound = sine(180, 4, 48000) * np.linspace(0, 1, 4 * 48000, dtype=np.float32)
+    clip = write_video(tmp_path / "a.mp4", 100, keyframe_every=100, voice=sound)
+    cut = cut_by_edit_list(clip, 20, 60)  # from 0.8 s to 2.4 s
+    wave = read_audio(cut, RATE)
+    assert len(wave) / RATE == pytest.approx(1.6, abs=0.05)
+    np.testing.assert_allclose(wave[1000:24000], read_audio(clip, RATE)[13800:36800], atol=2e-3)
+    assert probe(cut, ["audio", "video"]) == {
+        "audio": pytest.approx(1.6, abs=0.05),
+        "video": pytest.approx(1.6, abs=0.05),
+    }
+    # The file may drop half of itself, and still half of the rest be missing.
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 5])
+    assert code_of(read_audio, cut, RATE) in ("truncated", "unreadable")
 
 
 def test_files_that_cannot_be_used(tmp_path: Path):
