@@ -21,7 +21,7 @@ from stages.io.skips import (
     warn_of_uneven,
     write_skips,
 )
-from stages.media.probe import APART, Probed, far_apart, probe_utterance
+from stages.media.probe import APART, Probed, ProbedUtterance, far_apart, probe_utterance
 from stages.runtime.command import run_stage
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.params import read_params
@@ -54,14 +54,22 @@ def main(corpus: str) -> None:
     utterances = sorted(listing.utterances, key=lambda item: item.id)
     asked = [(root, {"video": item.video, "audio": item.audio}) for item in utterances]
     rows, unlike = [], []
+    understated: list[str] = []
     for item, answer in zip(utterances, of_each(probe_utterance, asked, label)):
         if isinstance(answer, UserError):
             raise answer
-        seconds, found = (None, {}) if isinstance(answer, ClipError) else answer
+        lost = ProbedUtterance(None, {}, [])
+        seconds, found, more = lost if isinstance(answer, ClipError) else answer
+        understated += more
         rows.append(asdict(item) | {"duration": "" if seconds is None else f"{seconds:.3f}"})
         if said := unlike_lengths(item, found):
             unlike.append(said)
     write_table(manifest_path(corpus), COLUMNS, rows)
+    if understated:
+        print(
+            f"{label}: warning: their headers end them before their samples do, "
+            f"{len(understated)} files, which are read whole: {first_five(understated)}"
+        )
     if unlike:
         print(
             f"{label}: warning: face and voice differ in length by more than {APART:.0%}, "

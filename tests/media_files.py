@@ -106,6 +106,15 @@ def write_sound(path: Path, wave: np.ndarray, rate: int, codec: str = "pcm_s16le
     return path
 
 
+def with_sizes(wav: Path, riff: int, data: int) -> Path:
+    """Give a wav file other sizes in its header."""
+    content = bytearray(wav.read_bytes())
+    struct.pack_into("<I", content, 4, riff)
+    struct.pack_into("<I", content, content.index(b"data") + 4, data)
+    wav.write_bytes(content)
+    return wav
+
+
 def sine(frequency: float, seconds: float, rate: int, amplitude: float = 0.5) -> np.ndarray:
     """float32 [1, samples]"""
     time = np.arange(round(seconds * rate)) / rate

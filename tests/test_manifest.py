@@ -15,7 +15,7 @@ from stages.io.files import read_table
 from stages.manifest import main
 from stages.runtime.errors import ClipError, UserError
 from tests.helpers import user_error
-from tests.media_files import sine, write_sound, write_video
+from tests.media_files import sine, with_sizes, write_sound, write_video
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 ANGRY, HAPPY, CALM = (f"01-{emotion}-01-01-01-02" for emotion in ("05", "03", "02"))
@@ -257,6 +257,19 @@ def test_a_wrong_cut_is_told_and_used(raw: Path, capsys: pytest.CaptureFixture[s
         f"ravdess/{names[0][3:]} (2.00 s of video, 0.50 s of audio)"
     )
     assert len(read_table(Path("data/manifest/ravdess.csv"))) == 3
+
+
+def test_a_header_that_ends_a_file_before_its_samples_is_told(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_folder(raw, present=3, absent=0)
+    with_sizes(write_sound(raw / "folder/u001.wav", sine(200, 2, 16000), 16000), 64_036, 9_600)
+    main("folder")
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "manifest@folder: warning: their headers end them before their samples do, 1 files, "
+        "which are read whole: u001.wav"
+    )
+    assert read_table(Path("data/manifest/folder.csv"))[1]["duration"] == "2.000"
 
 
 ODD = [

@@ -13,12 +13,12 @@ import numpy as np
 from av.error import FFmpegError
 
 from stages.media.container import (
-    COMPLETE,
     MAX_SECONDS,
     open_media,
     read_packets,
     start_seconds,
 )
+from stages.media.headers import COMPLETE
 from stages.runtime.errors import ClipError
 
 RATES = (1_000, 768_000)  # Hz; beyond, resampling fails or fills the memory

@@ -18,7 +18,8 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from stages.media.container import ATTACHED, COMPLETE, MAX_SECONDS, open_media, read_packets
+from stages.media.container import ATTACHED, MAX_SECONDS, open_media, read_packets
+from stages.media.headers import COMPLETE
 from stages.runtime.errors import ClipError
 
 MAX_PIXELS = 50_000_000  # 8K video has 33 million

@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from scipy.signal import resample_poly
@@ -10,7 +11,15 @@ from scipy.signal import resample_poly
 from stages.media.audio import check_speech, read_audio
 from stages.media.probe import probe, probe_duration
 from stages.runtime.errors import ClipError, UserError
-from tests.media_files import corpora, cut_by_edit_list, sine, write_sound, write_video
+from tests.media_files import (
+    add_cover,
+    corpora,
+    cut_by_edit_list,
+    sine,
+    with_sizes,
+    write_sound,
+    write_video,
+)
 
 RATE = 16000
 
@@ -168,6 +177,85 @@ def test_cut_files_are_truncated(tmp_path: Path, name: str, share: float):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     assert code_of(read_audio, path, RATE) == "truncated"
+
+
+PLACEHOLDERS = [
+    (0x7FFFF024, 0x7FFFF000),  # sox
+    (0x80000024, 0x80000000),  # arecord
+    (0x7FFFFFFF, 0x7FFFFFFF),  # oboe
+    (0xFFFFFFFF, 0xFFFFFFFF),  # ffmpeg
+    (0, 0),
+    (64_036 + (1 << 24), 64_000),  # only the first is wrong
+    (0, 64_000),
+    (64_036, 9_600),  # only the second, which is too small
+]
+
+
+@pytest.mark.parametrize("riff, data", PLACEHOLDERS)
+def test_a_wav_with_a_placeholder_in_its_header_is_read_whole(tmp_path: Path, riff: int, data: int):
+    path = write_sound(tmp_path / "a.wav", sine(180, 2, RATE), RATE)
+    expected = read_audio(path, RATE)
+    # Without what follows the samples, as who writes to a pipe writes nothing there.
+    path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"data") + 8 + 4 * RATE])
+    with_sizes(path, riff, data)
+    np.testing.assert_array_equal(read_audio(path, RATE), expected)
+    assert probe(path, ["audio"]) == {"audio": 2.0} and probe_duration(path) == 2.0
+
+
+@pytest.mark.parametrize("riff", [128_036, 0x7FFFF024])
+def test_a_wav_cut_before_the_end_of_its_samples_is_truncated(tmp_path: Path, riff: int):
+    path = with_sizes(write_sound(tmp_path / "a.wav", sine(180, 2, RATE), RATE), riff, 128_000)
+    assert code_of(read_audio, path, RATE) == "truncated"
+
+
+@pytest.mark.parametrize(
+    "after", [bytes(60_000), b"LIST" + struct.pack("<I", 60_000) + b"x" * 60_000]
+)
+def test_what_follows_the_samples_of_a_wav_is_not_read(tmp_path: Path, after: bytes):
+    path = write_sound(tmp_path / "a.wav", sine(180, 1, RATE), RATE)
+    expected = read_audio(path, RATE)
+    path.write_bytes(path.read_bytes() + after)
+    np.testing.assert_array_equal(read_audio(path, RATE), expected)
+
+
+def test_an_aiff_with_a_placeholder_in_its_header_is_read_whole(tmp_path: Path):
+    path = write_sound(tmp_path / "a.aiff", sine(180, 2, RATE), RATE, "pcm_s16be")
+    expected, content = read_audio(path, RATE), bytearray(path.read_bytes())
+    for chunk, place, value in [
+        (b"FORM", 4, 0x7F00002E),
+        (b"COMM", 10, 0x3F800000),
+        (b"SSND", 4, 0x7F000008),
+    ]:
+        struct.pack_into(">I", content, content.index(chunk) + place, value)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_audio(path, RATE), expected)
+    assert probe_duration(path) == 2.0
+    struct.pack_into(">I", content, content.index(b"COMM") + 10, 4 * RATE)
+    path.write_bytes(content)
+    assert code_of(read_audio, path, RATE) == "truncated"
+
+
+def test_a_duration_that_is_only_guessed_promises_nothing(tmp_path: Path):
+    def mp3(seconds: float, bit_rate: int) -> bytes:
+        path = tmp_path / "part.mp3"
+        with av.open(
+            str(path), "w", options={"write_xing": "0", "id3v2_version": "0"}
+        ) as container:
+            stream = container.add_stream("libmp3lame", rate=RATE, layout="mono")
+            stream.bit_rate = bit_rate
+            frame = av.AudioFrame.from_ndarray(sine(180, seconds, RATE), "fltp", "mono")
+            frame.sample_rate = RATE
+            container.mux([*stream.encode(frame), *stream.encode()])
+        return path.read_bytes()
+
+    path = tmp_path / "a.mp3"
+    path.write_bytes(mp3(0.3, 8_000) + mp3(3, 160_000))
+    with av.open(str(path)) as container:
+        assert container.duration > 3.9e6
+    assert len(read_audio(path, RATE)) / RATE == pytest.approx(3.5, abs=0.1)
+    assert probe_duration(path) == pytest.approx(3.5, abs=0.1)
+    add_cover(path, 100)
+    assert probe_duration(path) == pytest.approx(3.5, abs=0.1)
 
 
 def test_too_long_is_too_large(tmp_path: Path):
