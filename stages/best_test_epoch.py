@@ -7,33 +7,43 @@ Out: metrics/best_test_epoch.json
 The published code tests after every epoch and reports the best. That figure grows with the number
 of epochs even if nothing is learned. It is made here so that it can be set beside published tables:
 the replicas of the first seed are trained again, validated on the test part, and of every fold
-the epoch with the best WAR is taken. Nothing else reads this file.
+the epoch with the best WAR is taken. No result rests on this file, and it is only
+made where params.yaml asks for it: training again takes a third of what the stage train does.
 
-Run: dvc repro best_test_epoch, or python -m stages.best_test_epoch
+Run: dvc exp run -S best_test_epoch=true, or dvc repro best_test_epoch
 """
 
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
-from stages.fdan.replicas import Task, train_all
-from stages.fdan.training import Settings
 from stages.io.files import write_json
 from stages.runtime.command import run_stage
+from stages.runtime.params import read_params
 from stages.runtime.paths import METRICS
 from stages.scoring.metrics import MEASURES, confusion_matrix
-from stages.scoring.predictions import predict_fold, to_arrays
 from stages.splits.dataset import Features, read_split, select_rows
 from stages.splits.leaks import check_leaks
 from stages.splits.protocols import TEST
 
+RESULT = METRICS / "best_test_epoch.json"
 LABEL = "optimistic: best epoch on the test voices, as the published code reports; not a result"
+NOT_ASKED_FOR = "not made: params.yaml has best_test_epoch: false"
 
 
 def main() -> None:
-    """Train the first seed again and test it after every epoch."""
+    """Train the first seed again and test it after every epoch, where that is asked for."""
+    if not read_params().best_test_epoch:
+        write_json(RESULT, {"label": NOT_ASKED_FOR})
+        return
+    # Imported here: PyTorch takes seconds, and the usual run does not need it.
+    import torch
+
+    from stages.fdan.checkpoint import MODEL_DIGITS, read_description, restore
+    from stages.fdan.replicas import Task, train_all
+    from stages.fdan.training import Settings
+    from stages.scoring.predictions import predict_fold, to_arrays
+
     split, rows = read_split()
     check_leaks(rows, split["protocol"], split["folds"])
     description = read_description()
@@ -62,7 +72,7 @@ def main() -> None:
         "model": description["sha256"][:MODEL_DIGITS],
         "protocol": split["protocol"],
     }
-    write_json(METRICS / "best_test_epoch.json", metrics)
+    write_json(RESULT, metrics)
     print(
         f"best_test_epoch: WAR {metrics['war']:.3f}, in the last epoch "
         f"{metrics['war_last_epoch']:.3f}; optimistic, not a result"

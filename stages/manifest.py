@@ -9,10 +9,10 @@ Run: dvc repro manifest@<corpus>, or python -m stages.manifest <corpus>
 """
 
 from dataclasses import asdict
-from pathlib import Path
 
 from stages.corpora.listing import COLUMNS, list_corpus, named, skipped_rows, summary
 from stages.corpora.utterance import Utterance, first_five
+from stages.extraction.workers import of_each
 from stages.io.files import write_table
 from stages.io.skips import (
     table_path,
@@ -22,32 +22,19 @@ from stages.io.skips import (
     warn_of_uneven,
     write_skips,
 )
-from stages.media.probe import APART, far_apart, probe, probe_duration
+from stages.media.probe import APART, Probed, ProbedUtterance, far_apart, probe_utterance
 from stages.runtime.command import run_stage
-from stages.runtime.errors import ClipError
+from stages.runtime.errors import ClipError, UserError
 from stages.runtime.params import read_params
 from stages.runtime.paths import RAW, manifest_path
-from stages.runtime.progress import track
 
 
-def manifest_row(utterance: Utterance, root: Path) -> dict[str, str]:
-    """An utterance with its duration in seconds, "" where the clip's header cannot be read."""
-    seconds = probe_duration(root / (utterance.audio or utterance.video))
-    return asdict(utterance) | {"duration": "" if seconds is None else f"{seconds:.3f}"}
-
-
-def unlike_lengths(utterance: Utterance, root: Path) -> str:
+def unlike_lengths(utterance: Utterance, found: Probed) -> str:
     """What to say of an utterance whose face and voice are not of one length; "" of any other."""
-    if not utterance.video or not utterance.audio:
-        return ""
-    if utterance.video == utterance.audio:
-        found = probe(root / utterance.video, ["video", "audio"])
-    else:
-        found = probe(root / utterance.video, ["video"]) | probe(root / utterance.audio, ["audio"])
-    video, audio = found["video"], found["audio"]
-    if isinstance(video, ClipError) or isinstance(audio, ClipError) or not far_apart(video, audio):
-        return ""
-    return f"{utterance.id} ({video:.2f} s of video, {audio:.2f} s of audio)"
+    video, audio = found.get("video"), found.get("audio")
+    if isinstance(video, float) and isinstance(audio, float) and far_apart(video, audio):
+        return f"{utterance.id} ({video:.2f} s of video, {audio:.2f} s of audio)"
+    return ""
 
 
 def main(corpus: str) -> None:
@@ -66,12 +53,24 @@ def main(corpus: str) -> None:
         failed = [row for row in skips if row["code"] == "missing_file"]
         raise too_many_error(failed, total, max_skip_fraction, table_path(corpus, "manifest"))
     utterances = sorted(listing.utterances, key=lambda item: item.id)
+    asked = [(root, {"video": item.video, "audio": item.audio}) for item in utterances]
     rows, unlike = [], []
-    for item in track(utterances, len(utterances), label, "clips"):
-        rows.append(manifest_row(item, root))
-        if said := unlike_lengths(item, root):
+    understated: list[str] = []
+    for item, answer in zip(utterances, of_each(probe_utterance, asked, label)):
+        if isinstance(answer, UserError):
+            raise answer
+        lost = ProbedUtterance(None, {}, [])
+        seconds, found, more = lost if isinstance(answer, ClipError) else answer
+        understated += more
+        rows.append(asdict(item) | {"duration": "" if seconds is None else f"{seconds:.3f}"})
+        if said := unlike_lengths(item, found):
             unlike.append(said)
     write_table(manifest_path(corpus), COLUMNS, rows)
+    if understated:
+        print(
+            f"{label}: warning: their headers end them before their samples do, "
+            f"{len(understated)} files, which are read whole: {first_five(understated)}"
+        )
     if unlike:
         print(
             f"{label}: warning: face and voice differ in length by more than {APART:.0%}, "

@@ -37,6 +37,11 @@ def process(path: Path, log: str, wait: float = 0, **settings: float) -> Made:
     return Made(np.frombuffer(f"made of {content}".encode(), np.uint8))
 
 
+def make_much(clip: Path) -> Made:
+    """Ones whose writing takes a while."""
+    return Made(np.ones(1 << 22, np.uint8))
+
+
 def work(clip: Path, how: str = "well") -> int:
     """The number of the process; `how` says how it ends."""
     if how == "segfault":
@@ -56,7 +61,16 @@ def work(clip: Path, how: str = "well") -> int:
         raise ClipError("unreadable", "is no clip")
     if how == "bug":
         raise ZeroDivisionError("a mistake")
+    if how == "odd bug":
+        raise OddError(1, 2)
     return os.getpid()
+
+
+class OddError(Exception):
+    """What pickle cannot bring to another process, of a long text that is not UTF-8."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__("x\udcff\n" * 10_000)
 
 
 def settings_of(clip: Path, **settings: int) -> tuple[Path, dict[str, int]]:

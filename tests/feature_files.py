@@ -59,6 +59,7 @@ def write_params(root: Path, **changes: Any) -> None:
         "momentum": 0.9,
         "batch_size": 14,
         "folds": 2,
+        "best_test_epoch": True,
         "network": {"dim": 16, "ffn_dim": 16, "layers": 1},
     }
     tree = copy.deepcopy(PARAMS) | small | changes

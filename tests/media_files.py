@@ -1,6 +1,8 @@
 """Media files made when a test runs: clips, sounds, and files that only look like them."""
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -74,20 +76,24 @@ def write_video(
     return path
 
 
-def cut_by_edit_list(clip: Path, first: int) -> Path:
-    """A copy of an mp4 clip of 25 frames a second whose edit list leaves out the first frames."""
+def cut_by_edit_list(clip: Path, first: int, last: int = 1 << 20) -> Path:
+    """A copy of an mp4 clip of 25 frames a second whose edit list leaves out the first frames.
+
+    As `ffmpeg -ss ... -t ... -c copy` cuts it; the packets after frame `last` are not copied.
+    """
     path = clip.with_name(f"cut at {first}.mp4")
     with (
         av.open(str(clip)) as source,
         av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container,
     ):
-        stream = source.streams.video[0]
-        copied = container.add_stream_from_template(stream)
-        shift = round(first / 25 / stream.time_base)
-        for packet in source.demux(stream):
-            if packet.size:
+        copies = {
+            stream.index: container.add_stream_from_template(stream) for stream in source.streams
+        }
+        for packet in source.demux():
+            if packet.size and packet.pts * packet.time_base < last / 25:
+                shift = round(first / 25 / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                packet.stream = copied
+                packet.stream = copies[packet.stream_index]
                 container.mux(packet)
     return path
 
@@ -100,10 +106,53 @@ def write_sound(path: Path, wave: np.ndarray, rate: int, codec: str = "pcm_s16le
     return path
 
 
+def with_sizes(wav: Path, riff: int, data: int) -> Path:
+    """Give a wav file other sizes in its header."""
+    content = bytearray(wav.read_bytes())
+    struct.pack_into("<I", content, 4, riff)
+    struct.pack_into("<I", content, content.index(b"data") + 4, data)
+    wav.write_bytes(content)
+    return wav
+
+
 def sine(frequency: float, seconds: float, rate: int, amplitude: float = 0.5) -> np.ndarray:
     """float32 [1, samples]"""
     time = np.arange(round(seconds * rate)) / rate
     return (amplitude * np.sin(2 * np.pi * frequency * time)).astype(np.float32)[None]
+
+
+def add_cover(path: Path, side: int) -> Path:
+    """Put a PNG of side x side black pixels into a sound file (flac, mp3 or m4a)."""
+    zipped = zlib.compressobj(1)
+    rows = b"".join(zipped.compress(bytes(1 + 3 * side)) for _ in range(side)) + zipped.flush()
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b"")):
+        png += struct.pack(">I", len(data)) + name + data
+        png += struct.pack(">I", zlib.crc32(name + data))
+    content = path.read_bytes()
+    if path.suffix == ".flac":
+        picture = struct.pack(">II9s5II", 3, 9, b"image/png", 0, 0, 0, 0, 0, len(png)) + png
+        start = 8 + int.from_bytes(content[5:8], "big")
+        block = b"\6" + len(picture).to_bytes(3, "big") + picture
+    elif path.suffix == ".mp3":
+        frame = b"APIC" + struct.pack(">IH", len(png) + 13, 0) + b"\0image/png\0\3\0" + png
+        size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
+        start, block = 0, b"ID3\3\0\0" + size + frame
+    else:
+        start = content.index(b"moov") - 4
+        handler = _box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+        cover = _box(b"ilst", _box(b"covr", _box(b"data", struct.pack(">II", 14, 0) + png)))
+        tags = _box(b"udta", _box(b"meta", bytes(4) + handler + cover))
+        block = _box(b"moov", content[start + 8 : content.find(b"udta") - 4] + tags)
+        content = content[:start]
+    path.write_bytes(content[:start] + block + content[start:])
+    return path
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    """A box of an mp4 file."""
+    return struct.pack(">I", 8 + len(content)) + name + content
 
 
 def corpora() -> Path:

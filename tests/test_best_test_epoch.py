@@ -132,3 +132,9 @@ def test_the_same_input_gives_the_same_bytes():
     first = RESULT.read_bytes()
     best_test_epoch.main()
     assert RESULT.read_bytes() == first
+
+
+def test_it_is_made_where_it_is_asked_for_alone():
+    prepare(best_test_epoch=False)  # and nothing was trained
+    best_test_epoch.main()
+    assert read_json(RESULT) == {"label": best_test_epoch.NOT_ASKED_FOR}

@@ -53,7 +53,7 @@ def run_stages(folder: Path) -> None:
     """Every command of dvc.yaml on a small sample, in their order there."""
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
-    params.update(sample=SAMPLE, folds=3, seeds=1, epochs=10, validation=0.2)
+    params.update(sample=SAMPLE, folds=3, seeds=1, epochs=10, validation=0.2, best_test_epoch=True)
     params["features"]["backbone"] = "squeezenet1_1"
     params["frames"]["size"] = 64
     yaml.dump(params, folder / "params.yaml")

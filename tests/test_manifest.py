@@ -9,19 +9,20 @@ import pytest
 
 from stages import mels
 from stages.corpora.listing import COLUMNS, list_corpus
+from stages.extraction import workers
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import read_table
 from stages.manifest import main
-from stages.runtime.errors import UserError
+from stages.runtime.errors import ClipError, UserError
 from tests.helpers import user_error
-from tests.media_files import sine, write_sound, write_video
+from tests.media_files import sine, with_sizes, write_sound, write_video
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 ANGRY, HAPPY, CALM = (f"01-{emotion}-01-01-01-02" for emotion in ("05", "03", "02"))
 
 
 @pytest.fixture
-def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def raw(no_children: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """data/raw of a project with nothing else but params, which is the working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(PARAMS, "params.yaml")
@@ -101,6 +102,22 @@ def test_a_clip_that_cannot_be_opened_keeps_its_row_without_a_duration(raw: Path
     make_ravdess(raw)
     main("ravdess")
     assert read_table(Path("data/manifest/ravdess.csv"))[1]["duration"] == ""
+
+
+def test_a_clip_that_crashes_its_decoder_keeps_its_row_and_a_pointer_stops_the_stage(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_ravdess(raw)
+
+    def crash(function: object, root: Path, settings: dict[str, str]) -> object:
+        raise failure
+
+    monkeypatch.setattr(workers, "call_in_child", crash)
+    failure: Exception = ClipError("decoder_crash", "the decoder ended with SIGSEGV")
+    main("ravdess")
+    assert [row["duration"] for row in read_table(Path("data/manifest/ravdess.csv"))] == ["", ""]
+    failure = UserError("a pointer of Git LFS")
+    assert user_error(main, "ravdess") == "a pointer of Git LFS"
 
 
 def test_what_a_rule_leaves_out_is_in_the_skip_table(raw: Path):
@@ -243,6 +260,19 @@ def test_a_wrong_cut_is_told_and_used(raw: Path, capsys: pytest.CaptureFixture[s
     assert len(read_table(Path("data/manifest/ravdess.csv"))) == 3
 
 
+def test_a_header_that_ends_a_file_before_its_samples_is_told(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_folder(raw, present=3, absent=0)
+    with_sizes(write_sound(raw / "folder/u001.wav", sine(200, 2, 16000), 16000), 64_036, 9_600)
+    main("folder")
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "manifest@folder: warning: their headers end them before their samples do, 1 files, "
+        "which are read whole: u001.wav"
+    )
+    assert read_table(Path("data/manifest/folder.csv"))[1]["duration"] == "2.000"
+
+
 ODD = [
     "sp ace",
     "Žofie 日本",
@@ -257,7 +287,6 @@ ODD = [
 ]
 
 
-@pytest.mark.usefixtures("no_children")
 def test_odd_names_are_names_from_the_folder_to_the_spectrograms(
     raw: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -84,6 +84,11 @@ class Table:
     paired: bool = False
     targets: tuple[str, ...] = ("evaluate",)
 
+    @property
+    def settings(self) -> Settings:
+        """What its targets need to be set."""
+        return {"best_test_epoch": "true"} if "best_test_epoch" in self.targets else {}
+
 
 ON_SAVEE, ON_MELD, BOTH = (("savee",), "savee"), (("meld",), "meld"), ("savee", "meld")
 WITH_BEST_EPOCH = ("evaluate", "best_test_epoch")
@@ -128,7 +133,8 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
             name = "-".join(["_".join(parts), protocol, *tags, row.name])
             label = f"{row.label}, {task}" if len(tasks) > 1 else row.label
             name = re.sub(r"[^\w.+-]", "_", name)
-            found.append(Experiment(name, label, task, row, chosen | row.settings))
+            settings = chosen | row.settings | table.settings
+            found.append(Experiment(name, label, task, row, settings))
     return found
 
 

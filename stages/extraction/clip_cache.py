@@ -14,6 +14,7 @@ import importlib.metadata
 import io
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +31,8 @@ from stages.runtime.errors import ClipError, UserError
 LIBRARIES = ("av", "face-alignment", "librosa", "numpy", "opencv-python", "scipy", "torch")
 FAILURE = "failure"  # the entry of a clip that cannot be used: its code and detail
 DIGEST = 32  # bytes of a SHA-256
-ENTRY = "[0-9a-f]" * 2 * DIGEST  # as a pattern: FDAN_CACHE may name a folder of other things, too
+# As a pattern, for FDAN_CACHE may name a folder of other things; a kill leaves names that go on.
+ENTRY = "[0-9a-f]" * 2 * DIGEST + "*"
 IN_USE = 24 * 3600.0  # seconds since its last use in which a run may still want an entry
 
 
@@ -88,8 +90,8 @@ def read_entry(entry: Path) -> dict[str, np.ndarray] | ClipError | None:
 def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> None:
     """Keep the arrays that were made of a clip, or the reason why none were.
 
-    Written in place, so that nothing else can be left behind: the SHA-256 at the head tells an
-    entry that a kill, a power cut or another writer left half written.
+    Several may make the same of equal clips at once: each writes a file of its own and renames it,
+    unless the entry is there by then.
 
     Raises:
         UserError: there is no room, or the folder cannot be written.
@@ -98,11 +100,18 @@ def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> No
         result = {FAILURE: np.array([result.code, result.detail])}
     archive = io.BytesIO()
     np.savez(archive, allow_pickle=False, **result)
+    own = entry.with_name(f"{entry.name}.{secrets.token_hex(8)}")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with open(entry, "wb") as file:
-            file.write(hashlib.sha256(archive.getbuffer()).digest())
-            file.write(archive.getbuffer())
+        try:
+            with open(own, "xb") as file:
+                file.write(hashlib.sha256(archive.getbuffer()).digest())
+                file.write(archive.getbuffer())
+            if read_entry(entry) is None:
+                with contextlib.suppress(FileNotFoundError):  # another process empties the cache
+                    os.replace(own, entry)
+        finally:
+            own.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{entry.parent}: cannot be written: {error.strerror}; make room, empty it by "

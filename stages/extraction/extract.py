@@ -76,6 +76,10 @@ def extract(
     with outcomes(job, [row[column] for row in chosen], workers) as found:
         for outcome, row in track(zip(found, chosen), len(chosen), f"{stage}@{corpus}", "clips"):
             result = outcome if isinstance(outcome, ClipError) else read_entry(outcome)
+            if result is None:  # another process has deleted or damaged it
+                with outcomes(job, [row[column]], workers) as once_more:
+                    outcome = next(once_more)
+                result = outcome if isinstance(outcome, ClipError) else read_entry(outcome)
             if result is None:
                 raise UserError(
                     f"{outcome}: what was made of {row[column]} is not there; keep the cache while "

@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from stages.runtime.errors import ClipError
+from stages.runtime.errors import ClipError, UserError
 
 ENVIRONMENT = {
     # There is a child for every core. One thread each is quicker, and gives the same sums
@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),  # bytes that a child may keep for the next clip
 }
+LONGEST = 300  # characters of the text of an exception
 OUT_OF_MEMORY = 12  # exit code of a child, ENOMEM
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>: the signal that a process gets when its parent ends
 _THREAD = threading.local()
@@ -69,7 +70,8 @@ class Guard:
         processes when its memory is full.
 
         Raises:
-            ClipError: `decoder_crash`, `decoder_timeout` or `decoder_memory`.
+            ClipError: of the function; `decoder_crash`, `decoder_timeout` or `decoder_memory`;
+                `unforeseen` for any other exception but UserError, by its type and text.
         """
         work = pickle.dumps((function, clip, settings))
         try:
@@ -158,12 +160,21 @@ def _serve(pipe: Connection) -> None:
         work = pipe.recv_bytes()
         try:
             function, clip, settings = pickle.loads(work)
+        except Exception as error:  # a module that is not here is no fault of the clip
+            pipe.send((None, error))
+            continue
+        try:
             answer = function(clip, **settings), None
         except MemoryError:
             os._exit(OUT_OF_MEMORY)  # what is still held is not known
-        except Exception as error:  # carried to the parent, where it is raised
-            error.add_note("".join(traceback.format_exception(error)))
+        except (ClipError, UserError) as error:
             answer = None, error
+        except Exception as error:
+            text = str(error).encode(errors="backslashreplace").decode()  # as a table can hold it
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(line.filename).name}:{line.lineno}"
+            text = f"{type(error).__name__}: {text[:LONGEST]} ({place})"
+            answer = None, ClipError("unforeseen", text)
         pipe.send(answer)
 
 

@@ -9,7 +9,7 @@ under the same paths, and have the same code and libraries.
 import contextlib
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import joblib
 from stages.extraction.clip_cache import ClipCache, code_and_libraries, keep, read_entry
 from stages.extraction.guard import call_in_child, guarded_threads
 from stages.runtime.errors import ClipError, UserError, one_line
+from stages.runtime.progress import track
 
 LOCAL = "local"
 PATIENCE = 10.0  # seconds for a scheduler to answer
@@ -78,6 +79,24 @@ def outcomes(job: Job, clips: Sequence[str], workers: str) -> Iterator[Iterator[
                 "workers: local"
             )
         yield (future.result() for future in client.map(work, clips, pure=False))
+
+
+def of_each(
+    function: Callable[..., Any], clips: Sequence[tuple[Path, Mapping[str, Any]]], label: str
+) -> list[Any]:
+    """What `function` makes of each clip with its settings, in child processes.
+
+    A ClipError or a UserError that it raises stands in the place of the result.
+    """
+
+    def result(clip: tuple[Path, Mapping[str, Any]]) -> Any:
+        try:
+            return call_in_child(function, *clip)
+        except (ClipError, UserError) as error:
+            return error
+
+    with guarded_threads(joblib.cpu_count()) as threads:
+        return list(track(threads.map(result, clips), len(clips), label, "clips"))
 
 
 def attempt(job: Job, clip: str) -> Outcome:

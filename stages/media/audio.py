@@ -5,6 +5,7 @@ so that no `ffmpeg` program need be installed.
 """
 
 import itertools
+import struct
 from pathlib import Path
 
 import av
@@ -12,12 +13,12 @@ import numpy as np
 from av.error import FFmpegError
 
 from stages.media.container import (
-    COMPLETE,
     MAX_SECONDS,
     open_media,
     read_packets,
     start_seconds,
 )
+from stages.media.headers import COMPLETE
 from stages.runtime.errors import ClipError
 
 RATES = (1_000, 768_000)  # Hz; beyond, resampling fails or fills the memory
@@ -60,10 +61,10 @@ def read_audio(
         rate = frames[0].sample_rate
         parts = itertools.groupby(frames, lambda frame: (frame.format.name, frame.layout.name))
         wave = np.concatenate([_mono(list(alike), surround) for _, alike in parts])
-        tick = float(stream.time_base)  # type: ignore[arg-type]  # every open stream has one
-        promised = sum(packet.duration or 0 for packet in packets) * tick
-        if len(wave) < COMPLETE * promised * rate:
-            raise ClipError("truncated", f"decodes {len(wave) / rate:.2f} s of {promised:.2f} s")
+        promised = _promised(packets, rate)
+        if len(wave) < COMPLETE * promised:
+            seconds = f"{len(wave) / rate:.2f} s of {promised / rate:.2f} s"
+            raise ClipError("truncated", f"decodes {seconds}")
         begins = frames[0].time - start_seconds(container) if frames[0].time is not None else 0.0
     wave = _resample(wave, rate, sample_rate)
     offset = round(begins * sample_rate)
@@ -132,10 +133,29 @@ def _decode(
     return frames
 
 
+def _promised(packets: list[av.Packet], rate: int) -> float:
+    """The samples that should come out of packets, without those that the file says to drop.
+
+    It says so by packet, as an edit list does, or by samples: with what a codec primes itself, and
+    what fills up its last frame.
+    """
+    total = skip = 0.0
+    for packet in packets:
+        samples = float((packet.duration or 0) * packet.time_base * rate)
+        at_end = 0.0
+        for item in packet.iter_sidedata():
+            if item.data_type == "skip_samples":
+                skip, at_end = struct.unpack("<II", bytes(item)[:8])
+        dropped = samples if packet.is_discard else min(samples, skip)
+        skip = max(0.0, skip - dropped)
+        total += max(0.0, samples - dropped - at_end)
+    return total
+
+
 def _mono(frames: list[av.AudioFrame], surround: str) -> np.ndarray:
     """Decoded frames of one format as float32 [samples], full scale 1."""
     frame = frames[0]
-    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    samples = np.concatenate([_to_array(frame) for frame in frames], axis=1)
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     channels = [channel.name for channel in frame.layout.channels]
@@ -148,6 +168,13 @@ def _mono(frames: list[av.AudioFrame], surround: str) -> np.ndarray:
     elif samples.dtype.kind == "i":
         mono /= 2.0 ** (8 * samples.dtype.itemsize - 1)
     return mono.astype(np.float32)
+
+
+def _to_array(frame: av.AudioFrame) -> np.ndarray:
+    if frame.format.name not in ("s64", "s64p"):  # of which PyAV makes no arrays
+        return frame.to_ndarray()
+    count = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
+    return np.stack([np.frombuffer(bytes(plane), np.int64, count) for plane in frame.planes])
 
 
 def _resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:

@@ -5,26 +5,27 @@ whitelist of formats, limits are checked before anything is decoded, and the pac
 that are really there are compared with the duration that the header promises.
 """
 
-import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
+import numpy as np
 from av.error import FFmpegError
 
 from stages.io.files import LFS_POINTER
+from stages.media.headers import COMPLETE, MAX_BYTES, is_guessed, riff_data
 from stages.runtime.errors import ClipError, UserError
 
 # The formats that hold clips. Above all not `concat`, `hls` and the like: text files, whatever
 # they are called, that make FFmpeg open other files.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,flv,matroska,webm,mpeg,mpegts,asf,ogg,wav,w64,aiff,flac,mp3"
-COMPLETE = 0.9  # the share of what is promised that must be there
+ATTACHED = av.stream.Disposition.attached_pic  # a cover picture, which is never decoded
 MAX_SECONDS = 600.0  # an utterance lasts seconds; MELD's longest clip 305 s
-MAX_BYTES = 1 << 30  # a clip's compressed packets are held in memory
 
 # To describe the streams of a file that it opens, FFmpeg decodes a few frames, and of a wav file it
 # reads 5 MB to guess whether it is something else in disguise. Without that it takes 1 ms, not 10.
-_UNDESCRIBED = {"probesize": "5000", "skip_frame": "all", "threads": "1"}
+_UNDECODED = {"max_pixels": "1"}
+_UNDESCRIBED = {"probesize": "5000", "skip_frame": "all", "threads": "1", **_UNDECODED}
 
 
 def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
@@ -47,16 +48,29 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
         raise ClipError("unreadable", "the file is empty")
     if head == LFS_POINTER:
         raise UserError(f"{path}: is a Git LFS pointer, not the media itself; run `git lfs pull`")
-    options = {"format_whitelist": FORMATS}
-    if need == "packets":
-        options |= _UNDESCRIBED
-    elif need == "audio" and head[4:8] == b"ftyp":
+    options = {"ignore_length": "1"} if riff_data(path)[2] else {}
+    if need == "audio" and head[4:8] == b"ftyp":
         # An mp4's header holds all that its audio needs. Not so with Matroska, where undescribed
         # video would change the time at which the file begins.
         options["skip_frame"] = "all"
+    undescribed = _open(path, _UNDESCRIBED | options)
+    if need == "packets":
+        return undescribed
+    with undescribed:  # a cover picture of a few kB may decode to GB
+        covers = [bool(stream.disposition & ATTACHED) for stream in undescribed.streams]
+    return _open(path, options, [_UNDECODED if it else {} for it in covers] if any(covers) else [])
+
+
+def _open(
+    path: Path, options: dict[str, str], of_streams: Sequence[Mapping[str, str]] = ()
+) -> av.container.InputContainer:
     try:
         # Absolute, or FFmpeg reads "take:1.mp4" as an address of the protocol "take".
-        return av.open(str(path.absolute()), options=options)
+        return av.open(
+            str(path.absolute()),
+            options={"format_whitelist": FORMATS, **options},
+            stream_options=[*of_streams],  # type: ignore[list-item]  # its stub is wrong
+        )
     except (FFmpegError, UnicodeError) as error:
         # Not the whole message: it holds the absolute path, and skip tables are compared.
         reason = getattr(error, "strerror", None) or type(error).__name__
@@ -103,41 +117,45 @@ def read_streams(
     """
     if container.size > MAX_BYTES:
         raise ClipError("too_large", f"{container.size} bytes; the limit is {MAX_BYTES}")
-    riff = _riff_size(Path(container.name))
-    if container.size < COMPLETE * riff:
-        raise ClipError("truncated", f"has {container.size} bytes of {riff}")
-    promised = (container.duration or 0) / av.time_base
+    size, rest, _ = riff_data(Path(container.name))
+    if rest < COMPLETE * size:
+        raise ClipError("truncated", f"has {rest} bytes of {size}")
+    promised = 0.0 if is_guessed(container) else (container.duration or 0) / av.time_base
+    read = 0  # bytes
     start, first, end = start_seconds(container), 0.0, 0.0
     tick: dict[int, float] = {}  # seconds, by stream
+    undated: dict[int, list[float]] = {stream.index: [] for stream in streams}
     packets: dict[int, list[av.Packet]] = {stream.index: [] for stream in streams}
     try:
         for packet in container.demux():
             if packet.stream_index not in tick:
                 tick[packet.stream_index] = float(packet.time_base)
             time = packet.pts if packet.pts is not None else packet.dts
-            if time is not None:
+            if time is not None and not packet.is_discard:
                 begins = time * tick[packet.stream_index] - start
                 first = min(first, begins)
                 end = max(end, begins + (packet.duration or 0) * tick[packet.stream_index])
-            longest = max(promised, end - first)
-            if longest > max_seconds:
-                raise ClipError("too_large", f"{longest:.0f} s; the limit is {max_seconds:g} s")
+                if not packet.duration and packet.stream_index in undated:
+                    undated[packet.stream_index].append(begins)
+            if end - first > max_seconds:
+                break
+            read += packet.size
             if packet.stream_index in packets and packet.size:
                 packets[packet.stream_index].append(packet)
     except (FFmpegError, IndexError):
         # A damaged file ends here; whether too early is decided below. The IndexError is PyAV's,
         # for a stream that turns up only in the middle of an flv file.
         pass
-    if end < COMPLETE * promised:
-        raise ClipError("truncated", f"ends after {end:.2f} s of {promised:.2f} s")
+    for index, found in undated.items():
+        if found and len(found) == len(packets[index]):  # no packet says how long it lasts
+            gaps = np.abs(np.diff(found))
+            end = max(end, found[-1] + (gaps.max() if len(gaps) else promised))
+    there = end - first  # what a codec primes itself with begins before 0, and Matroska counts it
+    if promised > max_seconds and there * MAX_BYTES < promised * read:
+        promised = 0.0  # of so many bytes it can only be a placeholder, as in an AIFF from a pipe
+    longest = max(promised, there)
+    if longest > max_seconds:
+        raise ClipError("too_large", f"{longest:.0f} s; the limit is {max_seconds:g} s")
+    if there < COMPLETE * promised:
+        raise ClipError("truncated", f"ends after {there:.2f} s of {promised:.2f} s")
     return packets
-
-
-def _riff_size(path: Path) -> int:
-    """The size in bytes that the header of a wav or avi file gives; 0 where it gives none.
-
-    FFmpeg fits the duration of such a file to what is left of it.
-    """
-    with path.open("rb") as file:
-        name, size = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
-    return size + 8 if name == b"RIFF" and size != 0xFFFFFFFF else 0  # as written to a pipe

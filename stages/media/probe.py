@@ -6,11 +6,13 @@ some damage appears only on decoding.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 
 from stages.media.audio import audio_stream
 from stages.media.container import MAX_SECONDS, open_media, read_streams, require_data
+from stages.media.headers import is_guessed, riff_data
 from stages.media.video import video_stream
 from stages.runtime.errors import ClipError
 
@@ -26,14 +28,49 @@ Probed = dict[str, float | ClipError]
 def probe_duration(path: Path) -> float | None:
     """Seconds that the header of a media file gives; None where it cannot be opened.
 
+    Where that is a placeholder or a guess, those that its packets last.
+
     Raises:
         UserError: the file is a Git LFS pointer.
     """
     try:
         with open_media(path, need="packets") as container:
-            return container.duration / av.time_base if container.duration else None
+            seconds = (container.duration or 0) / av.time_base
+            if 0 < seconds <= MAX_SECONDS and not is_guessed(container):
+                return seconds
     except ClipError:
         return None
+    found = [item for item in probe(path, list(FIND)).values() if isinstance(item, float)]
+    return max(found, default=0.0) or seconds or None
+
+
+class ProbedUtterance(NamedTuple):
+    """What is known of an utterance without decoding.
+
+    Attributes:
+        duration: `probe_duration` of its audio, or video where it has none.
+        kinds: where it has both, what `probe` finds of each.
+        understated: those of its files that go on where their header ends them.
+    """
+
+    duration: float | None
+    kinds: Probed
+    understated: list[str]
+
+
+def probe_utterance(root: Path, video: str, audio: str) -> ProbedUtterance:
+    """Look at the clips of an utterance, which lie below `root`; "" for one that it has not.
+
+    Raises:
+        UserError: a file is a Git LFS pointer.
+    """
+    kinds: Probed = {}
+    if video and video == audio:
+        kinds = probe(root / video, ["video", "audio"])
+    elif video and audio:
+        kinds = probe(root / video, ["video"]) | probe(root / audio, ["audio"])
+    understated = [name for name in {video, audio} - {""} if riff_data(root / name)[2]]
+    return ProbedUtterance(probe_duration(root / (audio or video)), kinds, understated)
 
 
 def far_apart(video: float, audio: float) -> bool:

@@ -18,7 +18,8 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from stages.media.container import COMPLETE, MAX_SECONDS, open_media, read_packets
+from stages.media.container import ATTACHED, MAX_SECONDS, open_media, read_packets
+from stages.media.headers import COMPLETE
 from stages.runtime.errors import ClipError
 
 MAX_PIXELS = 50_000_000  # 8K video has 33 million
@@ -122,11 +123,7 @@ def video_stream(
     Raises:
         ClipError: `no_video`; `unreadable`; `too_large` for more than `max_pixels`.
     """
-    streams = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & av.stream.Disposition.attached_pic
-    ]
+    streams = [item for item in container.streams.video if not item.disposition & ATTACHED]
     if not streams:
         raise ClipError("no_video", "no video stream")
     if streams[0].codec_context is None:

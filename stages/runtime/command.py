@@ -154,6 +154,9 @@ def run_stage(main: Callable[..., None], description: str | None, on_corpus: boo
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if on_corpus:
-        parser.add_argument("corpus", help="one of params.yaml's corpora, e.g. sample")
+        either = parser.add_mutually_exclusive_group(required=True)
+        said = "one of params.yaml's corpora, e.g. sample"
+        either.add_argument("corpus", nargs="?", default=argparse.SUPPRESS, help=said)
+        either.add_argument("--corpus", help="the same, as DVC says it")
     asked = vars(parser.parse_args())
     run(lambda: main(**asked), lock="@".join([name, *asked.values()]).replace("/", "_"))

@@ -172,6 +172,7 @@ class Params(Section):
     allow_missing_classes: StrictBool
     seeds: Whole = Field(ge=1, le=1000)
     selection: Literal["validation", "last"]
+    best_test_epoch: StrictBool
     inference: Literal["bank", "prototypes", "none"]
     cross_attention: StrictBool
     acoustic_only: StrictBool

@@ -176,7 +176,9 @@ def test_queueing_gives_dvc_the_name_the_seeds_the_settings_and_the_stages(dvc_a
     tables.queue(TABLES["table1"], {"folds": "3"}, seeds=4)
     (command,) = dvc_asked
     given = [command[i + 1] for i, word in enumerate(command) if word == "-S"]
-    assert {"seeds=4", "folds=3", "acoustic=sample", "visual=[sample]"} == set(given)
+    assert {
+        "seeds=4", "folds=3", "acoustic=sample", "visual=[sample]", "best_test_epoch=true"
+    } == set(given)  # fmt: skip
     assert command[command.index("--name") + 1] == FDAN_NAME
     assert command[:3] == ["exp", "run", "--queue"]
     assert command[-2:] == ["evaluate", "best_test_epoch"]

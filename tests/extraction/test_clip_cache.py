@@ -115,6 +115,22 @@ def test_a_damaged_entry_is_written_anew(entry: Path) -> None:
     assert list(entry.parent.iterdir()) == [entry]  # and nothing beside it
 
 
+def test_a_valid_entry_is_never_written_over(entry: Path) -> None:
+    write_entry(entry, ARRAYS)
+    before = entry.stat()
+    write_entry(entry, ARRAYS)
+    assert entry.stat() == before and list(entry.parent.iterdir()) == [entry]
+
+
+def test_a_link_is_replaced_and_what_is_behind_it_stays(entry: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    entry.parent.mkdir(parents=True)
+    entry.symlink_to(tmp_path / "thesis.tex")
+    write_entry(entry, ARRAYS)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert list(read_entry(entry)) == list(ARRAYS) and not entry.is_symlink()
+
+
 def test_neither_the_name_nor_the_time_of_a_clip_matters(clip: Path) -> None:
     expected = entry_of(clip, n_mels=128)
     os.utime(clip, (0, 0))

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from stages.extraction import workers
-from stages.extraction.clip_cache import cache_folder
+from stages.extraction.clip_cache import cache_folder, read_entry
 from stages.extraction.extract import extract
 from stages.extraction.workers import LOCAL
 from stages.io.files import read_table
 from stages.runtime.errors import UserError
 from tests.clip_work import process
+from tests.clone import Clone
+from tests.helpers import wait_for
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path("data/skipped/sample.mels.csv")
@@ -134,10 +136,12 @@ def test_what_a_person_must_mend_ends_the_stage():
         results(rows_of("a.wav", "user.wav"))
 
 
-def test_a_mistake_of_ours_ends_the_stage_and_is_not_kept():
+def test_what_nobody_foresaw_costs_its_clip_alone_and_is_not_kept():
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError, match="a mistake"):
-            results(rows_of("bug.wav"))
+        assert results(rows_of("a.wav", "bug.wav")) == [("sample/0", "made of a.wav")]
+        (row,) = read_table(TABLE)
+        assert row["code"] == "unforeseen" and "ZeroDivisionError: a mistake" in row["detail"]
+    assert worked_on().count("bug.wav") == 2
 
 
 @pytest.mark.parametrize("cores", [1, 2])
@@ -324,3 +328,75 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"^data/manifest/sample.csv: '{name}' leaves "):
         results(rows)
     assert worked_on() == []
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+from stages.extraction.extract import extract
+from stages.runtime.command import run
+from tests.clip_work import make_much
+
+def main():
+    rows = [{"id": str(i), "emotion": "fear", "audio": f"{i}.wav"} for i in range(60)]
+    while time.time() < float(sys.argv[1]):
+        pass
+    made = extract(rows, "audio", make_much, {}, "sample", "mels", 0, "local")
+    assert sum(arrays["values"].sum() for _, arrays in made) == 60 << 22
+
+run(main)
+"""
+
+
+def test_two_runs_and_equal_clips_side_by_side_share_their_entries(tmp_path: Path):
+    runs = []
+    start = str(time.time() + 5)
+    for clone in (tmp_path / "a", tmp_path / "b", tmp_path / "c"):
+        (clone / "data/raw/sample").mkdir(parents=True)
+        (clone / "params.yaml").touch()
+        for i in range(60):
+            (clone / f"data/raw/sample/{i}.wav").write_text(f"{i // 6}")  # six alike
+        command = [sys.executable, "-c", TOGETHER, start]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        runs.append(
+            subprocess.Popen(command, cwd=clone, env=environment, stderr=subprocess.PIPE, text=True)
+        )
+    for run in runs:
+        _, said = run.communicate(timeout=300)
+        assert run.returncode == 0, said
+    assert len(list((cache_folder() / "mels").iterdir())) == 10  # and nothing beside them
+
+
+@pytest.mark.long
+def test_two_experiments_of_a_queue_share_their_entries(tmp_path: Path):
+    clone = Clone(tmp_path / "clone", {"sample": {"speakers": 2, "sentences": 2}})
+    clone.dvc("repro", "manifest@sample")
+    clone.commit("manifest")
+    for fraction in ("0.03", "0.04"):
+        clone.dvc("exp", "run", "--queue", "-S", f"max_skip_fraction={fraction}", "mels@sample")
+    clone.dvc("queue", "start", "-j", "2")
+    wait_for(lambda: "Queued" not in (status := clone.dvc("queue", "status"))
+             and "Running" not in status, 300, 1)  # fmt: skip
+    assert clone.dvc("queue", "status").count("Success") == 2
+
+
+def test_an_entry_that_another_deletes_once_it_is_made_is_made_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    deleted = []
+
+    def read_once_deleted(entry: Path) -> Any:
+        if entry not in deleted:
+            deleted.append(entry)
+            entry.unlink()
+        return read_entry(entry)
+
+    monkeypatch.setattr("stages.extraction.extract.read_entry", read_once_deleted)
+    assert results(rows_of("a.wav")) == [("sample/0", "made of a.wav")]
+    assert worked_on() == ["a.wav"] * 2
+
+
+def test_an_entry_that_is_never_there_ends_the_stage_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("stages.extraction.extract.read_entry", lambda entry: None)
+    with pytest.raises(UserError, match="what was made of a.wav is not there; keep the cache"):
+        results(rows_of("a.wav"))

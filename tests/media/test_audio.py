@@ -3,14 +3,23 @@
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
 from stages.media.audio import check_speech, read_audio
-from stages.media.probe import probe_duration
+from stages.media.probe import probe, probe_duration
 from stages.runtime.errors import ClipError, UserError
-from tests.media_files import corpora, sine, write_sound, write_video
+from tests.media_files import (
+    add_cover,
+    corpora,
+    cut_by_edit_list,
+    sine,
+    with_sizes,
+    write_sound,
+    write_video,
+)
 
 RATE = 16000
 
@@ -37,6 +46,7 @@ def voice(rate: int, seconds: float = 1.0) -> np.ndarray:
         (44100, "pcm_s32le", 1e-3),
         (48000, "pcm_f32le", 1e-3),
         (96000, "pcm_f64le", 1e-3),
+        (48000, "pcm_s64le", 1e-3),
     ],
 )
 @pytest.mark.parametrize("channels", [1, 2, 6])
@@ -102,6 +112,47 @@ def test_sound_that_begins_later_is_preceded_by_zeros(tmp_path: Path):
     assert np.abs(wave[2000:4000]).max() > 0.4
 
 
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize(
+    "name, codec",
+    [
+        ("a.mp3", "libmp3lame"),
+        ("a.mkv", "libmp3lame"),
+        ("a.m4a", "aac"),
+        ("a.mkv", "aac"),
+        ("a.mka", "mp2"),
+        ("a.mkv", "wavpack"),
+        ("a.webm", "libopus"),
+    ],
+)
+def test_what_a_codec_primes_itself_with_is_not_missing(
+    tmp_path: Path, name: str, codec: str, rate: int, seconds: float
+):
+    if rate == 8000 and codec == "mp2" or rate < 48000 and codec == "libopus":
+        return  # a rate that the codec does not have, or the container not its delay
+    path = write_sound(tmp_path / name, sine(180, seconds, rate), rate, codec)
+    assert seconds - 0.03 < len(read_audio(path, RATE)) / RATE < seconds + 0.3
+    assert not isinstance(probe(path, ["audio"])["audio"], ClipError)
+
+
+def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path: Path):
+    sound = sine(180, 4, 48000) * np.linspace(0, 1, 4 * 48000, dtype=np.float32)
+    clip = write_video(tmp_path / "a.mp4", 100, keyframe_every=100, voice=sound)
+    cut = cut_by_edit_list(clip, 20, 60)  # from 0.8 s to 2.4 s
+    wave = read_audio(cut, RATE)
+    assert len(wave) / RATE == pytest.approx(1.6, abs=0.05)
+    np.testing.assert_allclose(wave[1000:24000], read_audio(clip, RATE)[13800:36800], atol=2e-3)
+    assert probe(cut, ["audio", "video"]) == {
+        "audio": pytest.approx(1.6, abs=0.05),
+        "video": pytest.approx(1.6, abs=0.05),
+    }
+    # The file may drop half of itself, and still half of the rest be missing.
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 5])
+    assert code_of(read_audio, cut, RATE) in ("truncated", "unreadable")
+
+
 def test_files_that_cannot_be_used(tmp_path: Path):
     assert code_of(read_audio, write_video(tmp_path / "mute.mp4"), RATE) == "no_audio"
     for content in (b"", b"<html>"):
@@ -126,6 +177,85 @@ def test_cut_files_are_truncated(tmp_path: Path, name: str, share: float):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     assert code_of(read_audio, path, RATE) == "truncated"
+
+
+PLACEHOLDERS = [
+    (0x7FFFF024, 0x7FFFF000),  # sox
+    (0x80000024, 0x80000000),  # arecord
+    (0x7FFFFFFF, 0x7FFFFFFF),  # oboe
+    (0xFFFFFFFF, 0xFFFFFFFF),  # ffmpeg
+    (0, 0),
+    (64_036 + (1 << 24), 64_000),  # only the first is wrong
+    (0, 64_000),
+    (64_036, 9_600),  # only the second, which is too small
+]
+
+
+@pytest.mark.parametrize("riff, data", PLACEHOLDERS)
+def test_a_wav_with_a_placeholder_in_its_header_is_read_whole(tmp_path: Path, riff: int, data: int):
+    path = write_sound(tmp_path / "a.wav", sine(180, 2, RATE), RATE)
+    expected = read_audio(path, RATE)
+    # Without what follows the samples, as who writes to a pipe writes nothing there.
+    path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"data") + 8 + 4 * RATE])
+    with_sizes(path, riff, data)
+    np.testing.assert_array_equal(read_audio(path, RATE), expected)
+    assert probe(path, ["audio"]) == {"audio": 2.0} and probe_duration(path) == 2.0
+
+
+@pytest.mark.parametrize("riff", [128_036, 0x7FFFF024])
+def test_a_wav_cut_before_the_end_of_its_samples_is_truncated(tmp_path: Path, riff: int):
+    path = with_sizes(write_sound(tmp_path / "a.wav", sine(180, 2, RATE), RATE), riff, 128_000)
+    assert code_of(read_audio, path, RATE) == "truncated"
+
+
+@pytest.mark.parametrize(
+    "after", [bytes(60_000), b"LIST" + struct.pack("<I", 60_000) + b"x" * 60_000]
+)
+def test_what_follows_the_samples_of_a_wav_is_not_read(tmp_path: Path, after: bytes):
+    path = write_sound(tmp_path / "a.wav", sine(180, 1, RATE), RATE)
+    expected = read_audio(path, RATE)
+    path.write_bytes(path.read_bytes() + after)
+    np.testing.assert_array_equal(read_audio(path, RATE), expected)
+
+
+def test_an_aiff_with_a_placeholder_in_its_header_is_read_whole(tmp_path: Path):
+    path = write_sound(tmp_path / "a.aiff", sine(180, 2, RATE), RATE, "pcm_s16be")
+    expected, content = read_audio(path, RATE), bytearray(path.read_bytes())
+    for chunk, place, value in [
+        (b"FORM", 4, 0x7F00002E),
+        (b"COMM", 10, 0x3F800000),
+        (b"SSND", 4, 0x7F000008),
+    ]:
+        struct.pack_into(">I", content, content.index(chunk) + place, value)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_audio(path, RATE), expected)
+    assert probe_duration(path) == 2.0
+    struct.pack_into(">I", content, content.index(b"COMM") + 10, 4 * RATE)
+    path.write_bytes(content)
+    assert code_of(read_audio, path, RATE) == "truncated"
+
+
+def test_a_duration_that_is_only_guessed_promises_nothing(tmp_path: Path):
+    def mp3(seconds: float, bit_rate: int) -> bytes:
+        path = tmp_path / "part.mp3"
+        with av.open(
+            str(path), "w", options={"write_xing": "0", "id3v2_version": "0"}
+        ) as container:
+            stream = container.add_stream("libmp3lame", rate=RATE, layout="mono")
+            stream.bit_rate = bit_rate
+            frame = av.AudioFrame.from_ndarray(sine(180, seconds, RATE), "fltp", "mono")
+            frame.sample_rate = RATE
+            container.mux([*stream.encode(frame), *stream.encode()])
+        return path.read_bytes()
+
+    path = tmp_path / "a.mp3"
+    path.write_bytes(mp3(0.3, 8_000) + mp3(3, 160_000))
+    with av.open(str(path)) as container:
+        assert container.duration > 3.9e6
+    assert len(read_audio(path, RATE)) / RATE == pytest.approx(3.5, abs=0.1)
+    assert probe_duration(path) == pytest.approx(3.5, abs=0.1)
+    add_cover(path, 100)
+    assert probe_duration(path) == pytest.approx(3.5, abs=0.1)
 
 
 def test_too_long_is_too_large(tmp_path: Path):

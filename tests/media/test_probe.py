@@ -1,14 +1,18 @@
 """What is known of a clip without decoding it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from stages.media.audio import read_audio
 from stages.media.probe import far_apart, probe, probe_duration
 from stages.media.video import sample_frames
 from stages.runtime.errors import ClipError, UserError
-from tests.media_files import corpora, sine, write_sound, write_video
+from tests.helpers import ROOT
+from tests.media_files import add_cover, corpora, sine, write_sound, write_video
 
 BOTH = ("video", "audio")
 
@@ -70,6 +74,40 @@ def test_a_cut_file_is_refused_as_by_those_who_decode_it(tmp_path: Path, name: s
     with pytest.raises(ClipError) as heard:
         read_audio(clip, 16000)
     assert codes(clip) == {"video": seen.value.code, "audio": heard.value.code}
+
+
+GROWTH = """
+import resource, sys
+from pathlib import Path
+from stages.media.audio import read_audio
+from stages.media.probe import probe, probe_utterance
+from stages.media.video import sample_frames
+from stages.runtime.errors import ClipError
+cover, name = Path(sys.argv[1]), sys.argv[1]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert len(read_audio(cover, 16000)) > 15000
+probe_utterance(Path(), name, name)
+assert probe(cover, ["video"])["video"].code == "no_video"
+try:
+    sample_frames(cover)
+except ClipError as error:
+    assert error.code == "no_video"
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.parametrize(
+    "name, codec", [("a.flac", "flac"), ("a.mp3", "libmp3lame"), ("a.m4a", "aac")]
+)
+def test_a_cover_picture_is_never_decoded(tmp_path: Path, name: str, codec: str):
+    sound = write_sound(tmp_path / name, sine(300, 1, 16000), 16000, codec)
+    add_cover(sound, 6000)
+    with av.open(str(sound)) as container:
+        assert container.streams.video[0].codec_context.width == 6000
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, str(sound)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stderr == "" and float(done.stdout) < 40  # MB; the picture would take 108
 
 
 def test_a_git_lfs_pointer_is_for_a_person_to_mend(tmp_path: Path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stages.extraction.guard import Guard
 from stages.media import video
 from stages.media.audio import read_audio
-from stages.media.container import MAX_BYTES
+from stages.media.headers import MAX_BYTES
 from stages.media.video import nearest_frames, sample_frames, sample_times
 from stages.runtime.errors import ClipError, UserError
 from tests.media_files import corpora, cut_by_edit_list, sine, write_sound, write_video

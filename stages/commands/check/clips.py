@@ -2,21 +2,17 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-import joblib
 
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
 from stages.corpora.utterance import Utterance
-from stages.extraction.guard import call_in_child, guarded_threads
+from stages.extraction.workers import of_each
 from stages.io.skips import too_many
 from stages.media.probe import APART, Probed, far_apart, probe
 from stages.runtime.errors import ClipError, UserError
-from stages.runtime.progress import track
 
 KINDS = ("video", "audio")
 CALLED = {"video": "face", "audio": "voice"}
@@ -43,24 +39,6 @@ class Clips:
     def broken(self, kind: str) -> dict[Utterance, ClipError]:
         """Those that cannot be used, and why."""
         return {item: why for item, why in self.with_kind(kind) if isinstance(why, ClipError)}
-
-
-def of_each(
-    function: Callable[..., Any], clips: Sequence[tuple[Path, Mapping[str, Any]]], label: str
-) -> list[Any]:
-    """What `function` makes of each clip with its settings, in child processes.
-
-    A ClipError or a UserError that it raises stands in the place of the result.
-    """
-
-    def attempt(clip: tuple[Path, Mapping[str, Any]]) -> Any:
-        try:
-            return call_in_child(function, *clip)
-        except (ClipError, UserError) as error:
-            return error
-
-    with guarded_threads(joblib.cpu_count()) as threads:
-        return list(track(threads.map(attempt, clips), len(clips), label, "clips"))
 
 
 def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str) -> Clips:

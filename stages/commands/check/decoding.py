@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.commands.check.clips import Clips, of_each
+from stages.commands.check.clips import Clips
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
 from stages.corpora.utterance import Utterance
+from stages.extraction.workers import of_each
 from stages.media.audio import check_speech, read_audio
 from stages.media.crops import CROPS
 from stages.runtime.errors import ClipError, UserError

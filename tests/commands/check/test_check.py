@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages.commands.check import check, clips
+from stages.commands.check import check
 from stages.commands.check import pretrained as weights
-from stages.commands.check.clips import of_each
 from stages.commands.check.decoding import spread, surely_more
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, show
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.utterance import Utterance
+from stages.extraction.workers import of_each
 from stages.media import crops
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
@@ -90,13 +90,11 @@ def write_params(**changes: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def project(
+    no_children: None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The working directory; clips are worked on in this process, and show a face each."""
 
-    def call(function: Callable[..., Any], clip: Path, settings: dict[str, Any]) -> Any:
-        return function(clip, **settings)
-
-    monkeypatch.setattr(clips, "call_in_child", call)
     show_faces(1, monkeypatch)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(whole, FOLDER)
