@@ -94,6 +94,44 @@ def test_channels(tmp_path: Path):
     np.testing.assert_allclose(read_audio(path, RATE), six[2] / 6, atol=1e-6)
 
 
+@pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_f32le", "aac", "flac"])
+@pytest.mark.parametrize("inverted", [-1.0, -0.9, -1.1])
+def test_a_channel_that_is_the_negative_of_another_does_not_cancel_it(
+    tmp_path: Path, codec: str, inverted: float
+):
+    one = sine(180, 1, 48000, 0.3)
+    for others in ([inverted], [0.0, 0.0, 0.0, 0.0, inverted]):
+        sound = np.concatenate([one, *(one * other for other in others)])
+        path = write_sound(tmp_path / "a.mkv", sound, 48000, codec)
+        wave = read_audio(path, RATE)[500:-1500]
+        assert 0.28 < np.abs(wave).max() < 0.36
+        check_speech(wave, RATE, 0.5)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+@pytest.mark.parametrize(
+    "marked, frequency", [([0, 1], 1000), ([1, 0], 200), ([0, 0], 200), ([0, 1, 1], 1000)]
+)
+def test_of_several_audio_tracks_the_default_counts(
+    tmp_path: Path, name: str, marked: list[int], frequency: int
+):
+    with av.open(str(tmp_path / name), "w") as container:
+        streams = [container.add_stream("aac", rate=RATE, layout="mono") for _ in marked]
+        for stream, default in zip(streams, marked):
+            stream.disposition = av.stream.Disposition(default)
+        for stream, tone in zip(streams, (200, 1000, 3000)):
+            frame = av.AudioFrame.from_ndarray(sine(tone, 1, RATE), "fltp", "mono")
+            frame.sample_rate = RATE
+            container.mux([*stream.encode(frame), *stream.encode()])
+    with av.open(str(tmp_path / name)) as container:
+        found = [stream.disposition & 1 for stream in container.streams]
+    if found != marked:
+        return  # mp4 marks one where none is
+    wave = read_audio(tmp_path / name, RATE)[:RATE]
+    assert abs(np.abs(np.fft.rfft(wave)).argmax() - frequency) < 5
+    assert probe(tmp_path / name, ["audio"])["audio"] == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.flv"])
 def test_sound_of_a_clip_is_aligned_with_its_time(tmp_path: Path, name: str):
     sound = np.zeros((1, 48000), np.float32)
