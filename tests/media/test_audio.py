@@ -191,6 +191,75 @@ def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path: Path):
     assert code_of(read_audio, cut, RATE) in ("truncated", "unreadable")
 
 
+@pytest.mark.parametrize(
+    "name, codec, rate",
+    [
+        ("adts.aac", "aac", 16000),
+        ("memo.caf", "pcm_s16be", 16000),
+        ("memo.caf", "alac", 16000),
+        ("old.au", "pcm_s16be", 16000),
+        ("a.snd.au", "pcm_mulaw", 16000),
+        ("a.tta", "tta", 16000),
+        ("a.wv", "wavpack", 16000),
+        ("a.ac3", "ac3", 48000),
+        ("a.eac3", "eac3", 48000),
+        ("a.mp2", "mp2", 48000),
+        ("a.g722", "g722", 16000),
+        ("a.voc", "pcm_s16le", 16000),
+        ("a.sox", "pcm_s32le", 16000),
+        ("a.nut", "pcm_s16le", 16000),
+        ("a.w64", "pcm_s16le", 16000),
+        ("a.aifc", "pcm_s16be", 16000),
+        ("a.opus", "libopus", 48000),
+    ],
+)
+def test_what_recorders_and_archives_write_is_read(
+    tmp_path: Path, name: str, codec: str, rate: int
+):
+    path = write_sound(tmp_path / name, sine(180, 2, rate), rate, codec)
+    assert len(read_audio(path, RATE)) / RATE == pytest.approx(2, abs=0.12)
+    assert probe(path, ["audio"])["audio"] == pytest.approx(2, abs=0.15)
+    assert probe_duration(path) == pytest.approx(2, abs=0.15)
+
+
+def test_sphere_and_amr_are_read_whatever_they_are_called(tmp_path: Path):
+    wave = np.round(32767 * sine(180, 2, RATE)[0]).astype("<i2").tobytes()
+    head = (
+        "NIST_1A\n   1024\nsample_count -i 32000\nsample_n_bytes -i 2\nchannel_count -i 1\n"
+        "sample_byte_format -s2 01\nsample_rate -i 16000\nsample_coding -s3 pcm\nend_head\n"
+    )
+    path = tmp_path / "sphere.wav"
+    path.write_bytes(head.encode().ljust(1024, b"\n") + wave)
+    assert len(read_audio(path, RATE)) == 2 * RATE and probe_duration(path) == 2.0
+    path.write_bytes(path.read_bytes()[:40_000])
+    assert code_of(read_audio, path, RATE) == "truncated"
+    # 20 ms a frame, in the mode of 12.2 kbit/s; what they hold does not matter here.
+    frames = np.random.default_rng(0).integers(0, 256, (100, 31), np.uint8)
+    (tmp_path / "phone.amr").write_bytes(b"#!AMR\n" + b"".join(b"\x3c" + bytes(f) for f in frames))
+    assert len(read_audio(tmp_path / "phone.amr", RATE)) == 2 * RATE
+
+
+@pytest.mark.parametrize(
+    "content, name",
+    [
+        (b"ffconcat version 1.0\nfile other.wav\n", "concat"),
+        (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n", "sdp"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "png_pipe"),
+        (b"1\n00:00:00,000 --> 00:00:01,000\nhello\n\n", "srt"),
+    ],
+)
+def test_a_format_that_holds_no_clips_is_named_with_the_remedy(
+    tmp_path: Path, content: bytes, name: str
+):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(ClipError) as caught:
+        read_audio(tmp_path / "a.wav", RATE)
+    assert caught.value.detail == (
+        f"not a media file that can be read: its format {name} is none of those that hold clips; "
+        "convert it to wav or mp4"
+    )
+
+
 def test_files_that_cannot_be_used(tmp_path: Path):
     assert code_of(read_audio, write_video(tmp_path / "mute.mp4"), RATE) == "no_audio"
     for content in (b"", b"<html>"):
