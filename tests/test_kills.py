@@ -136,7 +136,7 @@ def test_kills_cost_at_most_what_was_under_way(prepared: Path, kills: int) -> No
     rng = random.Random(0)
     done = 0
     for number in range(kills):
-        allowed = killed.worked_on() + rng.randint(0, 5)
+        allowed = killed.worked_on() + rng.randint(0, 2 * CLIPS // kills)  # half, all in all
         run = killed.repro(allowed)
         wait_for_the_moment(killed, run, allowed, rng.uniform(0, 2))
         if run.poll() is None:
