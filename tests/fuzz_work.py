@@ -5,6 +5,7 @@ Everything else is an AssertionError, or whatever else it raises.
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -174,8 +175,8 @@ def judge_listing(read: Any, table: Path) -> str:
     """ "ok", or "refused" by one line that names the table."""
     from stages.corpora.listing import COLUMNS
     from stages.io.files import read_table
-    from stages.manifest import manifest_row
-    from stages.manifest import write_table as write
+    from stages.io.files import write_table as write
+    from stages.media.probe import probe_utterance
 
     try:
         listing: Listing = read()
@@ -193,7 +194,10 @@ def judge_listing(read: Any, table: Path) -> str:
             assert ".." not in PurePosixPath(name).parts and not name.startswith("/"), item
             assert (root / name).is_file(), item
             assert (root / name).resolve().is_relative_to(root.resolve()), item
-    rows = [manifest_row(item, root) for item in listing.utterances]
+    rows = [
+        {**asdict(item), "duration": str(probe_utterance(root, item.video, item.audio).duration)}
+        for item in listing.utterances
+    ]
     write(root.parent / "manifest.csv", COLUMNS, rows)
     assert read_table(root.parent / "manifest.csv") == rows
     return "ok"

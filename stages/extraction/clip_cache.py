@@ -4,7 +4,8 @@ DVC deletes a stage's outputs before it runs the stage, so what a killed run had
 outside of them: in $FDAN_CACHE, else $XDG_CACHE_HOME/fdan, else ~/.cache/fdan. An entry's name is
 the SHA-256 of all that its content follows from: the bytes of the clip, the function, its settings,
 the code that works on clips and the versions of the libraries that it uses. Nothing in it ever
-needs repair: what is damaged counts as absent, and all of it can be deleted at any time. Above
+needs repair: what is damaged, or is not what the function returns, counts as absent, and all of it
+can be deleted at any time. The folder is its user's alone. Above
 $FDAN_CACHE_GB (100) a stage deletes at its end what was used longest ago.
 """
 
@@ -15,6 +16,7 @@ import io
 import json
 import os
 import secrets
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +32,7 @@ from stages.runtime.errors import ClipError, UserError
 
 LIBRARIES = ("av", "face-alignment", "librosa", "numpy", "opencv-python", "scipy", "torch")
 FAILURE = "failure"  # the entry of a clip that cannot be used: its code and detail
+Layout = dict[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape by name; None: any length
 DIGEST = 32  # bytes of a SHA-256
 # As a pattern, for FDAN_CACHE may name a folder of other things; a kill leaves names that go on.
 ENTRY = "[0-9a-f]" * 2 * DIGEST + "*"
@@ -50,10 +53,12 @@ class ClipCache:
     Attributes:
         folder: of all entries of this stage.
         origin: SHA-256 of the stage, the settings, the code and the libraries.
+        layout: of the arrays that the function returns.
     """
 
     folder: Path
     origin: str
+    layout: Layout
 
     def entry(self, clip: Path) -> Path:
         """Where what is made of a clip is kept.
@@ -66,28 +71,62 @@ class ClipCache:
 
 
 def clip_cache(stage: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> ClipCache:
-    """The cache of what a stage's `function` makes of clips with its settings."""
+    """The cache of what a stage's `function` makes of clips with its settings.
+
+    Args:
+        function: returns a NamedTuple of arrays, whose class has a LAYOUT: as `Layout`, with the
+            name of a setting where a length is that.
+    """
+    layout = {
+        array: (dtype, tuple(settings.get(length, length) for length in shape))
+        for array, (dtype, shape) in function.__annotations__["return"].LAYOUT.items()
+    }
     name = f"{function.__module__}:{function.__qualname__}"
     made_with = [name, settings, _sources(function.__module__), _versions()]
     origin = json.dumps(made_with, sort_keys=True)
-    return ClipCache(cache_folder() / stage, hashlib.sha256(origin.encode()).hexdigest())
+    return ClipCache(cache_folder() / stage, hashlib.sha256(origin.encode()).hexdigest(), layout)
 
 
-def read_entry(entry: Path) -> dict[str, np.ndarray] | ClipError | None:
-    """What an entry holds: arrays by name, or why there are none; None if absent or damaged."""
+def read_entry(entry: Path, layout: Layout) -> dict[str, np.ndarray] | ClipError | None:
+    """What an entry holds: arrays by name, or why there are none.
+
+    None where it is absent, damaged, no plain file, or holds other arrays than those of `layout`.
+    """
     try:
-        content = memoryview(entry.read_bytes())
+        # Neither a link is followed nor the writer of a pipe waited for.
+        descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            content = memoryview(file.read())
     except OSError:
         return None
     digest, archive = content[:DIGEST], content[DIGEST:]
     if hashlib.sha256(archive).digest() != digest:
         return None
-    with np.load(io.BytesIO(archive), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    return ClipError(*arrays[FAILURE].tolist()) if FAILURE in arrays else arrays
+    try:
+        with np.load(io.BytesIO(archive), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if FAILURE in arrays:
+            code, detail = arrays[FAILURE].tolist()
+            return ClipError(str(code), str(detail))
+    except Exception:  # whatever NumPy makes of bytes that it did not write
+        return None
+    return arrays if fits(arrays, layout) else None
 
 
-def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> None:
+def fits(arrays: Mapping[str, np.ndarray], layout: Layout) -> bool:
+    """Whether arrays have the names, types and shapes of a layout, and only finite numbers."""
+    return arrays.keys() == layout.keys() and all(
+        array.dtype == dtype
+        and len(array.shape) == len(shape)
+        and all(wanted in (None, length) for wanted, length in zip(shape, array.shape))
+        and (array.dtype.kind != "f" or bool(np.isfinite(array).all()))
+        for array, (dtype, shape) in ((arrays[name], item) for name, item in layout.items())
+    )
+
+
+def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError, layout: Layout) -> None:
     """Keep the arrays that were made of a clip, or the reason why none were.
 
     Several may make the same of equal clips at once: each writes a file of its own and renames it,
@@ -102,12 +141,14 @@ def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> No
     np.savez(archive, allow_pickle=False, **result)
     own = entry.with_name(f"{entry.name}.{secrets.token_hex(8)}")
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            entry.parent.parent.mkdir(0o700, parents=True)
+        entry.parent.mkdir(0o700, exist_ok=True)
         try:
             with open(own, "xb") as file:
                 file.write(hashlib.sha256(archive.getbuffer()).digest())
                 file.write(archive.getbuffer())
-            if read_entry(entry) is None:
+            if read_entry(entry, layout) is None:
                 with contextlib.suppress(FileNotFoundError):  # another process empties the cache
                     os.replace(own, entry)
         finally:
@@ -120,7 +161,11 @@ def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError) -> No
 
 
 def keep(
-    clip: Path, entry: Path, function: Callable[..., Any], settings: Mapping[str, Any]
+    clip: Path,
+    entry: Path,
+    layout: Layout,
+    function: Callable[..., Any],
+    settings: Mapping[str, Any],
 ) -> None:
     """Keep what `function(clip, **settings)` returns, a NamedTuple of arrays, or why it cannot.
 
@@ -131,9 +176,22 @@ def keep(
     """
     try:
         result = function(clip, **settings)._asdict()
+        if not fits(result, layout):
+            result = ClipError("nonfinite", "what comes of it is not all finite numbers")
     except ClipError as error:
         result = error
-    write_entry(entry, result)
+    write_entry(entry, result, layout)
+
+
+def warn_if_open_to_others() -> None:
+    """Print a warning where others may write to the cache: they could put results there."""
+    folder = cache_folder()
+    with contextlib.suppress(OSError):
+        if folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            print(
+                f"warning: {folder}: others can write to the cache of clips; chmod 700 {folder}",
+                file=sys.stderr,
+            )
 
 
 def size_limit() -> float:

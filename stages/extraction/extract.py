@@ -17,6 +17,7 @@ from stages.extraction.clip_cache import (
     delete_oldest,
     read_entry,
     size_limit,
+    warn_if_open_to_others,
 )
 from stages.extraction.workers import Job, outcomes
 from stages.io.skips import (
@@ -69,17 +70,22 @@ def extract(
                 f"{manifest_path(corpus)}: {str(name)!r} leaves {root}; make it again by dvc repro"
             )
     limit = size_limit()
+    warn_if_open_to_others()
     cache = clip_cache(stage, process, settings)
     job = Job(root, cache, process, settings, code_and_libraries())
     skips: list[dict[str, str]] = []
     table = table_path(corpus, stage)
     with outcomes(job, [row[column] for row in chosen], workers) as found:
         for outcome, row in track(zip(found, chosen), len(chosen), f"{stage}@{corpus}", "clips"):
-            result = outcome if isinstance(outcome, ClipError) else read_entry(outcome)
+            result = (
+                outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)
+            )
             if result is None:  # another process has deleted or damaged it
                 with outcomes(job, [row[column]], workers) as once_more:
                     outcome = next(once_more)
-                result = outcome if isinstance(outcome, ClipError) else read_entry(outcome)
+                result = (
+                    outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)
+                )
             if result is None:
                 raise UserError(
                     f"{outcome}: what was made of {row[column]} is not there; keep the cache while "

@@ -119,11 +119,16 @@ def attempt(job: Job, clip: str) -> Outcome:
         entry = job.cache.entry(path)
     except OSError as error:
         return ClipError("unreadable", f"cannot be opened: {error.strerror}")
-    if read_entry(entry) is not None:
+    if read_entry(entry, job.cache.layout) is not None:
         with contextlib.suppress(OSError):  # of another user
             os.utime(entry)  # its last use
         return entry
-    work = {"entry": entry, "function": job.function, "settings": job.settings}
+    work = {
+        "entry": entry,
+        "layout": job.cache.layout,
+        "function": job.function,
+        "settings": job.settings,
+    }
     try:
         call_in_child(keep, path, work)
     except ClipError as error:  # of the child; what the function says of a clip is kept

@@ -63,8 +63,9 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
     if need == "packets":
         return _open(path, _UNDESCRIBED | options)
     covers: list[Mapping[str, str]] = []
-    with contextlib.suppress(ClipError), _open(path, _UNDESCRIBED | options) as container:
-        attached = [stream.disposition & ATTACHED for stream in container.streams]
+    with contextlib.suppress(ClipError), av.logging.Capture():  # what it complains of is no damage
+        with _open(path, _UNDESCRIBED | options) as container:
+            attached = [stream.disposition & ATTACHED for stream in container.streams]
         if any(attached):  # a cover picture of a few kB may decode to GB
             covers = [_UNDECODED if it else {} for it in attached]
     return _open(path, options, covers)

@@ -36,6 +36,14 @@ class Faces(NamedTuple):
     boxes: np.ndarray
     times: np.ndarray
     found: np.ndarray
+    LAYOUT = {
+        "faces": ("uint8", (CROPS, "size", "size", 3)),
+        "ok": ("bool", (CROPS,)),
+        "status": ("uint8", (CROPS,)),
+        "boxes": ("float32", (CROPS, 5)),
+        "times": ("float64", (CROPS,)),
+        "found": ("int16", (CROPS,)),
+    }
 
 
 @enough_memory("frames", "choose another frames.detector than sfd and align: false")

@@ -50,6 +50,7 @@ class Mel(NamedTuple):
     """The log-Mel spectrogram of one clip, float32 [T, n_mels] in dB."""
 
     values: np.ndarray
+    LAYOUT = {"values": ("float32", (None, "n_mels"))}
 
 
 def clip_mel(

@@ -32,7 +32,7 @@ def test_the_report_tells_the_place_and_the_size(capsys: pytest.CaptureFixture, 
     for stage, sizes in {"mels": [500_000, 1_000_000], "frames": [20_000_000]}.items():
         for size in sizes:
             entry = clip_cache(stage, clip_mel, {"n": size}).entry(clip)
-            write_entry(entry, {"values": np.zeros(size, np.uint8)})
+            write_entry(entry, {"values": np.zeros(size, np.uint8)}, {})
     assert command(capsys).splitlines() == [
         f"{cache_folder()}:",
         "  frames: 1 clips, 20.0 MB",
@@ -49,7 +49,7 @@ def test_clearing_deletes_the_entries_and_nothing_else(
     capsys: pytest.CaptureFixture, clip: Path
 ) -> None:
     entry = clip_cache("mels", clip_mel, {}).entry(clip)
-    write_entry(entry, ARRAYS)
+    write_entry(entry, ARRAYS, {})
     others = [cache_folder() / "thesis.tex", cache_folder() / "mels/thesis.tex"]
     for other in others:
         other.write_text("years of work")  # of who has set FDAN_CACHE to a folder in use

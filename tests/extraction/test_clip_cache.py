@@ -1,6 +1,8 @@
 """What was made of a clip: kept by content, absent when damaged, reported and cleared."""
 
+import hashlib
 import importlib.metadata
+import io
 import math
 import os
 import resource
@@ -19,22 +21,38 @@ from stages.extraction import clip_cache
 from stages.extraction.clip_cache import (
     cache_folder,
     delete_oldest,
-    read_entry,
     size_limit,
-    write_entry,
 )
-from stages.media.audio import check_speech, read_audio
-from stages.media.video import sample_frames
+from stages.media.crops import clip_faces
+from stages.media.spectrogram import clip_mel
 from stages.runtime.errors import ClipError, UserError
+from tests.clip_work import process
 
 ROOT = Path(__file__).parents[2]
 ARRAYS = {
     "faces": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
     "ok": np.array([True, False]),
-    "times": np.array([0.5, -np.inf, np.nan]),
+    "times": np.array([0.5, -1e300, 0]),
     "by_columns": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
     "none": np.empty((0, 5), np.int16),
 }
+
+
+VALUES = {"values": np.arange(3)}
+
+
+def layout_of(arrays: dict[str, np.ndarray]) -> clip_cache.Layout:
+    return {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
+
+
+def write_entry(entry: Path, result: dict[str, np.ndarray] | ClipError) -> None:
+    clip_cache.write_entry(
+        entry, result, {} if isinstance(result, ClipError) else layout_of(result)
+    )
+
+
+def read_entry(entry: Path, like: dict[str, np.ndarray] = ARRAYS) -> Any:
+    return clip_cache.read_entry(entry, layout_of(like))
 
 
 @pytest.fixture
@@ -49,7 +67,7 @@ def entry(tmp_path: Path) -> Path:
     return tmp_path / "cache/mels/entry"
 
 
-def entry_of(clip: Path, function: Callable[..., Any] = read_audio, **settings: Any) -> str:
+def entry_of(clip: Path, function: Callable[..., Any] = clip_mel, **settings: Any) -> str:
     """The name of the entry of a clip, which is all that it is found by."""
     return clip_cache.clip_cache("mels", function, settings).entry(clip).name
 
@@ -90,28 +108,28 @@ def test_an_absent_entry_is_none(entry: Path) -> None:
 
 
 def test_an_entry_cut_anywhere_counts_as_absent(entry: Path) -> None:
-    write_entry(entry, {"values": np.arange(3)})
+    write_entry(entry, VALUES)
     whole = entry.read_bytes()
     for length in range(len(whole)):
         entry.write_bytes(whole[:length])
-        assert read_entry(entry) is None, length
+        assert read_entry(entry, VALUES) is None, length
 
 
 def test_an_entry_with_one_other_byte_counts_as_absent(entry: Path) -> None:
-    write_entry(entry, {"values": np.arange(3)})
+    write_entry(entry, VALUES)
     whole = entry.read_bytes()
     for place in range(len(whole)):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         entry.write_bytes(damaged)
-        assert read_entry(entry) is None, place
+        assert read_entry(entry, VALUES) is None, place
 
 
 def test_a_damaged_entry_is_written_anew(entry: Path) -> None:
     write_entry(entry, ARRAYS)
     entry.write_bytes(entry.read_bytes()[:-9] + bytes(900))
-    write_entry(entry, {"values": np.arange(3)})
-    np.testing.assert_array_equal(read_entry(entry)["values"], np.arange(3))
+    write_entry(entry, VALUES)
+    np.testing.assert_array_equal(read_entry(entry, VALUES)["values"], np.arange(3))
     assert list(entry.parent.iterdir()) == [entry]  # and nothing beside it
 
 
@@ -120,6 +138,69 @@ def test_a_valid_entry_is_never_written_over(entry: Path) -> None:
     before = entry.stat()
     write_entry(entry, ARRAYS)
     assert entry.stat() == before and list(entry.parent.iterdir()) == [entry]
+
+
+def forged(arrays: dict[str, Any]) -> bytes:
+    """An entry with the right checksum, as anybody can write one."""
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
+    return hashlib.sha256(archive.getvalue()).digest() + archive.getvalue()
+
+
+FORGED = {
+    "no archive": hashlib.sha256(b"text").digest() + b"text",
+    "nothing": hashlib.sha256(b"").digest(),
+    "no arrays": forged({}),
+    "another name": forged({"value": np.arange(3)}),
+    "one more": forged({"values": np.arange(3), "others": np.arange(3)}),
+    "another type": forged({"values": np.arange(3.0)}),
+    "another shape": forged({"values": np.arange(4)}),
+    "another rank": forged({"values": np.arange(3)[None]}),
+    "objects": forged({"values": np.array([{}, None, 1])}),
+    "half a failure": forged({"failure": np.array(["unreadable"])}),
+    "a failure of numbers": forged({"failure": np.array(3)}),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_an_entry_of_other_content_counts_as_absent_and_is_written_anew(
+    entry: Path, what: str
+) -> None:
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(FORGED[what])
+    assert read_entry(entry, VALUES) is None
+    write_entry(entry, VALUES)
+    assert list(read_entry(entry, VALUES)) == ["values"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_entry_of_numbers_that_are_not_finite_counts_as_absent(entry: Path, bad: float) -> None:
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(forged({"values": np.array([0, bad])}))
+    assert read_entry(entry, {"values": np.zeros(2)}) is None
+
+
+def test_a_pipe_or_a_link_counts_as_absent(entry: Path, tmp_path: Path) -> None:
+    write_entry(tmp_path / "other", VALUES)
+    entry.parent.mkdir(parents=True)
+    os.mkfifo(entry)
+    assert read_entry(entry, VALUES) is None
+    entry.unlink()
+    entry.symlink_to(tmp_path / "other")
+    assert read_entry(entry, VALUES) is None and read_entry(tmp_path / "other", VALUES)
+
+
+def test_the_cache_is_its_user_s_alone_and_else_there_is_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_entry(cache_folder() / "mels/entry", VALUES)
+    for folder in (cache_folder(), cache_folder() / "mels"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    clip_cache.warn_if_open_to_others()
+    assert capsys.readouterr().err == ""
+    cache_folder().chmod(0o770)
+    clip_cache.warn_if_open_to_others()
+    assert "others can write to the cache of clips; chmod 700" in capsys.readouterr().err
 
 
 def test_a_link_is_replaced_and_what_is_behind_it_stays(entry: Path, tmp_path: Path) -> None:
@@ -148,8 +229,8 @@ def test_the_bytes_of_the_clip_and_the_settings_matter(clip: Path) -> None:
         entry_of(clip, n_mels=64),
         entry_of(clip, n_fft=128),
         entry_of(clip, n_mels="128"),
-        entry_of(clip, function=check_speech, n_mels=128),
-        entry_of(clip, function=sample_frames, n_mels=128),
+        entry_of(clip, function=clip_faces, n_mels=128),
+        entry_of(clip, function=process, n_mels=128),
     ]
     assert len(set(names)) == len(names)
 
@@ -178,12 +259,12 @@ def test_the_code_that_works_on_clips_matters(tmp_path: Path, clip: Path) -> Non
 import sys
 from pathlib import Path
 from stages.extraction.clip_cache import clip_cache
-from stages.media.audio import read_audio
+from stages.media.spectrogram import clip_mel
 for changed in ["", "media/audio", "media/container", "media/faces", "runtime/progress"]:
     if changed:
         with open(f"stages/{changed}.py", "a") as file:
             file.write("# changed")
-    print(changed, clip_cache("mels", read_audio, {}).entry(Path(sys.argv[1])).name)
+    print(changed, clip_cache("mels", clip_mel, {}).entry(Path(sys.argv[1])).name)
 """
     command = [sys.executable, "-c", script, str(clip)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True)
@@ -197,7 +278,9 @@ def test_the_code_beside_a_function_matters_wherever_it_lives(tmp_path: Path, cl
     shutil.copytree(ROOT / "stages", tmp_path / "stages")
     room = tmp_path / "stages/encoders"
     (room / "speech.py").write_text(
-        "from stages.encoders.helper import work\ndef encode(clip): return work(clip)"
+        "from typing import NamedTuple\nfrom stages.encoders.helper import work\n"
+        "class Pooled(NamedTuple): LAYOUT = {}\n"
+        "def encode(clip) -> Pooled: return work(clip)"
     )
     (room / "helper.py").write_text("def work(clip): pass")
     script = """
@@ -219,7 +302,7 @@ for changed in ["", "speech", "helper", "pictures"]:
 
 
 def test_a_clip_that_cannot_be_read_has_no_entry(tmp_path: Path) -> None:
-    cache = clip_cache.clip_cache("mels", read_audio, {})
+    cache = clip_cache.clip_cache("mels", clip_mel, {})
     for path in (tmp_path / "absent.wav", tmp_path):
         with pytest.raises(OSError):
             cache.entry(path)
@@ -267,7 +350,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_of_the_entry_is_no_entry(
     write_entry(small, ARRAYS)
     with pytest.raises(UserError, match="No space left on device; .*FDAN_CACHE"):
         write_entry(large, {"values": np.zeros(1 << 20, np.uint8)})
-    assert read_entry(large) is None and read_entry(small) is not None
+    assert not large.exists() and read_entry(small) is not None
 
 
 def test_a_file_that_may_not_grow_is_one_line(entry: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stages.extraction import workers
-from stages.extraction.clip_cache import cache_folder, read_entry
+from stages.extraction.clip_cache import Layout, cache_folder, read_entry
 from stages.extraction.extract import extract
 from stages.extraction.workers import LOCAL
 from stages.io.files import read_table
@@ -385,11 +385,11 @@ def test_an_entry_that_another_deletes_once_it_is_made_is_made_once_more(
 ):
     deleted = []
 
-    def read_once_deleted(entry: Path) -> Any:
+    def read_once_deleted(entry: Path, layout: Layout) -> Any:
         if entry not in deleted:
             deleted.append(entry)
             entry.unlink()
-        return read_entry(entry)
+        return read_entry(entry, layout)
 
     monkeypatch.setattr("stages.extraction.extract.read_entry", read_once_deleted)
     assert results(rows_of("a.wav")) == [("sample/0", "made of a.wav")]
@@ -397,6 +397,6 @@ def test_an_entry_that_another_deletes_once_it_is_made_is_made_once_more(
 
 
 def test_an_entry_that_is_never_there_ends_the_stage_in_one_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("stages.extraction.extract.read_entry", lambda entry: None)
+    monkeypatch.setattr("stages.extraction.extract.read_entry", lambda *_: None)
     with pytest.raises(UserError, match="what was made of a.wav is not there; keep the cache"):
         results(rows_of("a.wav"))
