@@ -6,7 +6,8 @@ takes of RAVDESS as MP3 and AAC at 48 and 128 kbit/s and at 8 to 48 kHz, copies 
 or more, and other takes, also of one sentence by one speaker, by 0.86 or less.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -34,30 +35,45 @@ def suspected_copies(corpora: Iterable[str], ids: set[str]) -> list[tuple[str, s
     Raises:
         UserError: a file cannot be read.
     """
-    names: list[str] = []
-    courses: list[np.ndarray] = []
-    lag = 0
+    courses: dict[str, np.ndarray] = {}
+    settings: dict[str, Any] = {}
     for corpus in corpora:
         if not mels_path(corpus).exists():  # visual samples alone
             continue
         with open_arrays(mels_path(corpus), "mels") as mels:
             settings = read_settings(mels)
-            rate = settings["sample_rate"] / settings["hop_length"]
-            lag = round(LAG * rate)
-            edges = _band_edges(settings["n_mels"], settings["fmin"], settings["fmax"])
             offsets = mels["offsets"][...]
             for i, name in enumerate(decode_ids(mels["ids"][...])):
                 if name in ids:
-                    course = _course(mels["values"][offsets[i] : offsets[i + 1]], edges)
-                    if len(course) >= SHORTEST * rate:
-                        names.append(name)
-                        courses.append(course)
+                    mel = mels["values"][offsets[i] : offsets[i + 1]]
+                    courses[name] = course_of(mel, settings)
+    return alike(courses, settings)
+
+
+def alike(courses: dict[str, np.ndarray], settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Pairs of ids whose courses are alike, of different recordings by name.
+
+    Args:
+        courses: by id, see `course_of`.
+        settings: params.yaml's section `mels`, which made them.
+    """
+    rate = settings["sample_rate"] / settings["hop_length"] if courses else 0
+    names = [name for name, course in courses.items() if len(course) >= SHORTEST * rate]
     return sorted(
-        (names[i], names[j])
-        for i, j in _near(courses)
-        if recording_id(names[i]) != recording_id(names[j])
-        and _correlation(courses[i], courses[j], lag) >= ALIKE
+        (one, other)
+        for one, other in _near(names, courses)
+        if recording_id(one) != recording_id(other)
+        and _correlation(courses[one], courses[other], round(LAG * rate)) >= ALIKE
     )
+
+
+def course_of(mel: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
+    """The BANDS of a spectrogram [T, n_mels] in dB from the first to the last loud frame."""
+    edges = _band_edges(settings["n_mels"], settings["fmin"], settings["fmax"])
+    power = np.add.reduceat(10 ** (mel[:, : edges[-1]] / 10), edges[:-1], axis=1)
+    loud = np.flatnonzero(power.sum(1) >= power.sum(1).max() * 10 ** (-LOUD / 10))
+    course = 10 * np.log10(power[loud[0] : loud[-1] + 1])
+    return np.maximum(course, course.max() - FLOOR).astype(np.float32)
 
 
 def _band_edges(n_mels: int, fmin: float, fmax: float) -> np.ndarray:
@@ -67,27 +83,20 @@ def _band_edges(n_mels: int, fmin: float, fmax: float) -> np.ndarray:
     return np.unique(np.linspace(first, last, BANDS + 1).round().astype(int))
 
 
-def _course(mel: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """The bands of a spectrogram [T, n_mels] in dB from the first to the last loud frame."""
-    power = np.add.reduceat(10 ** (mel[:, : edges[-1]] / 10), edges[:-1], axis=1)
-    loud = np.flatnonzero(power.sum(1) >= power.sum(1).max() * 10 ** (-LOUD / 10))
-    course = 10 * np.log10(power[loud[0] : loud[-1] + 1])
-    return np.maximum(course, course.max() - FLOOR).astype(np.float32)
-
-
-def _near(courses: list[np.ndarray]) -> Iterator[tuple[int, int]]:
+def _near(names: list[str], courses: dict[str, np.ndarray]) -> list[tuple[str, str]]:
     """Each pair whose courses are alike when both are stretched to one length."""
-    if len(courses) < 2:
-        return
-    coarse = np.stack([_unit(course[_steps(len(course))]) for course in courses])
+    if not names:
+        return []
+    coarse = np.stack([_unit(courses[name][_steps(len(courses[name]))]) for name in names])
     found = set()
     for start in range(0, len(coarse), BLOCK):
-        alike = coarse[start : start + BLOCK] @ coarse.T
-        alike[np.arange(len(alike)), start + np.arange(len(alike))] = 0
-        nearest = np.argsort(-alike, axis=1)[:, :NEIGHBOURS]
-        for i, row in enumerate(nearest.tolist(), start):
-            found |= {(min(i, j), max(i, j)) for j in row if alike[i - start, j] >= NEAR}
-    yield from sorted(found)
+        likeness = coarse[start : start + BLOCK] @ coarse.T
+        likeness[np.arange(len(likeness)), start + np.arange(len(likeness))] = 0  # with itself
+        nearest = np.argsort(-likeness, axis=1)[:, :NEIGHBOURS]
+        for i, row in enumerate(nearest.tolist()):
+            near = [j for j in row if likeness[i, j] >= NEAR]
+            found |= {(names[min(start + i, j)], names[max(start + i, j)]) for j in near}
+    return sorted(found)
 
 
 def _steps(length: int) -> np.ndarray:
