@@ -147,6 +147,7 @@ def main() -> None:
         "n_excluded_by_rule": total(split["excluded"]),
         "n_duplicates": sum(map(len, split["duplicates"].values())),
         "n_test_with_trained_face": split["n_test_with_trained_face"],
+        "n_test_with_suspected_copy": split["n_test_with_suspected_copy"],
         "skipped": split["skipped"],
         "skipped_unevenly": split["skipped_unevenly"],
         "model": description["sha256"][:MODEL_DIGITS],

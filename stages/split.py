@@ -1,6 +1,7 @@
 """Split: the role of every visual and every acoustic sample in every fold.
 
-In:  data/manifest/, data/features/, data/skipped/ of the corpora in `visual` and `acoustic`
+In:  data/manifest/, data/mels/, data/features/, data/skipped/ of the corpora in `visual` and
+     `acoustic`
 Out: data/split.csv    modality, id, speaker, sentence, emotion, carried (what copies add to it),
                        fold_0, fold_1, ...: train, validation, test or out
      data/split.json   what was split: corpora, protocol, backbone, counts, what was left out, and
@@ -25,6 +26,7 @@ from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.splits.leaks import check_leaks
 from stages.splits.protocols import (
     OUT,
+    SAME_RECORDING,
     VALIDATION,
     Rows,
     assign_roles,
@@ -34,6 +36,7 @@ from stages.splits.protocols import (
     tested_with_visual_training,
 )
 from stages.splits.samples import choose_samples, read_manifest, shared_settings
+from stages.splits.suspects import suspected_copies, tested_with_suspected_copy
 
 
 def shuffled_labels(rows: Rows, seed: int) -> Rows:
@@ -97,6 +100,13 @@ def main() -> None:
     corpora = list(dict.fromkeys([*params.visual, params.acoustic]))
     encoder = shared_settings(corpora)
     trained_faces = tested_with_visual_training(rows, len(folds))
+    known = {row["id"]: set(marks(row, SAME_RECORDING)) for row in visual + acoustic}
+    suspects = [
+        pair
+        for pair in suspected_copies(corpora, set(known))
+        if known[pair[0]].isdisjoint(known[pair[1]])
+    ]
+    suspected = tested_with_suspected_copy(rows, suspects, len(folds))
     summary = {
         "visual": params.visual,
         "acoustic": params.acoustic,
@@ -107,6 +117,8 @@ def main() -> None:
         "n_visual": len(visual),
         "n_acoustic": len(acoustic),
         "n_test_with_trained_face": trained_faces,
+        "n_test_with_suspected_copy": suspected,
+        "suspected_copies": suspects,
         "duplicates": copies,
         "contradicting": contradicting,
         **left_out(params.visual, params.acoustic),
@@ -132,6 +144,13 @@ def main() -> None:
             f"split: warning: {len(contradicting['acoustic'])} acoustic and "
             f"{len(contradicting['visual'])} visual samples left out, as their copies have other "
             "labels (data/split.json, contradicting)"
+        )
+    if suspects:
+        pairs = ", ".join(f"{one} and {other}" for one, other in suspects[:5])
+        print(
+            f"split: warning: {len(suspects)} pairs sound like one recording encoded twice, of "
+            f"{suspected} test utterances one is learned from: {pairs} (data/split.json, "
+            "suspected_copies)"
         )
     if trained_faces:
         print(

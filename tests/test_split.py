@@ -157,6 +157,8 @@ def test_the_description_says_what_was_split(project: Path):
         "n_visual": 56,
         "n_acoustic": 56,
         "n_test_with_trained_face": 56,
+        "n_test_with_suspected_copy": 0,
+        "suspected_copies": [],
         "skipped": {},
         "excluded": {},
         "skipped_unevenly": {},

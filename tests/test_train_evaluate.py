@@ -420,6 +420,7 @@ def test_intervals_over_speakers_need_three_of_them(speakers: int):
 def test_the_metrics_tell_the_protocol_and_its_leak(plain: Any):
     metrics, _ = plain
     assert (metrics["protocol"], metrics["n_test_with_trained_face"]) == ("paper", 56)
+    assert metrics["n_test_with_suspected_copy"] == 0
     assert (metrics["backbone"], metrics["weights_source"]) == ("resnet34", "seed 0")
     assert (metrics["inference"], metrics["n_folds"]) == ("bank", 2)
 

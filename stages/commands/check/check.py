@@ -6,7 +6,8 @@ In:  data/raw/<corpus>/, params.yaml and the weights in torch.hub's cache
 Out: on stdout what is ok, warnings, and errors to fix; no file is written. Exit code 0 where there
      is no error, 1 where there is one, and 2 where there is no such corpus or params.yaml is wrong.
 
-The packets of every clip are read, and a few clips are decoded as the stages do it. Errors that
+The packets of every clip are read, every voice is compared with all others, and a few clips are
+decoded as the stages do it. Errors that
 appear only on decoding are found in those few alone.
 """
 
@@ -17,7 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from stages.commands.check.clips import duration_findings, file_findings, scan
-from stages.commands.check.decoding import SAMPLE, face_findings, voice_findings
+from stages.commands.check.decoding import (
+    SAMPLE,
+    copy_finding,
+    face_findings,
+    voice_findings,
+)
 from stages.commands.check.disk import space_findings, time_finding
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show
 from stages.commands.check.pretrained import at_hand, frame_weights, weight_findings
@@ -60,6 +66,8 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
     if clips.usable("audio"):
         looked += voice_findings(root, clips, mels, largest, label)
     yield f"A sample of {SAMPLE}", looked
+    if clips.usable("audio"):
+        yield "Copies", [copy_finding(root, clips, mels, label)]
     needs = list(space_findings(clips, frames, mels))
     yield "Space and time", needs + ([time_finding(clips, seconds)] if seconds else [])
 

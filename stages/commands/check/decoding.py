@@ -16,7 +16,9 @@ from stages.corpora.utterance import Utterance
 from stages.extraction.workers import of_each
 from stages.media.audio import check_speech, read_audio
 from stages.media.crops import CROPS
+from stages.media.spectrogram import clip_mel
 from stages.runtime.errors import ClipError, UserError
+from stages.splits.suspects import alike, course_of
 
 SAMPLE = 12  # clips that are decoded
 UNLIKELY = 0.01  # chance of as many bad clips in the sample as there are
@@ -122,6 +124,27 @@ def voice_findings(
         )
         found.append(Finding(OK, text))
     return found
+
+
+def clip_course(path: Path, settings: Mapping[str, Any]) -> np.ndarray:
+    """The course of a voice, by which copies are known; `settings` is the section `mels`."""
+    return course_of(clip_mel(path, **settings).values, settings)
+
+
+def copy_finding(root: Path, clips: Clips, mels: Mapping[str, Any], label: str) -> Finding:
+    """Whether voices sound like copies of each other; arguments as of `face_findings`."""
+    items = list(clips.usable("audio"))
+    asked = [(root / item.audio, {"settings": mels}) for item in items]
+    answers = zip(items, of_each(clip_course, asked, f"{label} copies"))
+    courses = {item.id: found for item, found in answers if isinstance(found, np.ndarray)}
+    pairs = alike(courses, mels)
+    if not pairs:
+        return Finding(OK, f"no two of {len(courses)} voices sound like one recording")
+    text = (
+        f"{len(pairs)} pairs of voices sound like one recording: the stage split refuses copies "
+        "that are the same to the bit (duplicates: drop keeps one), and warns of others"
+    )
+    return Finding(WARNING, text, some([f"{one}  {other}" for one, other in pairs]))
 
 
 def failure_findings(

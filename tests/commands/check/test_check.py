@@ -288,6 +288,23 @@ def test_sentences_in_two_spellings_are_an_error_where_the_split_would_stop(chec
     assert "can be carried out: paper with folds: 2, speaker with folds: 2" in found.text
 
 
+def test_voices_that_sound_like_one_recording_are_named(checked):
+    rng = np.random.default_rng(0)
+    first, second = (
+        np.repeat(rng.uniform(0.02, 0.5, 24), 2400) * rng.normal(0, 0.3, 57600) for _ in range(2)
+    )
+    for i, voice in enumerate([first, second, 0.4 * np.roll(first, 480)]):
+        write_sound(FOLDER / f"{i}.wav", voice[None], 48000)
+    rows = [(f"v{i}", "anna", EMOTIONS[i], "", f"{i}.wav", "") for i in range(3)]
+    write_rows(FOLDER, rows)
+    write_params(allow_missing_classes=True)
+    found = checked()
+    assert found.says(WARNING, "1 pairs of voices sound like one recording")
+    assert "folder/v0 folder/v2" in found.text
+    write_rows(FOLDER, rows[:2])
+    assert checked().says(OK, "no two of 2 voices sound like one recording")
+
+
 def test_ids_of_a_variant_that_differ_in_case_are_an_error(checked):
     variant = FOLDER.with_name("folder_copy")
     shutil.copytree(FOLDER, variant)
