@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from stages.runtime.errors import ClipError, UserError
 class Made(NamedTuple):
     """What stands for the arrays of a clip."""
 
-    values: np.ndarray
-    LAYOUT = {"values": ("uint8", (None,))}
+    values: Annotated[np.ndarray, "uint8", (None,)]
 
 
 def process(path: Path, log: str, wait: float = 0, **settings: float) -> Made:

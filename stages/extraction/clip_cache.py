@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -74,13 +74,14 @@ def clip_cache(stage: str, function: Callable[..., Any], settings: Mapping[str, 
     """The cache of what a stage's `function` makes of clips with its settings.
 
     Args:
-        function: returns a NamedTuple of arrays, whose class has a LAYOUT: as `Layout`, with the
-            name of a setting where a length is that.
+        function: returns a NamedTuple of arrays, each annotated with its type and shape as in
+            `Layout`, with the name of a setting where a length is that.
     """
-    layout = {
-        array: (dtype, tuple(settings.get(length, length) for length in shape))
-        for array, (dtype, shape) in function.__annotations__["return"].LAYOUT.items()
-    }
+    made = function.__annotations__["return"]
+    layout = {}
+    for array, hint in get_type_hints(made, include_extras=True).items():
+        dtype, shape = hint.__metadata__
+        layout[array] = dtype, tuple(settings.get(length, length) for length in shape)
     name = f"{function.__module__}:{function.__qualname__}"
     made_with = [name, settings, _sources(function.__module__), _versions()]
     origin = json.dumps(made_with, sort_keys=True)

@@ -4,7 +4,7 @@ Paper: Section 3.2, "the video frames are uniformly sampled in {V1, V2, V3}".
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -30,20 +30,12 @@ class Faces(NamedTuple):
             small ones.
     """
 
-    faces: np.ndarray
-    ok: np.ndarray
-    status: np.ndarray
-    boxes: np.ndarray
-    times: np.ndarray
-    found: np.ndarray
-    LAYOUT = {
-        "faces": ("uint8", (CROPS, "size", "size", 3)),
-        "ok": ("bool", (CROPS,)),
-        "status": ("uint8", (CROPS,)),
-        "boxes": ("float32", (CROPS, 5)),
-        "times": ("float64", (CROPS,)),
-        "found": ("int16", (CROPS,)),
-    }
+    faces: Annotated[np.ndarray, "uint8", (CROPS, "size", "size", 3)]
+    ok: Annotated[np.ndarray, "bool", (CROPS,)]
+    status: Annotated[np.ndarray, "uint8", (CROPS,)]
+    boxes: Annotated[np.ndarray, "float32", (CROPS, 5)]
+    times: Annotated[np.ndarray, "float64", (CROPS,)]
+    found: Annotated[np.ndarray, "int16", (CROPS,)]
 
 
 @enough_memory("frames", "choose another frames.detector than sfd and align: false")

@@ -4,7 +4,7 @@ Paper: Section 3.2, "we extract the Mel spectrograms as the features of the acou
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from librosa import filters
@@ -49,8 +49,7 @@ def log_mel(
 class Mel(NamedTuple):
     """The log-Mel spectrogram of one clip, float32 [T, n_mels] in dB."""
 
-    values: np.ndarray
-    LAYOUT = {"values": ("float32", (None, "n_mels"))}
+    values: Annotated[np.ndarray, "float32", (None, "n_mels")]
 
 
 def clip_mel(

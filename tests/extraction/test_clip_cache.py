@@ -279,7 +279,7 @@ def test_the_code_beside_a_function_matters_wherever_it_lives(tmp_path: Path, cl
     room = tmp_path / "stages/encoders"
     (room / "speech.py").write_text(
         "from typing import NamedTuple\nfrom stages.encoders.helper import work\n"
-        "class Pooled(NamedTuple): LAYOUT = {}\n"
+        "class Pooled(NamedTuple): pass\n"
         "def encode(clip) -> Pooled: return work(clip)"
     )
     (room / "helper.py").write_text("def work(clip): pass")
