@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.runtime.paths import mels_path
-from stages.splits.protocols import TEST, TRAIN, VALIDATION, Rows, recording_id
+from stages.splits.protocols import TEST, TRAIN, VALIDATION, Rows, base_corpus, recording_id
 
 ALIKE = 0.93  # correlation from which two are suspected
 NEAR = 0.7  # of the coarse courses, from which two are compared
@@ -63,6 +63,8 @@ def alike(courses: dict[str, np.ndarray], settings: Mapping[str, Any]) -> list[t
         (one, other)
         for one, other in _near(names, courses)
         if recording_id(one) != recording_id(other)
+        # The embedded sample is synthesised: its speakers say a sentence with the same timing.
+        and {base_corpus(one), base_corpus(other)} != {"sample"}
         and _correlation(courses[one], courses[other], round(LAG * rate)) >= ALIKE
     )
 

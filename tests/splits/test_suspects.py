@@ -112,22 +112,33 @@ def test_test_utterances_with_a_suspected_copy_in_training_are_counted():
 
 
 def with_features(rows: Rows) -> list[str]:
-    write_params(Path(), protocol="speaker", folds=4)
-    write_corpus(Path(), "sample", rows)
+    corpus = rows[0]["id"].split("/")[0]
+    of = {"corpora": [corpus], "visual": [corpus], "acoustic": corpus}
+    write_params(Path(), protocol="speaker", folds=4, **of)
+    write_corpus(Path(), corpus, rows)
     return [row["id"] for row in rows]
 
 
 def test_split_warns_of_suspects_by_name_and_counts_them(
     originals: list[np.ndarray], capsys: pytest.CaptureFixture[str]
 ):
-    ids = with_features(utterances("sample"))
+    ids = with_features(utterances("ravdess"))
     # Other speakers, one of whom is tested while the other is learned from, in two folds.
     noisy = originals[0] + np.random.default_rng(0).normal(0, 1, originals[0].shape)
     mels = {ids[0]: originals[0], ids[-1]: noisy.astype(np.float32), ids[1]: originals[1]}
-    write_mels("sample", dict(sorted(mels.items())))
+    write_mels("ravdess", dict(sorted(mels.items())))
     split.main()
     found = read_json(Path("data/split.json"))
     assert found["suspected_copies"] == [[ids[0], ids[-1]]]
     assert found["n_test_with_suspected_copy"] == 2
     assert f"1 pairs sound like one recording encoded twice, of 2 test utterances one is learned " \
         f"from: {ids[0]} and {ids[-1]}" in capsys.readouterr().out  # fmt: skip
+
+
+def test_the_embedded_sample_alone_is_not_suspected(originals: list[np.ndarray]):
+    """Its speakers are synthesised with the same timing."""
+    names = ["sample/a", "sample/b", "folder/c"]
+    write_mels("sample", dict.fromkeys(names[:2], originals[0]))
+    write_mels("folder", {names[2]: originals[0]})
+    pairs = [("folder/c", "sample/a"), ("folder/c", "sample/b")]
+    assert suspected_copies(["folder", "sample"], set(names)) == pairs
