@@ -17,7 +17,10 @@ class Made(NamedTuple):
     """What stands for the arrays of a clip."""
 
     values: np.ndarray
-    LAYOUT = {"values": ("uint8", (None,))}
+
+    @staticmethod
+    def layout(settings: object) -> dict[str, tuple[str, tuple[None]]]:
+        return {"values": ("uint8", (None,))}
 
 
 def process(path: Path, log: str, wait: float = 0, **settings: float) -> Made:

@@ -77,7 +77,7 @@ def write_inputs(root: Path, corpus: str = "sample", clips: int = CLIPS, **chang
         arrays.append("ids", ids)
         arrays.append("offsets", np.cumsum([0, *LENGTHS[:clips]]))
         if clips:
-            mels = rng.uniform(LOW, HIGH, (sum(LENGTHS), 40)).astype(np.float32)
+            mels = rng.uniform(LOW, HIGH, (sum(LENGTHS[:clips]), 40)).astype(np.float32)
             arrays.append("values", mels)
 
 
