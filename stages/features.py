@@ -11,9 +11,10 @@ Run: dvc repro features@<corpus>, or python -m stages.features <corpus>
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import h5py
+import joblib
 import numpy as np
 import torch
 
@@ -33,8 +34,7 @@ CLIPS = {"cpu": 16, "cuda": 128}  # in one pass through the backbone
 
 def visual_features(frames: h5py.File, embed: Embed, device: str) -> Iterator[np.ndarray]:
     """Features [3, D] of one clip after another."""
-    for images in ahead(face_batches(frames, device)):
-        features = embed(images)
+    for features in embedded(face_batches(frames, device), embed, device):
         yield from features.reshape(-1, frames["faces"].shape[1], features.shape[1])
 
 
@@ -42,8 +42,8 @@ def acoustic_features(
     mels: h5py.File, embed: Embed, db_min: float, db_max: float, device: str
 ) -> Iterator[np.ndarray]:
     """Features [D] of one spectrogram after another."""
-    for images in ahead(spectrogram_batches(mels, db_min, db_max, device)):
-        yield from embed(images)
+    for features in embedded(spectrogram_batches(mels, db_min, db_max, device), embed, device):
+        yield from features
 
 
 def face_batches(frames: h5py.File, device: str) -> Iterator[torch.Tensor]:
@@ -71,6 +71,26 @@ def ahead(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
         while (batch := prepared.popleft().result()) is not None:
             prepared.append(thread.submit(next, batches, None))
             yield batch
+
+
+def embedded(batches: Iterator[torch.Tensor], embed: Embed, device: str) -> Iterator[np.ndarray]:
+    """The features of one batch after another.
+
+    On a CPU a thread works on each of some batches at once. Several threads to one batch would add
+    up in another order, and give other last bits, for each number of threads.
+    """
+    if device != "cpu":
+        yield from map(embed, ahead(batches))
+        return
+    torch.set_num_threads(1)
+    waiting: deque[Future[np.ndarray]] = deque()
+    with ThreadPoolExecutor(joblib.cpu_count()) as threads:
+        for images in batches:
+            waiting.append(threads.submit(embed, images))
+            if len(waiting) > joblib.cpu_count():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,11 @@ from stages.runtime.errors import ClipError, UserError
 class Made(NamedTuple):
     """What stands for the arrays of a clip."""
 
-    values: Annotated[np.ndarray, "uint8", (None,)]
+    values: np.ndarray
+
+    @staticmethod
+    def layout(settings: object) -> dict[str, tuple[str, tuple[None]]]:
+        return {"values": ("uint8", (None,))}
 
 
 def process(path: Path, log: str, wait: float = 0, **settings: float) -> Made:

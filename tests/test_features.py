@@ -1,5 +1,8 @@
 """Features: what the backbone is shown, and what is kept of it."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from stages.io.arrays import decode_ids, encode_ids, open_arrays, read_settings,
 from stages.runtime.errors import UserError
 from tests.encoders.test_embed import HIGH, LOW, picture
 from tests.feature_files import PARAMS, write_params
+from tests.helpers import ROOT
 
 
 def test_values_that_are_not_finite_are_refused():
@@ -77,7 +81,7 @@ def write_inputs(root: Path, corpus: str = "sample", clips: int = CLIPS, **chang
         arrays.append("ids", ids)
         arrays.append("offsets", np.cumsum([0, *LENGTHS[:clips]]))
         if clips:
-            mels = rng.uniform(LOW, HIGH, (sum(LENGTHS), 40)).astype(np.float32)
+            mels = rng.uniform(LOW, HIGH, (sum(LENGTHS[:clips]), 40)).astype(np.float32)
             arrays.append("values", mels)
 
 
@@ -152,6 +156,36 @@ def test_the_same_input_gives_the_same_bytes(project: Path):
     first = Path("data/features/sample.h5").read_bytes()
     main("sample")
     assert Path("data/features/sample.h5").read_bytes() == first
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_neither_threads_nor_surroundings_change_a_byte(project: Path, cores: int):
+    found = []
+    for number, changes in enumerate(
+        [
+            {"OMP_NUM_THREADS": "1"},
+            {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "3"},
+            {"OMP_NUM_THREADS": "4", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "LC_ALL": "C"},
+        ]
+    ):
+        root = project / f"{cores} cores, no. {number}"
+        root.mkdir()
+        write_inputs(root)
+        script = (
+            "import joblib, sys; from stages import features; features.CLIPS['cpu'] = 1\n"
+            f"joblib.cpu_count = lambda: {cores if number else 2}\n"
+            "features.main('sample')"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **changes}
+        subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=root,
+            env=environment,
+            umask=0o77 if number else 0o22,
+            check=True,
+        )
+        found.append((root / "data/features/sample.h5").read_bytes())
+    assert found[0] == found[1] == found[2]
 
 
 def test_features_that_are_not_finite_leave_no_file(project: Path, monkeypatch: pytest.MonkeyPatch):

@@ -23,16 +23,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
+from stages.io.arrays import Layout, fits
 from stages.io.files import file_sha256
 from stages.runtime.errors import ClipError, UserError
 
 LIBRARIES = ("av", "face-alignment", "librosa", "numpy", "opencv-python", "scipy", "torch")
 FAILURE = "failure"  # the entry of a clip that cannot be used: its code and detail
-Layout = dict[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape by name; None: any length
 DIGEST = 32  # bytes of a SHA-256
 # As a pattern, for FDAN_CACHE may name a folder of other things; a kill leaves names that go on.
 ENTRY = "[0-9a-f]" * 2 * DIGEST + "*"
@@ -74,14 +74,9 @@ def clip_cache(stage: str, function: Callable[..., Any], settings: Mapping[str, 
     """The cache of what a stage's `function` makes of clips with its settings.
 
     Args:
-        function: returns a NamedTuple of arrays, each annotated with its type and shape as in
-            `Layout`, with the name of a setting where a length is that.
+        function: returns a NamedTuple of arrays, whose class has a `layout` of the settings.
     """
-    made = function.__annotations__["return"]
-    layout = {}
-    for array, hint in get_type_hints(made, include_extras=True).items():
-        dtype, shape = hint.__metadata__
-        layout[array] = dtype, tuple(settings.get(length, length) for length in shape)
+    layout = function.__annotations__["return"].layout(settings)
     name = f"{function.__module__}:{function.__qualname__}"
     made_with = [name, settings, _sources(function.__module__), _versions()]
     origin = json.dumps(made_with, sort_keys=True)
@@ -114,17 +109,6 @@ def read_entry(entry: Path, layout: Layout) -> dict[str, np.ndarray] | ClipError
     except Exception:  # whatever NumPy makes of bytes that it did not write
         return None
     return arrays if fits(arrays, layout) else None
-
-
-def fits(arrays: Mapping[str, np.ndarray], layout: Layout) -> bool:
-    """Whether arrays have the names, types and shapes of a layout, and only finite numbers."""
-    return arrays.keys() == layout.keys() and all(
-        array.dtype == dtype
-        and len(array.shape) == len(shape)
-        and all(wanted in (None, length) for wanted, length in zip(shape, array.shape))
-        and (array.dtype.kind != "f" or bool(np.isfinite(array).all()))
-        for array, (dtype, shape) in ((arrays[name], item) for name, item in layout.items())
-    )
 
 
 def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError, layout: Layout) -> None:

@@ -34,6 +34,27 @@ MAGIC = f"FDAN arrays, schema {SCHEMA}, SHA-256 ".encode()
 CHUNK_BYTES = 1 << 19
 RESERVE_BYTES = 16 << 20  # beyond what is appended: chunks not yet written, and metadata
 PATIENCE = 10.0  # seconds that another process gets to close a file that it writes to
+Layout = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape by name; None: any
+_IDS = ("S", (None,))
+LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a row is not there
+    "frames": {
+        "ids": _IDS,
+        "faces": ("uint8", (None, 3, None, None, 3)),
+        "ok": ("bool", (None, 3)),
+        "status": ("uint8", (None, 3)),
+        "boxes": ("float32", (None, 3, 5)),
+        "times": ("float64", (None, 3)),
+        "found": ("int16", (None, 3)),
+    },
+    "mels": {"ids": _IDS, "values": ("float32", (None, None)), "offsets": ("int64", (None,))},
+    "features": {
+        "visual_ids": _IDS,
+        "visual": ("float32", (None, 3, None)),
+        "visual_ok": ("bool", (None, 3)),
+        "acoustic_ids": _IDS,
+        "acoustic": ("float32", (None, None)),
+    },
+}
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # a file system of some clusters
 
 
@@ -143,14 +164,75 @@ def open_arrays(path: Path, kind: str) -> Iterator[h5py.File]:
                 wrong = "is damaged, its checksum does not fit"
         if not wrong:
             with h5py.File(path, "r") as file:
-                if file.attrs["kind"] == kind:
+                wrong = _misfit(file, kind)
+                if not wrong:
                     yield file
-                else:
-                    wrong = f"holds {file.attrs['kind']}, not {kind}"
     except (OSError, KeyError) as error:  # h5py's errors of a missing array name no file
         wrong = f"cannot be read: {one_line(error)}"
     if wrong:
         raise UserError(f"{path}: {wrong}; delete it and run dvc repro")
+
+
+def fits(arrays: Mapping[str, np.ndarray], layout: Layout) -> bool:
+    """Whether arrays have the names, types and shapes of a layout, and only finite numbers."""
+    return arrays.keys() == layout.keys() and all(
+        _is_like(arrays[name], *item) and _is_finite(arrays[name]) for name, item in layout.items()
+    )
+
+
+def _is_like(array: np.ndarray | h5py.Dataset, dtype: str, shape: tuple[int | None, ...]) -> bool:
+    return (
+        (array.dtype.kind == "S" if dtype == "S" else array.dtype == dtype)
+        and len(array.shape) == len(shape)
+        and all(wanted in (None, length) for wanted, length in zip(shape, array.shape))
+    )
+
+
+def _is_finite(array: np.ndarray | h5py.Dataset) -> bool:
+    """Of what is not in memory, a part at a time."""
+    if array.dtype.kind != "f" or not array.size:
+        return True
+    rows = max(1, CHUNK_BYTES * len(array) // (array.size * array.dtype.itemsize))
+    return all(
+        np.isfinite(array[start : start + rows]).all() for start in range(0, len(array), rows)
+    )
+
+
+def _misfit(file: h5py.File, kind: str) -> str:
+    """What is wrong with a file whose checksum fits, as anybody can write one; "" for nothing.
+
+    HDF5 follows links, virtual arrays and external storage into other files: none is read.
+    """
+    found = file.attrs["kind"]
+    if not isinstance(found, str) or found != kind:
+        return f"holds {' '.join(str(found).split())[:80]}, not {kind}"
+    layout = LAYOUTS.get(kind)
+    lengths: dict[str, set[int]] = defaultdict(set)
+    try:
+        if not isinstance(read_settings(file), dict):
+            return "has no settings"
+        for name in file:
+            array = file[name] if type(file.get(name, getlink=True)) is h5py.HardLink else None
+            if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external:
+                return f"{ascii(name)} is no plain array"
+            if layout is not None and not (name in layout and _is_like(array, *layout[name])):
+                return f"{ascii(name)} is no array of a file of {kind}"
+            if kind != "features" and not _is_finite(array):  # whose readers name the utterance
+                return f"{name} holds values that are not finite"
+            if array.dtype.kind == "S":
+                decode_ids(array[...])
+            lengths[name.partition("_")[0] if kind == "features" else ""].add(len(array))
+        if kind == "mels":
+            offsets = file["offsets"][...]
+            rows = len(file["values"]) if "values" in file else 0
+            whole = len(offsets) == len(file["ids"]) + 1 and (offsets[0], offsets[-1]) == (0, rows)
+            if not whole or (np.diff(offsets) <= 0).any():
+                return "its offsets do not fit its arrays"
+        elif layout is not None and any(len(item) > 1 for item in lengths.values()):
+            return "its arrays have different lengths"
+    except (AttributeError, TypeError, ValueError) as error:  # of types that NumPy does not have
+        return one_line(error)[:200]
+    return ""
 
 
 def _wait_for_writer(file: BufferedIOBase, path: Path) -> None:

@@ -3,11 +3,13 @@
 Paper: Section 3.2, "the video frames are uniformly sampled in {V1, V2, V3}".
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.io.arrays import Layout
 from stages.media.faces import centre_crop, choose_face, crop_face, make_aligner, make_detector
 from stages.media.video import sample_frames
 from stages.runtime.device import enough_memory
@@ -30,12 +32,24 @@ class Faces(NamedTuple):
             small ones.
     """
 
-    faces: Annotated[np.ndarray, "uint8", (CROPS, "size", "size", 3)]
-    ok: Annotated[np.ndarray, "bool", (CROPS,)]
-    status: Annotated[np.ndarray, "uint8", (CROPS,)]
-    boxes: Annotated[np.ndarray, "float32", (CROPS, 5)]
-    times: Annotated[np.ndarray, "float64", (CROPS,)]
-    found: Annotated[np.ndarray, "int16", (CROPS,)]
+    faces: np.ndarray
+    ok: np.ndarray
+    status: np.ndarray
+    boxes: np.ndarray
+    times: np.ndarray
+    found: np.ndarray
+
+    @staticmethod
+    def layout(settings: Mapping[str, Any]) -> Layout:
+        """What the cache of clips holds of it."""
+        return {
+            "faces": ("uint8", (CROPS, settings.get("size"), settings.get("size"), 3)),
+            "ok": ("bool", (CROPS,)),
+            "status": ("uint8", (CROPS,)),
+            "boxes": ("float32", (CROPS, 5)),
+            "times": ("float64", (CROPS,)),
+            "found": ("int16", (CROPS,)),
+        }
 
 
 @enough_memory("frames", "choose another frames.detector than sfd and align: false")

@@ -3,13 +3,15 @@
 Paper: Section 3.2, "we extract the Mel spectrograms as the features of the acoustic signals".
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from librosa import filters
 from numpy.lib.stride_tricks import sliding_window_view
 
+from stages.io.arrays import Layout
 from stages.media.audio import check_speech, read_audio
 
 
@@ -49,7 +51,12 @@ def log_mel(
 class Mel(NamedTuple):
     """The log-Mel spectrogram of one clip, float32 [T, n_mels] in dB."""
 
-    values: Annotated[np.ndarray, "float32", (None, "n_mels")]
+    values: np.ndarray
+
+    @staticmethod
+    def layout(settings: Mapping[str, Any]) -> Layout:
+        """What the cache of clips holds of it."""
+        return {"values": ("float32", (None, settings.get("n_mels")))}
 
 
 def clip_mel(

@@ -23,6 +23,7 @@ from stages.extraction.clip_cache import (
     delete_oldest,
     size_limit,
 )
+from stages.io.arrays import Layout
 from stages.media.crops import clip_faces
 from stages.media.spectrogram import clip_mel
 from stages.runtime.errors import ClipError, UserError
@@ -41,7 +42,7 @@ ARRAYS = {
 VALUES = {"values": np.arange(3)}
 
 
-def layout_of(arrays: dict[str, np.ndarray]) -> clip_cache.Layout:
+def layout_of(arrays: dict[str, np.ndarray]) -> Layout:
     return {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
 
 
@@ -279,7 +280,7 @@ def test_the_code_beside_a_function_matters_wherever_it_lives(tmp_path: Path, cl
     room = tmp_path / "stages/encoders"
     (room / "speech.py").write_text(
         "from typing import NamedTuple\nfrom stages.encoders.helper import work\n"
-        "class Pooled(NamedTuple): pass\n"
+        "class Pooled(NamedTuple):\n    def layout(settings): return {}\n"
         "def encode(clip) -> Pooled: return work(clip)"
     )
     (room / "helper.py").write_text("def work(clip): pass")

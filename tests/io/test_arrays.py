@@ -35,19 +35,19 @@ SETTINGS = {"n_mels": 64, "fmin": 20.0, "name": "é"}
 
 
 def write(path: Path, rows: np.ndarray = ROWS) -> None:
-    """A file of kind "mels", its rows appended one at a time."""
-    with write_arrays(path, "mels", SETTINGS, rows.nbytes) as file:
+    """A file of kind "rows", its rows appended one at a time."""
+    with write_arrays(path, "rows", SETTINGS, rows.nbytes) as file:
         for i in range(len(rows)):
             file.append("values", rows[i : i + 1])
         file.append("ids", encode_ids(IDS))
 
 
-def read(path: Path, kind: str = "mels") -> tuple[np.ndarray, list[str], dict]:
+def read(path: Path, kind: str = "rows") -> tuple[np.ndarray, list[str], dict]:
     with open_arrays(path, kind) as file:
         return file["values"][...], decode_ids(file["ids"][...]), read_settings(file)
 
 
-def complaint(path: Path, kind: str = "mels") -> str:
+def complaint(path: Path, kind: str = "rows") -> str:
     with pytest.raises(UserError) as caught:
         read(path, kind)
     assert len(str(caught.value).splitlines()) == 1
@@ -91,7 +91,7 @@ def test_rows_keep_their_order_however_many_come_at_once(
     monkeypatch.setattr(arrays, "CHUNK_BYTES", 1000)
     rng = np.random.default_rng(2)
     steps = [rng.normal(size=(count, 7)) for count in rng.integers(0, 30, 40)]
-    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+    with write_arrays(tmp_path / "a.h5", "rows", {}, 0) as file:
         for number, step in enumerate(steps):
             file.append("values", step)
             file.append("ids", encode_ids([f"{number:02}"]))
@@ -102,7 +102,7 @@ def test_rows_keep_their_order_however_many_come_at_once(
 
 def test_rows_may_be_changed_once_they_are_appended(tmp_path: Path):
     row = ROWS[:1].copy()
-    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+    with write_arrays(tmp_path / "a.h5", "rows", {}, 0) as file:
         file.append("values", row)
         row += 1
         file.append("ids", encode_ids(IDS[:1]))
@@ -113,7 +113,7 @@ def test_a_chunk_waits_in_memory_and_is_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     row = np.zeros((1, CHUNK_BYTES // 8), np.uint8)
-    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+    with write_arrays(tmp_path / "a.h5", "rows", {}, 0) as file:
         written: list[int] = []
         monkeypatch.setattr(arrays, "require_space", lambda path, size: written.append(size))
         tracemalloc.start()
@@ -126,7 +126,7 @@ def test_a_chunk_waits_in_memory_and_is_written_at_once(
 
 
 def test_an_array_without_rows_is_read_as_one(tmp_path: Path):
-    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+    with write_arrays(tmp_path / "a.h5", "rows", {}, 0) as file:
         file.append("values", ROWS[:0])
         file.append("ids", encode_ids([]))
     values, ids, _ = read(tmp_path / "a.h5")
@@ -174,7 +174,7 @@ def test_a_file_cut_anywhere_or_with_something_after_its_end_is_noticed(
 def test_a_bit_that_flips_after_the_file_was_opened_is_noticed_too(part: str, tmp_path: Path):
     path = tmp_path / "a.h5"
     write(path)
-    with pytest.raises(UserError, match="cannot be read"), open_arrays(path, "mels") as file:
+    with pytest.raises(UserError, match="cannot be read"), open_arrays(path, "rows") as file:
         flip_bit(path, ROWS.tobytes() if part == "values" else IDS[0].encode())
         file[part][...]
 
@@ -187,7 +187,7 @@ def test_other_programs_can_read_it(tmp_path: Path):
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     write(tmp_path / "a.h5")
-    assert "holds mels, not frames; delete it" in complaint(tmp_path / "a.h5", "frames")
+    assert "holds rows, not frames; delete it" in complaint(tmp_path / "a.h5", "frames")
 
 
 def test_a_file_of_another_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -207,6 +207,72 @@ def test_a_missing_file_and_a_text_file_are_refused(tmp_path: Path):
     assert "cannot be read" in complaint(tmp_path / "a.h5")
     (tmp_path / "a.h5").write_text("version https://git-lfs.github.com/spec/v1\n" * 100)
     assert "is not an array file" in complaint(tmp_path / "a.h5")
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((3, 5), "float32")
+    layout[...] = h5py.VirtualSource("other.h5", "values", (3, 5))
+    file.create_virtual_dataset("acoustic", layout)
+
+
+VOICES = ROWS[:, 0]
+BY_HAND = {
+    "virtual": virtual,
+    "external storage": lambda file: file.create_dataset(
+        "acoustic", (3, 5), "float32", external=[("secret", 0, 60)]
+    ),
+    "soft link": lambda file: file.__setitem__("acoustic", h5py.SoftLink("/visual")),
+    "external link": lambda file: file.__setitem__("acoustic", h5py.ExternalLink("b.h5", "values")),
+    "group": lambda file: file.create_group("acoustic"),
+    "another name": lambda file: file.create_dataset("acoustics", data=VOICES),
+    "another type": lambda file: file.create_dataset("acoustic", data=VOICES.astype(np.float64)),
+    "text": lambda file: file.create_dataset("acoustic", data=["a", "b", "c"]),
+    "another rank": lambda file: file.create_dataset("acoustic", data=VOICES[0]),
+    "another length": lambda file: file.create_dataset("acoustic", data=VOICES[:2]),
+    "ids that are no text": lambda file: (
+        file.__delitem__("acoustic_ids"),
+        file.create_dataset("acoustic_ids", data=np.array([b"\xff", b"b", b"c"])),
+    ),
+    "settings": lambda file: file.attrs.__setitem__("settings", "[1"),
+    "kind": lambda file: file.attrs.__setitem__("kind", np.arange(3)),
+}
+
+
+@pytest.mark.parametrize("what", BY_HAND)
+def test_a_file_with_a_fitting_checksum_and_other_content_is_refused_in_one_line(
+    tmp_path: Path, what: str
+):
+    path = tmp_path / "a.h5"
+    with write_arrays(path, "features", {}, 0) as file:
+        file.append("acoustic_ids", encode_ids(IDS))
+        file.flush()
+        BY_HAND[what](file._file)
+    with pytest.raises(UserError) as caught, open_arrays(path, "features"):
+        pytest.fail("it was opened")
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).endswith("; delete it and run dvc repro")
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, bad: float):
+    rows = np.zeros((50_000, 5), np.float32)
+    rows[-1, -1] = bad
+    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+        file.append("values", rows)
+    with pytest.raises(UserError, match="values holds values that are not finite; delete it"):
+        open_arrays(tmp_path / "a.h5", "mels").__enter__()
+
+
+@pytest.mark.parametrize(
+    "offsets", [[0, 1, 3], [0, 1, 2, 4], [0, 2, 1, 3], [1, 2, 2, 3], [0, 0, 1, 3]]
+)
+def test_offsets_that_do_not_fit_are_refused(tmp_path: Path, offsets: list[int]):
+    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+        file.append("ids", encode_ids(IDS))
+        file.append("values", VOICES)
+        file.append("offsets", np.array(offsets))
+    with pytest.raises(UserError, match="its offsets do not fit"):
+        open_arrays(tmp_path / "a.h5", "mels").__enter__()
 
 
 HOLDER = """
@@ -250,7 +316,7 @@ def test_a_file_that_another_process_keeps_open_is_refused_with_that_process(
 
 def test_two_may_read_at_once(tmp_path: Path):
     write(tmp_path / "a.h5")
-    with open_arrays(tmp_path / "a.h5", "mels"):
+    with open_arrays(tmp_path / "a.h5", "rows"):
         np.testing.assert_array_equal(read(tmp_path / "a.h5")[0], ROWS)
 
 
@@ -259,7 +325,7 @@ def test_a_failure_leaves_what_was_there_before_and_no_torso(tmp_path: Path):
     before = (tmp_path / "a.h5").read_bytes()
     with (
         pytest.raises(ZeroDivisionError),
-        write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file,
+        write_arrays(tmp_path / "a.h5", "rows", {}, 0) as file,
     ):
         file.append("values", ROWS)
         raise ZeroDivisionError
@@ -273,7 +339,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
     with_free_space(monkeypatch, 100 << 20)
     with (
         pytest.raises(UserError, match=r"a.h5: no space: needs 567 MB, 105 MB are free; make room"),
-        write_arrays(tmp_path / "a.h5", "mels", {}, 500_000_000),
+        write_arrays(tmp_path / "a.h5", "rows", {}, 500_000_000),
     ):
         pytest.fail("the file was opened")
     assert list(tmp_path.iterdir()) == []
@@ -284,7 +350,7 @@ def test_a_disk_that_fills_up_is_told_and_leaves_no_torso(
 ):
     with (
         pytest.raises(UserError, match="no space"),
-        write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file,
+        write_arrays(tmp_path / "a.h5", "rows", {}, 0) as file,
     ):
         file.append("values", ROWS)
         with_free_space(monkeypatch, 0)
@@ -300,7 +366,7 @@ from stages.io.arrays import write_arrays
 from stages.runtime.command import run
 
 def main():
-    with write_arrays(Path("a.h5"), "mels", {}, 0) as file:
+    with write_arrays(Path("a.h5"), "rows", {}, 0) as file:
         for _ in range(100):
             file.append("values", np.zeros((1, 1 << 20), np.uint8))
 
