@@ -60,7 +60,7 @@ def run_stages(folder: Path) -> None:
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FDAN_CACHE": str(folder / "cache")}
     for stage in stages.values():
-        words = stage["cmd"].replace("${item.corpus}", "sample").split()[1:]
+        words = stage["cmd"].replace("${item}", "sample").split()[1:]
         subprocess.run([sys.executable, *words], cwd=folder, env=environment, check=True)
 
 

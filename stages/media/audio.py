@@ -21,7 +21,11 @@ from stages.media.container import (
 from stages.media.headers import COMPLETE
 from stages.runtime.errors import ClipError
 
+DEFAULT = av.stream.Disposition.default
 RATES = (1_000, 768_000)  # Hz; beyond, resampling fails or fills the memory
+# The share of the power of unrelated channels that their mean must have. Less is left where one is
+# the negative of another, as after a wrong wiring.
+CANCELLED = 0.02
 SILENCE = 1e-4  # of full scale, -80 dB: below it there is nothing but dither
 
 
@@ -32,7 +36,7 @@ def read_audio(
     *,
     max_seconds: float = MAX_SECONDS,
 ) -> np.ndarray:
-    """Read the first audio stream of a file as one channel.
+    """Read the audio of a file, its default stream where there are several, as one channel.
 
     Sample 0 is time 0 of the file: audio that begins later than the video is preceded by zeros,
     and the samples with which a codec primes itself are cut where the file says how many.
@@ -41,6 +45,7 @@ def read_audio(
         sample_rate: of the result, in Hz.
         surround: what becomes of more than two channels: "mean" of all of them, or the "centre"
             channel alone, where speech is (their mean, should there be none). Two are averaged.
+            Where a mean would cancel most of them, the loudest stands for all.
         max_seconds: the longest file that is read.
 
     Returns:
@@ -74,14 +79,15 @@ def read_audio(
 
 
 def audio_stream(container: av.container.InputContainer) -> av.AudioStream:
-    """The first audio stream.
+    """The first audio stream that the file marks as its default, else the first.
 
     Raises:
         ClipError: `no_audio`; `unreadable`.
     """
-    if not container.streams.audio:
+    streams = container.streams.audio
+    if not streams:
         raise ClipError("no_audio", "no audio stream")
-    stream = container.streams.audio[0]
+    stream = next((item for item in streams if item.disposition & DEFAULT), streams[0])
     if stream.codec_context is None:
         raise ClipError("unreadable", "no decoder for its audio stream")
     return stream
@@ -159,14 +165,21 @@ def _mono(frames: list[av.AudioFrame], surround: str) -> np.ndarray:
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     channels = [channel.name for channel in frame.layout.channels]
+    offset, scale = 0.0, 1.0
+    if samples.dtype.kind in "ui":
+        scale = 2.0 ** (8 * samples.dtype.itemsize - 1)
+        offset = scale if samples.dtype.kind == "u" else 0.0
+
+    def scaled(wave: np.ndarray) -> np.ndarray:
+        return (wave.astype(np.float64) - offset) / scale
+
     if surround == "centre" and len(channels) > 2 and "FC" in channels:
-        mono = samples[channels.index("FC")].astype(np.float64)
-    else:
-        mono = samples.mean(axis=0, dtype=np.float64)
-    if samples.dtype == np.uint8:
-        mono = (mono - 128) / 128
-    elif samples.dtype.kind == "i":
-        mono /= 2.0 ** (8 * samples.dtype.itemsize - 1)
+        return scaled(samples[channels.index("FC")]).astype(np.float32)
+    mono = scaled(samples.mean(axis=0, dtype=np.float64))
+    if len(channels) > 1:
+        power = [np.square(scaled(channel)).mean() for channel in samples]
+        if np.square(mono).mean() * len(channels) ** 2 < CANCELLED * sum(power):
+            mono = scaled(samples[np.argmax(power)])
     return mono.astype(np.float32)
 
 

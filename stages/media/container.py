@@ -5,6 +5,9 @@ whitelist of formats, limits are checked before anything is decoded, and the pac
 that are really there are compared with the duration that the header promises.
 """
 
+import contextlib
+import errno
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,9 +19,13 @@ from stages.io.files import LFS_POINTER
 from stages.media.headers import COMPLETE, MAX_BYTES, is_guessed, riff_data
 from stages.runtime.errors import ClipError, UserError
 
-# The formats that hold clips. Above all not `concat`, `hls` and the like: text files, whatever
-# they are called, that make FFmpeg open other files.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,flv,matroska,webm,mpeg,mpegts,asf,ogg,wav,w64,aiff,flac,mp3"
+# The formats that hold clips, by the names of FFmpeg's demuxers. Above all not `concat`, `hls` and
+# the like: text files, whatever they are called, that make FFmpeg open other files.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,avi,flv,matroska,webm,mpeg,mpegts,asf,ogg,wav,w64,aiff,flac,mp3,"
+    "aac,ac3,adx,amr,ape,au,caf,dsf,dts,dv,eac3,g722,gsm,ircam,ivf,mpc,mpc8,mxf,nistsphere,nut,"
+    "oma,paf,qcp,rm,shn,sox,tak,tta,voc,wv,xwma"
+)
 ATTACHED = av.stream.Disposition.attached_pic  # a cover picture, which is never decoded
 MAX_SECONDS = 600.0  # an utterance lasts seconds; MELD's longest clip 305 s
 
@@ -53,12 +60,14 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
         # An mp4's header holds all that its audio needs. Not so with Matroska, where undescribed
         # video would change the time at which the file begins.
         options["skip_frame"] = "all"
-    undescribed = _open(path, _UNDESCRIBED | options)
     if need == "packets":
-        return undescribed
-    with undescribed:  # a cover picture of a few kB may decode to GB
-        covers = [bool(stream.disposition & ATTACHED) for stream in undescribed.streams]
-    return _open(path, options, [_UNDECODED if it else {} for it in covers] if any(covers) else [])
+        return _open(path, _UNDESCRIBED | options)
+    covers: list[Mapping[str, str]] = []
+    with contextlib.suppress(ClipError), _open(path, _UNDESCRIBED | options) as container:
+        attached = [stream.disposition & ATTACHED for stream in container.streams]
+        if any(attached):  # a cover picture of a few kB may decode to GB
+            covers = [_UNDECODED if it else {} for it in attached]
+    return _open(path, options, covers)
 
 
 def _open(
@@ -74,7 +83,24 @@ def _open(
     except (FFmpegError, UnicodeError) as error:
         # Not the whole message: it holds the absolute path, and skip tables are compared.
         reason = getattr(error, "strerror", None) or type(error).__name__
+        if getattr(error, "errno", 0) == errno.EINVAL:
+            reason = _reason(path)
         raise ClipError("unreadable", f"not a media file that can be read: {reason}") from error
+
+
+def _reason(path: Path) -> str:
+    """Why FFmpeg refuses a file as an invalid argument: for the format that it looks like."""
+    av.logging.set_level(av.logging.DEBUG)
+    try:
+        with av.logging.Capture() as said, contextlib.suppress(FFmpegError):
+            av.open(str(path.absolute()), options={"format_whitelist": FORMATS}).close()
+    finally:
+        av.logging.set_level(None)
+    found = re.search(r"Format (\S+) probed", "".join(line for _, _, line in said))
+    name = found.group(1) if found else ""
+    if name and not {*name.split(",")} & {*FORMATS.split(",")}:
+        return f"its format {name} is none of those that hold clips; convert it to wav or mp4"
+    return "its header is damaged"
 
 
 def start_seconds(container: av.container.InputContainer) -> float:

@@ -9,7 +9,7 @@ import av
 COMPLETE = 0.9  # the share of what is promised that must be there
 MAX_BYTES = 1 << 30  # a clip's compressed packets are held in memory
 # Formats that say nowhere how long they last, so that FFmpeg guesses by the bit rate.
-_WITHOUT_LENGTH = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "g722", "gsm", "loas"}
+_WITHOUT_LENGTH = {"aac", "ac3", "amr", "dts", "eac3", "g722", "gsm"}
 _MAX_CHUNKS = 1000  # before the samples of a wav file, which has a few
 
 

@@ -94,6 +94,44 @@ def test_channels(tmp_path: Path):
     np.testing.assert_allclose(read_audio(path, RATE), six[2] / 6, atol=1e-6)
 
 
+@pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_f32le", "aac", "flac"])
+@pytest.mark.parametrize("inverted", [-1.0, -0.9, -1.1])
+def test_a_channel_that_is_the_negative_of_another_does_not_cancel_it(
+    tmp_path: Path, codec: str, inverted: float
+):
+    one = sine(180, 1, 48000, 0.3)
+    for others in ([inverted], [0.0, 0.0, 0.0, 0.0, inverted]):
+        sound = np.concatenate([one, *(one * other for other in others)])
+        path = write_sound(tmp_path / "a.mkv", sound, 48000, codec)
+        wave = read_audio(path, RATE)[500:-1500]
+        assert 0.28 < np.abs(wave).max() < 0.36
+        check_speech(wave, RATE, 0.5)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+@pytest.mark.parametrize(
+    "marked, frequency", [([0, 1], 1000), ([1, 0], 200), ([0, 0], 200), ([0, 1, 1], 1000)]
+)
+def test_of_several_audio_tracks_the_default_counts(
+    tmp_path: Path, name: str, marked: list[int], frequency: int
+):
+    with av.open(str(tmp_path / name), "w") as container:
+        streams = [container.add_stream("aac", rate=RATE, layout="mono") for _ in marked]
+        for stream, default in zip(streams, marked):
+            stream.disposition = av.stream.Disposition(default)
+        for stream, tone in zip(streams, (200, 1000, 3000)):
+            frame = av.AudioFrame.from_ndarray(sine(tone, 1, RATE), "fltp", "mono")
+            frame.sample_rate = RATE
+            container.mux([*stream.encode(frame), *stream.encode()])
+    with av.open(str(tmp_path / name)) as container:
+        found = [stream.disposition & 1 for stream in container.streams]
+    if found != marked:
+        return  # mp4 marks one where none is
+    wave = read_audio(tmp_path / name, RATE)[:RATE]
+    assert abs(np.abs(np.fft.rfft(wave)).argmax() - frequency) < 5
+    assert probe(tmp_path / name, ["audio"])["audio"] == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.flv"])
 def test_sound_of_a_clip_is_aligned_with_its_time(tmp_path: Path, name: str):
     sound = np.zeros((1, 48000), np.float32)
@@ -151,6 +189,75 @@ def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path: Path):
     content = cut.read_bytes()
     cut.write_bytes(content[: len(content) * 2 // 5])
     assert code_of(read_audio, cut, RATE) in ("truncated", "unreadable")
+
+
+@pytest.mark.parametrize(
+    "name, codec, rate",
+    [
+        ("adts.aac", "aac", 16000),
+        ("memo.caf", "pcm_s16be", 16000),
+        ("memo.caf", "alac", 16000),
+        ("old.au", "pcm_s16be", 16000),
+        ("a.snd.au", "pcm_mulaw", 16000),
+        ("a.tta", "tta", 16000),
+        ("a.wv", "wavpack", 16000),
+        ("a.ac3", "ac3", 48000),
+        ("a.eac3", "eac3", 48000),
+        ("a.mp2", "mp2", 48000),
+        ("a.g722", "g722", 16000),
+        ("a.voc", "pcm_s16le", 16000),
+        ("a.sox", "pcm_s32le", 16000),
+        ("a.nut", "pcm_s16le", 16000),
+        ("a.w64", "pcm_s16le", 16000),
+        ("a.aifc", "pcm_s16be", 16000),
+        ("a.opus", "libopus", 48000),
+    ],
+)
+def test_what_recorders_and_archives_write_is_read(
+    tmp_path: Path, name: str, codec: str, rate: int
+):
+    path = write_sound(tmp_path / name, sine(180, 2, rate), rate, codec)
+    assert len(read_audio(path, RATE)) / RATE == pytest.approx(2, abs=0.12)
+    assert probe(path, ["audio"])["audio"] == pytest.approx(2, abs=0.15)
+    assert probe_duration(path) == pytest.approx(2, abs=0.15)
+
+
+def test_sphere_and_amr_are_read_whatever_they_are_called(tmp_path: Path):
+    wave = np.round(32767 * sine(180, 2, RATE)[0]).astype("<i2").tobytes()
+    head = (
+        "NIST_1A\n   1024\nsample_count -i 32000\nsample_n_bytes -i 2\nchannel_count -i 1\n"
+        "sample_byte_format -s2 01\nsample_rate -i 16000\nsample_coding -s3 pcm\nend_head\n"
+    )
+    path = tmp_path / "sphere.wav"
+    path.write_bytes(head.encode().ljust(1024, b"\n") + wave)
+    assert len(read_audio(path, RATE)) == 2 * RATE and probe_duration(path) == 2.0
+    path.write_bytes(path.read_bytes()[:40_000])
+    assert code_of(read_audio, path, RATE) == "truncated"
+    # 20 ms a frame, in the mode of 12.2 kbit/s; what they hold does not matter here.
+    frames = np.random.default_rng(0).integers(0, 256, (100, 31), np.uint8)
+    (tmp_path / "phone.amr").write_bytes(b"#!AMR\n" + b"".join(b"\x3c" + bytes(f) for f in frames))
+    assert len(read_audio(tmp_path / "phone.amr", RATE)) == 2 * RATE
+
+
+@pytest.mark.parametrize(
+    "content, name",
+    [
+        (b"ffconcat version 1.0\nfile other.wav\n", "concat"),
+        (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n", "sdp"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "png_pipe"),
+        (b"1\n00:00:00,000 --> 00:00:01,000\nhello\n\n", "srt"),
+    ],
+)
+def test_a_format_that_holds_no_clips_is_named_with_the_remedy(
+    tmp_path: Path, content: bytes, name: str
+):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(ClipError) as caught:
+        read_audio(tmp_path / "a.wav", RATE)
+    assert caught.value.detail == (
+        f"not a media file that can be read: its format {name} is none of those that hold clips; "
+        "convert it to wav or mp4"
+    )
 
 
 def test_files_that_cannot_be_used(tmp_path: Path):
