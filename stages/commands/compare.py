@@ -7,7 +7,8 @@ A and B are git revisions, names of DVC experiments, or "workspace", which B is 
 
 In:  metrics/predictions.csv of A and of B, from the workspace or from DVC's cache
 Out: on stdout WAR, UAR and w-F1 of both, their differences with 95 % intervals and whether these
-     leave out 0, and McNemar's test of the utterances that only one of the two gets right
+     leave out 0, the smallest difference that could, and McNemar's test of the utterances that
+     only one of the two gets right (with one seed each)
 Paper: Section 3.2 for the measures; it compares single numbers, without intervals.
 """
 
@@ -30,7 +31,7 @@ from stages.runtime.errors import UserError, one_line
 from stages.runtime.paths import PREDICTIONS
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights
 from stages.scoring.metrics import MEASURES, confusions
-from stages.scoring.paired import mcnemar, seed_variance
+from stages.scoring.paired import bootstrap_p, mcnemar, seed_variance
 
 WORKSPACE = "workspace"
 COLUMNS = ("id", "speaker", "seed", "actual", "predicted")
@@ -68,6 +69,7 @@ class Difference:
         by_speaker: the same over other speakers; None if there are fewer than 3, and too narrow if
             there are few (of two equal systems with 4 speakers, 0 is outside one time in seven).
         significant: `interval` leaves out 0.
+        p: the same as a p-value, for who corrects it for the number of comparisons.
     """
 
     a: float
@@ -76,6 +78,7 @@ class Difference:
     interval: Interval
     by_speaker: Interval | None
     significant: bool
+    p: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Comparison:
         a: name of the one result, as of `Predictions.revision`; `b`: of the other.
         measures: under their keys in metrics/test.json.
         only_a: utterances that A alone gets right; `only_b`: that B alone does.
+        mcnemar_p: None where a side has several seeds, of which McNemar's test knows nothing.
+        same: A and B predict the same.
     """
 
     a: str
@@ -97,7 +102,8 @@ class Comparison:
     measures: dict[str, Difference]
     only_a: int
     only_b: int
-    mcnemar_p: float
+    mcnemar_p: float | None
+    same: bool
 
 
 def read_predictions(revision: str) -> Predictions:
@@ -163,7 +169,11 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
     independent. With one seed on both sides it is unknown and taken as 0. What another division
     into training and test would change is never covered.
 
-    For McNemar's test an utterance is right if more than half of the seeds are.
+    An utterance is right in one alone if more than half of the seeds are. McNemar's test of these
+    counts takes them for all there is: with several seeds it is not made, as it would find equal
+    systems different once in ten times.
+
+    Two results that predict the same are one: every difference and interval is 0.
 
     Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), Chapters 8 and 13;
     see `seed_variance` for the seeds.
@@ -180,7 +190,8 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
     seeds_a, seeds_b = a.predicted.shape[1], b.predicted.shape[1]
     freedom = seeds_a + seeds_b - 2
     other_seeds = rng.standard_t(freedom, repeats) if freedom else np.zeros(repeats)
-    other_seeds *= np.sqrt(1 / seeds_a + 1 / seeds_b)
+    same = np.array_equal(a.predicted, b.predicted)
+    other_seeds *= 0 if same else np.sqrt(1 / seeds_a + 1 / seeds_b)
 
     once = np.ones((1, n), int)
     observed = _scores(a, once), _scores(b, once)
@@ -191,7 +202,8 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
         samples = [[side[key] for side in sides] for sides in resampled]
         noise = np.sqrt(seed_variance(values, samples[0])) * other_seeds
         of_a, of_b = (float(of_seeds.mean()) for of_seeds in values)
-        (low, high), *by_speaker = (_interval(sides, noise) for sides in samples)
+        differences = [_differences(sides, noise) for sides in samples]
+        (low, high), *by_speaker = map(interval, differences)
         measures[key] = Difference(
             of_a,
             of_b,
@@ -199,6 +211,7 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
             (low, high),
             by_speaker[0] if by_speaker else None,
             low > 0 or high < 0,
+            bootstrap_p(differences[0]),
         )
     right_a, right_b = _right(a), _right(b)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
@@ -212,7 +225,8 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
         measures=measures,
         only_a=only_a,
         only_b=only_b,
-        mcnemar_p=mcnemar(only_a, only_b),
+        mcnemar_p=mcnemar(only_a, only_b) if same or seeds_a == seeds_b == 1 else None,
+        same=same,
     )
 
 
@@ -234,13 +248,25 @@ def as_markdown(comparison: Comparison) -> str:
         f"{c.n_test} test utterances of {c.n_speakers} speakers; "
         f"{_counted(c.seeds_a)} of {c.a}, {_counted(c.seeds_b)} of {c.b}.",
         f"McNemar: {c.only_a} right in {c.a} alone, {c.only_b} in {c.b} alone; "
-        f"p = {c.mcnemar_p:.2g}.",
+        + ("no test of several seeds." if c.mcnemar_p is None else f"p = {c.mcnemar_p:.2g}."),
         "",
         *(verdict(key, found) for key, found in c.measures.items()),
     ]
+    if c.same:
+        return "\n".join([*lines, f"{c.a} and {c.b} predict the same."])
+    lines.append(f"The smallest difference that could be significant here: {_smallest(c)}.")
     if c.seeds_a == c.seeds_b == 1:
-        lines.append("One seed each: what another seed would change is not covered.")
+        lines.append(
+            "One seed each: what another seed would change is not covered, so that of two equal "
+            "systems more than one in twenty differ significantly."
+        )
     return "\n".join(lines)
+
+
+def _smallest(comparison: Comparison) -> str:
+    """Half the width of each interval: a smaller difference would leave 0 within it."""
+    ends = {NAMES[key]: found.interval for key, found in comparison.measures.items()}
+    return ", ".join(f"{name} {(high - low) / 2:.3f}" for name, (low, high) in ends.items())
 
 
 def verdict(key: str, found: Difference) -> str:
@@ -311,12 +337,12 @@ def _scores(side: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
     return {key: measure(counts) for key, measure in MEASURES.items()}
 
 
-def _interval(resampled: Sequence[np.ndarray], noise: np.ndarray) -> Interval:
-    """The interval of B - A from a measure of A's and B's seeds, each [B, S], and noise [B]."""
+def _differences(resampled: Sequence[np.ndarray], noise: np.ndarray) -> np.ndarray:
+    """B - A [B] from a measure of A's and B's seeds, each [B, S], and noise [B]."""
     a, b = (values.mean(1) for values in resampled)
     # No difference is beyond 1, but Student's t is; and the mean of three equal numbers need not
     # be that number.
-    return interval((b - a + noise).clip(-1, 1).round(12))
+    return (b - a + noise).clip(-1, 1).round(12)
 
 
 def _right(side: Predictions) -> np.ndarray:

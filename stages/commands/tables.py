@@ -22,7 +22,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,11 +31,13 @@ from dvc.exceptions import DvcException
 from dvc.scm import RevError
 from tabulate import tabulate
 
-from stages.commands.compare import compare, read_predictions
+from stages.commands.compare import Comparison, compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.params import read_params
 from stages.runtime.paths import METRICS
+from stages.scoring.intervals import LEVEL
+from stages.scoring.paired import holm
 
 Settings = dict[str, str]
 
@@ -233,17 +235,45 @@ def measured_cells(item: Experiment) -> list[list[str]]:
     return [cells, [f"{item.label}, best test epoch", *values, size, best["label"]]]
 
 
-def paired_cells(item: Experiment, found: Sequence[Experiment]) -> list[str]:
+def fdan_of(item: Experiment, found: Sequence[Experiment]) -> Experiment | None:
+    """The row FDAN on the task of another row, None for itself."""
+    same = (other for other in found if other.row is FDAN and other.task == item.task)
+    fdan = next(same, item)
+    return None if fdan is item else fdan
+
+
+def paired_rows(found: Sequence[Experiment]) -> list[list[str]]:
+    """Every experiment against FDAN on the same task, corrected for the number of comparisons."""
+    compared = {
+        item.name: compare(read_predictions(fdan.name), read_predictions(item.name))
+        for item in found
+        if (fdan := fdan_of(item, found))
+    }
+    p_values = dict(zip(compared, holm([of.measures["uar"].p for of in compared.values()])))
+    validated = {
+        item.name: (read_metrics(item.name, "train") or {}).get("validation_uar") for item in found
+    }
+    rows = []
+    for item in found:
+        cells, uar = paired_cells(item, compared.get(item.name), p_values), validated[item.name]
+        rivals = [validated[other.name] or 0 for other in found if other.task == item.task]
+        shown = "" if uar is None else percent(uar) + (" (picked)" if uar == max(rivals) else "")
+        rows.append([cells[0], shown, *cells[1:]])
+    return rows
+
+
+def paired_cells(
+    item: Experiment, compared: Comparison | None, p_values: Mapping[str, float]
+) -> list[str]:
     """An experiment against FDAN on the same task, and how much LMMD weighs in its loss."""
     cells = [item.label, "", "", ""]
-    fdan = next((other for other in found if other.row is FDAN and other.task == item.task), item)
-    if fdan is not item:
-        compared = compare(read_predictions(fdan.name), read_predictions(item.name))
+    if compared:
         uar = compared.measures["uar"]
         low, high = (100 * end for end in uar.interval)
         cells[1] = f"{100 * uar.difference:+.2f} [{low:+.1f}, {high:+.1f}]"
-        cells[2] = "yes" if uar.significant else "no"
-        cells[3] = f"{compared.only_a} : {compared.only_b}, p = {compared.mcnemar_p:.2g}"
+        significant = uar.significant and p_values[item.name] <= 1 - LEVEL
+        cells[2] = f"{'yes' if significant else 'no'}, p = {p_values[item.name]:.2g}"
+        cells[3] = f"{compared.only_a} : {compared.only_b}"
     trained = read_metrics(item.name, "train") or {}
     lmmd = sum(value for name, value in trained.items() if re.fullmatch(r"lmmd_\d+", name))
     if not lmmd:
@@ -284,9 +314,13 @@ def show(table: Table, extra: Settings) -> str:
         parts.append("SAVEE and MELD are not in params.yaml's corpora: measured on others instead.")
     have_run = [item for item in found if read_metrics(item.name, "train")]
     if table.paired and have_run:
-        heads = "system; UAR minus FDAN's; significant; McNemar (FDAN : it); LMMD; "
-        heads += "alpha x LMMD (share of the loss)"
-        parts.append(markdown(heads, [paired_cells(item, have_run) for item in have_run]))
+        heads = "system; validation UAR %; test UAR minus FDAN's; significant; "
+        heads += "right alone (FDAN : it); LMMD; alpha x LMMD (share of the loss)"
+        parts.append(markdown(heads, paired_rows(have_run)))
+        parts.append(
+            "Picked: the highest UAR on the validation part. To choose a setting by its test UAR "
+            "flatters it. Significant: p of the bootstrap, by Holm's correction for all rows."
+        )
     return "\n\n".join(parts)
 
 

@@ -46,5 +46,25 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return float(binomtest(only_a, n).pvalue) if n else 1.0
 
 
+def bootstrap_p(differences: np.ndarray) -> float:
+    """The two-sided p-value of bootstrap differences [B], whose interval is that of percentiles.
+
+    Source: A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application (1997), 4.4.
+    """
+    beyond = min((differences <= 0).sum(), (differences >= 0).sum())
+    return min(1.0, 2 * float(beyond + 1) / (len(differences) + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number.
+
+    Source: S. Holm, Scand. J. Stat. 6 (1979) 65-70.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(order), 0, -1)
+    corrected = np.maximum.accumulate(np.asarray(p_values)[order] * factors).clip(max=1)
+    return corrected[np.argsort(order)].tolist()
+
+
 def _deviations(values: np.ndarray) -> np.ndarray:
     return values - values.mean(-1, keepdims=True)

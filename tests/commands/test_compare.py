@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -80,7 +79,10 @@ def test_a_result_does_not_differ_from_itself(seeds: int):
     found = compare(a, a, 500)
     assert [measure.difference for measure in found.measures.values()] == [0, 0, 0]
     assert significant(found) == [False] * 3 and (found.only_a, found.only_b) == (0, 0)
-    assert found.mcnemar_p == 1
+    assert [measure.interval for measure in found.measures.values()] == [(0, 0)] * 3
+    assert [measure.by_speaker for measure in found.measures.values()] == [(0, 0)] * 3
+    assert found.mcnemar_p == 1 and {measure.p for measure in found.measures.values()} == {1}
+    assert as_markdown(found).endswith("\na and a predict the same.")
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -90,7 +92,9 @@ def test_a_much_better_result_is_significant_in_its_direction(seeds: int):
     for key in MEASURES:
         assert better.measures[key].interval[0] > 0 and worse.measures[key].interval[1] < 0
     assert significant(better) == significant(worse) == [True] * 3
-    assert better.only_b > better.only_a == worse.only_b and better.mcnemar_p < 0.01
+    assert better.only_b > better.only_a == worse.only_b
+    assert better.mcnemar_p is None if seeds > 1 else better.mcnemar_p < 0.01
+    assert all(measure.p < 0.01 for measure in better.measures.values())
 
 
 def test_the_measures_are_means_over_the_seeds():
@@ -220,14 +224,16 @@ def test_two_speakers_are_too_few_for_an_interval(speakers: int, given: bool):
     assert ("By speaker" in as_markdown(found)) is given
 
 
-def test_mcnemar_counts_utterances_that_more_than_half_of_the_seeds_get_right():
+def test_utterances_count_that_more_than_half_of_the_seeds_get_right_and_mcnemar_needs_one_seed():
     rng = np.random.default_rng(0)
     hit_a = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]] * 7)
     hit_b = np.array([[1], [0], [1], [1], [0]] * 7)
     found = compare(result(rng, hit_a == 1), result(rng, hit_b == 1), 50)
     # Of each five A has the second and fourth, B the first, third and fourth.
     assert (found.only_a, found.only_b) == (7, 14)
-    assert found.mcnemar_p == pytest.approx(2 * sum(math.comb(21, k) for k in range(8)) / 2**21)
+    assert found.mcnemar_p is None and "; no test of several seeds." in as_markdown(found)
+    single = compare(result(rng, hit_a[:, 1:2] == 1), result(rng, hit_b == 1), 50)
+    assert (single.only_a, single.only_b) == (7, 7) and single.mcnemar_p == 1
 
 
 def test_other_test_utterances_are_refused_with_their_number_and_the_first():
@@ -292,7 +298,10 @@ def test_the_text_has_one_aligned_row_a_measure_and_its_verdict():
         "UAR",
         "w-F1",
     ]
-    assert lines[-1] == "One seed each: what another seed would change is not covered."
+    low, high = uar.interval
+    assert lines[-2].startswith("The smallest difference that could be significant here: WAR 0.")
+    assert f", UAR {(high - low) / 2:.3f}, w-F1 0." in lines[-2]
+    assert lines[-1].startswith("One seed each: what another seed would change is not covered, so")
 
 
 def test_the_command_prints_the_same_numbers_for_people_and_as_json(
@@ -312,7 +321,7 @@ def test_the_command_prints_the_same_numbers_for_people_and_as_json(
     found = json.loads(capsys.readouterr().out)
     assert found["measures"]["uar"]["a"] == pytest.approx((1 / 7 + 1) / 2)
     assert f"| uar      | {found['measures']['uar']['a']:.3f} " in text
-    assert found["measures"]["uar"]["interval"] == [-1, 1]  # as different as these two seeds are
+    assert found["measures"]["uar"]["interval"] == [0, 0] and found["same"] is True
     assert f"p = {found['mcnemar_p']:.2g}." in text and found["n_speakers"] == 4
 
 

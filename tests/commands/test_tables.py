@@ -322,12 +322,34 @@ def test_an_ablation_is_set_against_fdan_with_its_interval_and_the_weight_of_lmm
 ):
     fake_results(monkeypatch)
     text = show(TABLES["table4"], {})
-    (worse,) = [
-        row
-        for row in cells(text)
-        if row[0].startswith("FDAN_1 (no") and len(row) == 6 and re.search("p = ", row[3])
-    ]
-    assert float(worse[1].split()[0]) < -40 and worse[2] == "yes"
-    assert worse[4] == "3.00" and worse[5] == "0.1 (10 %)"
-    (same,) = [row for row in cells(text) if row[0].startswith("FDAN_2") and "p = " in row[3]]
-    assert same[1].startswith("+0.00") and same[2] == "no" and same[3] == "0 : 0, p = 1"
+    (worse,) = [row for row in cells(text) if row[0].startswith("FDAN_1 (no") and len(row) == 7]
+    assert float(worse[2].split()[0]) < -40 and worse[3].startswith("yes, p = 0.0")
+    assert re.fullmatch(r"\d+ : \d+", worse[4])
+    assert worse[5] == "3.00" and worse[6] == "0.1 (10 %)"
+    (same,) = [row for row in cells(text) if row[0].startswith("FDAN_2") and len(row) == 7]
+    assert same[2].startswith("+0.00 [+0.0, +0.0]") and same[3:5] == ["no, p = 1", "0 : 0"]
+
+
+def test_the_grid_shows_what_validation_picks_and_corrects_for_the_number_of_rows(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    fake_results(monkeypatch)
+    of_all = tables.read_metrics
+
+    def read_metrics(name: str, file: str) -> dict:
+        best = {"validation_uar": 0.75} if name.endswith("alpha_1e-4-decay_1e-3") else {}
+        return of_all(name, file) | (best if file == "train" else {})
+
+    def compare(a: Predictions, b: Predictions) -> SimpleNamespace:
+        lucky = b.revision.endswith("alpha_1e-5-decay_1e-4")
+        p = 0.01 if lucky else 0.5  # 0.06 for six rows
+        uar = SimpleNamespace(difference=0.02, interval=(0.01, 0.03), significant=lucky, p=p)
+        return SimpleNamespace(measures={"uar": uar}, only_a=1, only_b=2)
+
+    monkeypatch.setattr(tables, "read_metrics", read_metrics)
+    monkeypatch.setattr(tables, "compare", compare)
+    rows = [row for row in cells(show(TABLES["grid"], {})) if len(row) == 7][2:]
+    assert len(rows) == 7
+    assert [row[0] for row in rows if "(picked)" in row[1]] == ["FDAN, alpha 1e-4, decay 1e-3"]
+    assert {row[1] for row in rows} == {"70.00", "75.00 (picked)"}
+    assert [row[3] for row in rows] == ["", *["no, p = 1"] * 5, "no, p = 0.06"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stages.scoring.intervals import resample_weights
 from stages.scoring.metrics import confusions, war
-from stages.scoring.paired import mcnemar, seed_variance
+from stages.scoring.paired import bootstrap_p, holm, mcnemar, seed_variance
 
 CLASSES = 7
 
@@ -76,3 +76,18 @@ def test_mcnemar_by_hand():
     assert mcnemar(0, 0) == mcnemar(4, 4) == 1
     assert mcnemar(0, 5) == mcnemar(5, 0) == pytest.approx(2 / 32)
     assert mcnemar(0, 2000) < 1e-300
+
+
+def test_the_p_value_of_a_bootstrap_is_twice_the_smaller_tail():
+    assert bootstrap_p(np.array([0.1] * 999)) == 2 / 1000
+    assert bootstrap_p(np.array([-0.1] * 49 + [0.2] * 950)) == bootstrap_p(
+        np.array([0.1] * 49 + [-0.2] * 950)
+    )
+    assert bootstrap_p(np.array([-0.1] * 49 + [0.2] * 950)) == 0.1
+    assert bootstrap_p(np.zeros(10)) == 1
+
+
+def test_holm_by_hand():
+    # 3 x 0.01; 2 x 0.04; and no less than the one before.
+    assert holm([0.05, 0.01, 0.04]) == pytest.approx([0.08, 0.03, 0.08])
+    assert holm([0.5, 0.6]) == [1, 1] and holm([0.05]) == [0.05] and holm([]) == []

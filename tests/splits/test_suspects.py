@@ -133,12 +133,3 @@ def test_split_warns_of_suspects_by_name_and_counts_them(
     assert found["n_test_with_suspected_copy"] == 2
     assert f"1 pairs sound like one recording encoded twice, of 2 test utterances one is learned " \
         f"from: {ids[0]} and {ids[-1]}" in capsys.readouterr().out  # fmt: skip
-
-
-def test_the_embedded_sample_alone_is_not_suspected(originals: list[np.ndarray]):
-    """Its speakers are synthesised with the same timing."""
-    names = ["sample/a", "sample/b", "folder/c"]
-    write_mels("sample", dict.fromkeys(names[:2], originals[0]))
-    write_mels("folder", {names[2]: originals[0]})
-    pairs = [("folder/c", "sample/a"), ("folder/c", "sample/b")]
-    assert suspected_copies(["folder", "sample"], set(names)) == pairs

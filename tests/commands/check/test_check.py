@@ -291,7 +291,8 @@ def test_sentences_in_two_spellings_are_an_error_where_the_split_would_stop(chec
 def test_voices_that_sound_like_one_recording_are_named(checked):
     rng = np.random.default_rng(0)
     first, second = (
-        np.repeat(rng.uniform(0.02, 0.5, 24), 2400) * rng.normal(0, 0.3, 57600) for _ in range(2)
+        0.3 * np.sin(np.cumsum(2 * np.pi / 48000 * np.repeat(rng.uniform(300, 3000, 12), 4800)))
+        for _ in range(2)
     )
     for i, voice in enumerate([first, second, 0.4 * np.roll(first, 480)]):
         write_sound(FOLDER / f"{i}.wav", voice[None], 48000)
