@@ -122,8 +122,9 @@ def all_held(read: Read) -> list[object]:
 
 def work_on(folder: Path, shared: Shared, workers: int) -> float:
     """Seconds for the clips when all workers have started, on so many cores, nothing kept."""
-    cache = ClipCache(folder / "cache", "nothing else is kept there")
     process = pkgutil.resolve_name(shared.process)
+    layout = process.__annotations__["return"].layout(shared.settings())
+    cache = ClipCache(folder / "cache", "nothing else is kept there", layout)
     job = Job(folder / "clips", cache, process, shared.settings(), code_and_libraries())
     clips = sorted(path.name for path in job.root.iterdir())[: shared.clips]
     every = os.sched_getaffinity(0)
