@@ -11,7 +11,8 @@ Run: dvc repro features@<corpus>, or python -m stages.features <corpus>
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import h5py
 import joblib
@@ -83,14 +84,11 @@ def embedded(batches: Iterator[torch.Tensor], embed: Embed, device: str) -> Iter
         yield from map(embed, ahead(batches))
         return
     torch.set_num_threads(1)
-    waiting: deque[Future[np.ndarray]] = deque()
-    with ThreadPoolExecutor(joblib.cpu_count()) as threads:
-        for images in batches:
-            waiting.append(threads.submit(embed, images))
-            if len(waiting) > joblib.cpu_count():
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    cores = joblib.cpu_count()
+    with ThreadPoolExecutor(cores) as threads:
+        # All begin together, so that the first round needs as much memory as any.
+        while together := list(islice(batches, cores)):
+            yield from threads.map(embed, together)
 
 
 def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarray:
