@@ -9,6 +9,7 @@ ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at t
 Run: dvc repro features@<corpus>, or python -m stages.features <corpus>
 """
 
+import ctypes
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,9 @@ def embedded(batches: Iterator[torch.Tensor], embed: Embed, device: str) -> Iter
         yield from map(embed, ahead(batches))
         return
     torch.set_num_threads(1)
+    # Blocks of 4 MB and more go back to the system at once (glibc's M_MMAP_THRESHOLD, which else
+    # grows): kept in the heaps of several threads they would fall apart, and memory would grow.
+    ctypes.CDLL(None).mallopt(-3, 4 << 20)
     cores = joblib.cpu_count()
     with ThreadPoolExecutor(cores) as threads:
         # All begin together, so that the first round needs as much memory as any.
