@@ -179,23 +179,21 @@ def _decode_wanted(
     stream.codec_context.options = STRICT
     av.logging.set_level(av.logging.WARNING)
     try:
-        with contextlib.ExitStack() as opened:
+        with av.logging.Capture() as complaints, contextlib.ExitStack() as opened:
             for number, run in enumerate(runs):
                 if number > 0:  # a new decoder; flushing it is not enough
                     _, stream = opened.enter_context(_open_stream(path, max_pixels))
                     stream.codec_context.options = STRICT
-                with av.logging.Capture() as complaints:  # not those of opening a file
-                    for frame in _decode(stream, run, max_pixels, wanted):
-                        if frame.pts in wanted:
-                            first = next(iter(images.values()), None)
-                            images[wanted[frame.pts]] = _image(frame, first)
-                if any(source == stream.codec_context.name for _, source, _ in complaints):
-                    return None  # damaged
+                for frame in _decode(stream, run, max_pixels, wanted):
+                    if frame.pts in wanted:
+                        first = next(iter(images.values()), None)
+                        images[wanted[frame.pts]] = _image(frame, first)
     except ClipError:
         return None
     finally:
         av.logging.set_level(None)
-    return None if len(images) < len(wanted) else images
+    damaged = any(source == stream.codec_context.name for _, source, _ in complaints)
+    return None if damaged or len(images) < len(wanted) else images
 
 
 def _runs(packets: list[av.Packet], wanted: Container[int]) -> Iterator[list[av.Packet]]:

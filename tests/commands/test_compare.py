@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from stages.corpora.emotions import CODES
 from stages.runtime.errors import UserError
 from stages.scoring.intervals import interval, resample_weights
 from stages.scoring.metrics import MEASURES, confusions
+from tests.clone import Repository
 
 ROOT = Path(__file__).parents[2]
 HEADER = "id,speaker,fold,seed,actual,predicted"
@@ -325,21 +324,12 @@ def test_the_command_prints_the_same_numbers_for_people_and_as_json(
     assert f"p = {found['mcnemar_p']:.2g}." in text and found["n_speakers"] == 4
 
 
-class Project:
+class Project(Repository):
     """A git and DVC repository whose one stage writes predictions of a given skill and seeds."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self.environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-            "DVC_NO_ANALYTICS": "1",
-            "GIT_AUTHOR_NAME": "test",
-            "GIT_AUTHOR_EMAIL": "test@example.org",
-            "GIT_COMMITTER_NAME": "test",
-            "GIT_COMMITTER_EMAIL": "test@example.org",
-        }
+        super().__init__(folder)
+        self.environment["PYTHONPATH"] = str(ROOT)
         (folder / "make.py").write_text(MAKE)
         (folder / "dvc.yaml").write_text(
             "stages:\n  evaluate:\n    cmd: python make.py\n    params: [skill, seeds]\n"
@@ -353,22 +343,6 @@ class Project:
     def set(self, **params: float) -> None:
         lines = (f"{key}: {value}\n" for key, value in params.items())
         (self.folder / "params.yaml").write_text("".join(lines))
-
-    def run(self, *command: str, code: int = 0) -> str:
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-        assert done.returncode == code, f"{' '.join(command)}: {done.returncode}\n{done.stdout}"
-        return done.stdout
-
-    def dvc(self, *arguments: str, code: int = 0) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments, code=code)
 
     def commit(self) -> None:
         self.run("git", "add", "--all")
