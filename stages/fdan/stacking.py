@@ -35,11 +35,10 @@ class Stack:
         self.size = len(networks)
         self.network = copy.deepcopy(networks[0]).to(device)
         states = [dict(network.named_parameters()) for network in networks]
-        self.state = {
-            name: _in_order_of_gradient(torch.stack([state[name].detach() for state in states]))
-            for name in states[0]
-        }
-        self.state = {name: value.to(device) for name, value in self.state.items()}
+        self.state = {}
+        for name in states[0]:
+            stacked = torch.stack([state[name].detach() for state in states])
+            self.state[name] = _in_order_of_gradient(stacked).to(device)
         if self.size == 1:
             for name, parameter in self.network.named_parameters():
                 parameter.data = self.state[name][0]

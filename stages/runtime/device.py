@@ -11,8 +11,6 @@ from typing import Any
 from stages.runtime.errors import UserError, one_line
 
 DRIVER = Path("/proc/driver/nvidia/version")
-
-
 WORKSPACES = (":4096:8", ":16:8")  # with which cuBLAS is deterministic, as NVIDIA says
 
 
