@@ -222,7 +222,7 @@ def judge_params(path: Path) -> str:
     try:
         params = read_params(path)
     except UserError as error:
-        return check_line(error, path)
+        return [check_line(UserError(line), path) for line in str(error).splitlines()][0]
     assert check_params(params.model_dump()) == params
     return "ok"
 

@@ -21,7 +21,7 @@ GRACE = 10  # seconds that a stopped stage gets to remove its temporary files
 
 
 def run(main: Callable[[], None], lock: str = "") -> None:
-    """Run a stage's `main`; print a `UserError` as one line and exit with code 2.
+    """Run a stage's `main`; print a `UserError`, a line each problem, and exit with code 2.
 
     It must be run from the root of the project, to which all paths are relative.
 
@@ -40,7 +40,8 @@ def run(main: Callable[[], None], lock: str = "") -> None:
             main()
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(128 + signal.SIGPIPE)  # as programs end that `head` has read enough of

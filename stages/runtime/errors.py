@@ -1,14 +1,17 @@
 """The two ways in which things go wrong, and how each is reported.
 
-`UserError` is for what a person must fix: it ends the stage with one line and
-exit code 2. `ClipError` is for one clip that cannot be used: it becomes a row of
-the stage's skip table and the run goes on, unless more than `max_skip_fraction`
-of the clips go that way.
+`UserError` is for what a person must fix: it ends the stage with one line, or one for each of
+several problems, and exit code 2. `ClipError` is for one clip that cannot be used: it becomes a row
+of the stage's skip table and the run goes on, unless more than `max_skip_fraction` of the clips go
+that way.
 """
 
 
 class UserError(Exception):
-    """One line: the file or key, what is wrong with it, and what to do."""
+    """One line: the file or key, what is wrong with it, and what to do.
+
+    Of several problems that are found together, a line each.
+    """
 
 
 class ClipError(Exception):

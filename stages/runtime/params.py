@@ -1,15 +1,17 @@
 """params.yaml as typed settings: `read_params().mels.n_fft`.
 
 The whole file is checked at once: the keys, the type and range of every value, and values that
-only make sense together. `Params.model_json_schema()` is the JSON schema, for editors.
+only make sense together; all that is wrong is named, a line each. `Params.model_json_schema()` is
+the JSON schema, for editors.
 """
 
 import difflib
+import math
 import reprlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +21,8 @@ from pydantic import (
     Field,
     StrictBool,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 from ruamel.yaml import YAML
 
@@ -56,16 +59,26 @@ Corpus = Annotated[
     ),
 ]
 Corpora = Annotated[
-    list[Corpus],
-    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
-    AfterValidator(_no_repeats),
+    list[Corpus], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_no_repeats)
 ]
 
 
 class Section(BaseModel):
-    """Settings of which each must be given and none can be added."""
+    """Settings of which each must be given and none can be added.
+
+    What must fit another setting is checked with the later of the two, so that neither hides what
+    else is wrong.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _note(cls, value: Any, info: ValidationInfo) -> Any:
+        """Keep what is right for `examine`, whatever else is wrong."""
+        if info.context is not None:
+            info.context.setdefault(cls, {})[info.field_name] = value
+        return value
 
 
 class Sample(Section):
@@ -103,13 +116,29 @@ class Mels(Section):
     min_seconds: Number = Field(ge=0)
     max_seconds: Positive
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        _below("mels.win_length", self.win_length, "<=", "mels.n_fft", self.n_fft)
-        _below("mels.fmin", self.fmin, "<", "mels.fmax", self.fmax)
-        _below("mels.fmax", self.fmax, "<=", "half of mels.sample_rate", self.sample_rate / 2)
-        _below("mels.min_seconds", self.min_seconds, "<", "mels.max_seconds", self.max_seconds)
-        return self
+    @field_validator("win_length")
+    @classmethod
+    def _within_n_fft(cls, value: int, info: ValidationInfo) -> int:
+        if value > (n_fft := info.data.get("n_fft", value)):
+            raise ValueError(f"mels.win_length: {value} is not <= mels.n_fft ({n_fft})")
+        return value
+
+    @field_validator("fmax")
+    @classmethod
+    def _within_the_spectrum(cls, value: float, info: ValidationInfo) -> float:
+        if (fmin := info.data.get("fmin", 0)) >= value:
+            raise ValueError(f"mels.fmin: {fmin} is not < mels.fmax ({value})")
+        if value > (nyquist := info.data.get("sample_rate", 2 * value) / 2):
+            text = f"mels.fmax: {value} is not <= half of mels.sample_rate ({nyquist})"
+            raise ValueError(text)
+        return value
+
+    @field_validator("max_seconds")
+    @classmethod
+    def _above_min_seconds(cls, value: float, info: ValidationInfo) -> float:
+        if (least := info.data.get("min_seconds", 0)) >= value:
+            raise ValueError(f"mels.min_seconds: {least} is not < mels.max_seconds ({value})")
+        return value
 
 
 class Features(Section):
@@ -125,10 +154,12 @@ class Features(Section):
     db_min: Number = Field(ge=-300, le=300)
     db_max: Number = Field(ge=-300, le=300)
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        _below("features.db_min", self.db_min, "<", "features.db_max", self.db_max)
-        return self
+    @field_validator("db_max")
+    @classmethod
+    def _above_db_min(cls, value: float, info: ValidationInfo) -> float:
+        if (least := info.data.get("db_min", -math.inf)) >= value:
+            raise ValueError(f"features.db_min: {least} is not < features.db_max ({value})")
+        return value
 
 
 class Network(Section):
@@ -151,7 +182,7 @@ class Lmmd(Section):
 class Params(Section):
     """All of params.yaml; its comments say what each key does."""
 
-    corpora: Corpora
+    corpora: Annotated[Corpora, Field(min_length=1)]
     visual: Corpora
     acoustic: Corpus
     seed: Seed
@@ -185,44 +216,67 @@ class Params(Section):
     network: Network
     lmmd: Lmmd
 
-    @model_validator(mode="after")
-    def _make_sense_together(self) -> Self:
-        for key, wanted in [("visual", self.visual), ("acoustic", [self.acoustic])]:
-            for corpus in wanted:
-                if corpus not in self.corpora:
-                    listed = ", ".join(self.corpora)
-                    raise ValueError(f"{key}: {corpus} is not in corpora ({listed}); add it")
-        if self.selection == "validation" and self.validation == 0 and self.protocol != "official":
+    @field_validator("visual", "acoustic")
+    @classmethod
+    def _on_disk(cls, value: list[str] | str, info: ValidationInfo) -> list[str] | str:
+        corpora = info.data.get("corpora", [])
+        wanted = [value] if isinstance(value, str) else value
+        absent = [corpus for corpus in wanted if corpora and corpus not in corpora]
+        if absent:
+            listed = ", ".join(corpora)
+            lines = (f"{info.field_name}: {x} is not in corpora ({listed}); add it" for x in absent)
+            raise ValueError("\n".join(lines))
+        return value
+
+    @field_validator("selection")
+    @classmethod
+    def _can_select(cls, value: str, info: ValidationInfo) -> str:
+        empty = info.data.get("validation") == 0
+        if value == "validation" and empty and info.data.get("protocol", "official") != "official":
             raise ValueError(
                 "selection: validation chooses the epoch on a validation set that validation: 0 "
                 "leaves empty; set selection: last, or validation above 0"
             )
-        return self
+        return value
+
+    @field_validator("acoustic_only")
+    @classmethod
+    def _has_faces(cls, value: bool, info: ValidationInfo) -> bool:
+        if not value and info.data.get("visual") == []:
+            raise ValueError(
+                "visual: names no corpus, whose faces acoustic_only: false trains on; name one, or "
+                "set acoustic_only: true"
+            )
+        return value
 
 
-SECTIONS = {
-    name
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
     for name, field in Params.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }
 MAPPING = "a mapping of params"
 
 
-def _below(key: str, value: float, relation: str, name: str, bound: float) -> None:
-    if value > bound or (relation == "<" and value == bound):
-        raise ValueError(f"{key}: {value} is not {relation} {name} ({bound})")
-
-
 def read_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        UserError: the file cannot be read, a key is unknown or missing, or a value is of the wrong
-            type or out of range; the message names the key, the value and the range.
+        UserError: the file cannot be read, or, a line each, keys that are unknown or missing and
+            values of the wrong type or out of range, with the key, the value and the range.
+    """
+    return check_params(read_tree(path), str(path))
+
+
+def read_tree(path: Path = PARAMS_FILE) -> Any:
+    """Read params.yaml without a look at what it holds.
+
+    Raises:
+        UserError: the file cannot be read.
     """
     try:
         # As DVC reads it. PyYAML takes the 1e-05 that `dvc exp run -S alpha=1e-5` writes for text.
-        tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run from the root of the project") from None
     except Exception as error:
@@ -230,33 +284,60 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
         # digits or a list in 5000 brackets raises: ValueError, RecursionError and others.
         reason = one_line(error)[:500]
         raise UserError(f"{path}: cannot be read as YAML: {reason}; fix it") from None
-    return check_params(tree, str(path))
 
 
 def check_params(tree: Any, source: str = PARAMS_FILE.name) -> Params:
     """Check the content of params.yaml (see `read_params`)."""
+    params, problems = examine(tree, source)
+    if problems:
+        raise UserError("\n".join(problems))
+    return params
+
+
+def examine(tree: Any, source: str = PARAMS_FILE.name) -> tuple[Params, list[str]]:
+    """What is right in the content of params.yaml, and all that is wrong with it.
+
+    Returns:
+        Params, of which what is wrong is absent (`model_fields_set` says what is there, also of a
+        section); and a line for each problem.
+    """
+    problems = []
+    meant = set()
     for key in _keys(tree):
         if key not in allowed():
             shown = key if key.isprintable() and len(key) <= 80 else _shown(key)
             close = difflib.get_close_matches(key[:80], allowed(), n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(allowed())}"
-            raise UserError(f"{source}: {shown}: no such param; {hint}")
+            problems.append(f"{shown}: no such param; {hint}")
+            meant.update(close)
+    right: dict[type, dict[str, Any]] = {}
     try:
-        return Params.model_validate(tree)
+        return Params.model_validate(tree, context=right), _lines(problems, source)
     except ValidationError as error:
-        found = error.errors(include_url=False)[0]
-    place = found["loc"]  # () for the whole file
-    names = place[:2] if place and place[0] in SECTIONS else place[:1]
-    key = ".".join(map(str, names)) or "the file"
-    if found["type"] == "missing":
-        raise UserError(f"{source}: {key}: missing; give it {allowed().get(key, MAPPING)}")
-    if found["type"] == "extra_forbidden":
-        raise UserError(f"{source}: {key}: write it inside its section, without a dot")
-    if found["type"] == "value_error" and key not in allowed():  # of values side by side
-        raise UserError(f"{source}: {found['ctx']['error']}")
-    for name in names:
-        tree = tree[name]
-    raise UserError(f"{source}: {key}: {_shown(tree)} is not {allowed().get(key, MAPPING)}")
+        found = error.errors(include_url=False)
+    for item in found:
+        place = item["loc"]  # () for the whole file
+        names = place[:2] if place and place[0] in SECTIONS else place[:1]
+        key = ".".join(map(str, names)) or "the file"
+        if item["type"] == "missing":
+            if key not in meant:
+                problems.append(f"{key}: missing; give it {allowed().get(key, MAPPING)}")
+        elif item["type"] in ("extra_forbidden", "invalid_key"):
+            if key in allowed():  # else it is among the unknown
+                problems.append(f"{key}: write it inside its section, without a dot")
+        elif item["type"] == "value_error" and (text := str(item["ctx"]["error"])):
+            problems += text.splitlines()  # of values side by side
+        else:
+            value = tree
+            for name in names:
+                value = value[name]
+            problems.append(f"{key}: {_shown(value)} is not {allowed().get(key, MAPPING)}")
+    parts = {name: of.model_construct(**right.get(of, {})) for name, of in SECTIONS.items()}
+    return Params.model_construct(**parts | right.get(Params, {})), _lines(problems, source)
+
+
+def _lines(problems: list[str], source: str) -> list[str]:
+    return [f"{source}: {problem}" for problem in dict.fromkeys(problems)]
 
 
 @cache
