@@ -85,7 +85,8 @@ def main() -> None:
     """Write the role of every sample in every fold, and what was split."""
     params = read_params()
     protocol = params.protocol
-    chosen = choose_samples(params.visual, params.acoustic, protocol, params.duplicates == "drop")
+    drop, acoustic_only = params.duplicates == "drop", params.acoustic_only
+    chosen = choose_samples(params.visual, params.acoustic, protocol, drop, acoustic_only)
     visual, acoustic = chosen["visual"].rows, chosen["acoustic"].rows
     copies = {modality: found.copies for modality, found in chosen.items()}
     contradicting = {modality: found.contradicting for modality, found in chosen.items()}
@@ -94,7 +95,7 @@ def main() -> None:
         visual, acoustic = samples[: len(visual)], samples[len(visual) :]
     rows = assign_roles(visual, acoustic, protocol, params.folds, params.validation, params.seed)
     folds = [name for name in rows[0] if name.startswith("fold_")]
-    check_classes(rows, len(folds), params.allow_missing_classes)
+    check_classes(rows, len(folds), params.allow_missing_classes, acoustic_only)
     check_leaks(rows, protocol, len(folds))
 
     corpora = list(dict.fromkeys([*params.visual, params.acoustic]))

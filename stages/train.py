@@ -92,7 +92,7 @@ def main() -> None:
             "seeds": seeds,
             "inference": params.inference,
             "settings": asdict(settings),
-            "visual_dim": len(next(iter(features.visual.values()))[0]),
+            "visual_dim": next((faces.shape[1] for faces in features.visual.values()), 0),
             "acoustic_dim": len(next(iter(features.acoustic.values()))),
             "epochs": {name: replica.epoch for name, replica in zip(names, replicas)},
             "bank": {name: replica.bank for name, replica in zip(names, replicas)},

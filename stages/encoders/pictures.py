@@ -57,7 +57,7 @@ def make_backbone(name: str, weights: str, seed: int) -> tuple[nn.Module, str]:
         UserError: there is no such model, or its weights cannot be fetched.
     """
     if weights == "random":
-        _require_model(name)
+        require_model(name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = torchvision.models.get_model(name, weights=None)
@@ -81,7 +81,7 @@ def imagenet_weights(name: str) -> torchvision.models.WeightsEnum:
     Raises:
         UserError: there is no such model, or no such weights of it.
     """
-    _require_model(name)
+    require_model(name)
     published = torchvision.models.get_model_weights(name).__members__
     if "IMAGENET1K_V1" not in published:
         raise UserError(
@@ -90,7 +90,8 @@ def imagenet_weights(name: str) -> torchvision.models.WeightsEnum:
     return published["IMAGENET1K_V1"]
 
 
-def _require_model(name: str) -> None:
+def require_model(name: str) -> None:
+    """Raise UserError if torchvision has no classification model of that name."""
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise UserError(
             f"params.yaml: features.backbone: {name!r} is not a torchvision classification model; "

@@ -24,9 +24,9 @@ from stages.fdan.training import DivergedError, Epoch, Inputs, Replica, Settings
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
 from stages.runtime.progress import track
-from stages.splits.dataset import Features, select_rows
+from stages.splits.dataset import Features, bank_candidates, select_rows
 from stages.splits.leaks import check_bank
-from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Rows, marks
+from stages.splits.protocols import TRAIN, VALIDATION, Rows
 
 
 class Task(NamedTuple):
@@ -188,9 +188,6 @@ def train_at_once(task: Task, pairs: Sequence[tuple[int, int]], label: str) -> l
 def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | None, list[str]]:
     """The bank of a replica, if it has one, and the ids of the utterances of its visual samples.
 
-    Protocol paper trains on the visual samples of test utterances; no test or validation utterance
-    may attend to them.
-
     Raises:
         UserError: no visual sample is left, or (`check_bank`) one must not be there.
     """
@@ -198,17 +195,7 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
     attends = task.settings.network["cross_attention"] and task.inference != "none"
     if visual is None or not attends:
         return None, []
-    held = {
-        mark
-        for role in (TEST, VALIDATION)
-        for row in select_rows(task.rows, "acoustic", fold, role)
-        for mark in marks(row, SAME_RECORDING)
-    }
-    open_to_all = {
-        row["id"]
-        for row in select_rows(task.rows, "visual", fold, TRAIN)
-        if held.isdisjoint(marks(row, SAME_RECORDING))
-    }
+    open_to_all = {row["id"] for row in bank_candidates(task.rows, fold)}
     allowed = [i for i, name in enumerate(shared.visual_ids) if name in open_to_all]
     if not allowed:
         raise UserError(

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 RAW = Path("data/raw")  # a folder for each corpus
+SETTINGS_CHECKED = Path("data/checked/settings.json")
+PLAN_CHECKED = Path("data/checked/plan.json")
 FRAMES = Path("data/frames")
 MELS = Path("data/mels")
 FEATURES = Path("data/features")

@@ -9,7 +9,7 @@ from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import file_sha256, read_json, read_table
 from stages.runtime.errors import UserError
 from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
-from stages.splits.protocols import Rows
+from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Rows, marks
 
 # What train and what follows it need of data/split.json.
 SPLIT_KEYS = (
@@ -84,6 +84,22 @@ class Features:
 def labels(rows: Rows) -> np.ndarray:
     """Indices int64 [n] of the rows' emotions in EMOTIONS."""
     return np.array([EMOTIONS.index(row["emotion"]) for row in rows], np.int64)
+
+
+def bank_candidates(rows: Rows, fold: int) -> Rows:
+    """The visual training rows of a fold that an inference bank may draw from.
+
+    Protocol paper trains on the visual samples of test utterances; no test or validation utterance
+    may attend to them.
+    """
+    held = {
+        mark
+        for role in (TEST, VALIDATION)
+        for row in select_rows(rows, "acoustic", fold, role)
+        for mark in marks(row, SAME_RECORDING)
+    }
+    trained = select_rows(rows, "visual", fold, TRAIN)
+    return [row for row in trained if held.isdisjoint(marks(row, SAME_RECORDING))]
 
 
 def select_rows(rows: Rows, modality: str, fold: int, role: str) -> Rows:

@@ -199,14 +199,20 @@ def visual_roles(protocol: str, visual: Rows, held_out: Collection[Mark]) -> lis
     ]
 
 
-def check_classes(rows: Rows, folds: int, allow_missing: bool = False) -> None:
+def check_classes(
+    rows: Rows, folds: int, allow_missing: bool = False, acoustic_only: bool = False
+) -> None:
     """Check that every fold trains and tests every emotion (with `allow_missing`, any emotion).
+
+    Args:
+        acoustic_only: no visual samples are trained on.
 
     Raises:
         UserError: names the fold and what it lacks.
     """
+    needed = [("visual", TRAIN), ("acoustic", TRAIN), ("acoustic", TEST)]
     for fold in range(folds):
-        for modality, role in [("visual", TRAIN), ("acoustic", TRAIN), ("acoustic", TEST)]:
+        for modality, role in needed[acoustic_only:]:
             present = {
                 row["emotion"]
                 for row in rows

@@ -42,7 +42,11 @@ class Chosen(NamedTuple):
 
 
 def choose_samples(
-    visual_corpora: list[str], acoustic_corpus: str, protocol: str, drop: bool
+    visual_corpora: list[str],
+    acoustic_corpus: str,
+    protocol: str,
+    drop: bool,
+    acoustic_only: bool = False,
 ) -> dict[str, Chosen]:
     """The visual and the acoustic samples, each recording once.
 
@@ -50,6 +54,7 @@ def choose_samples(
         visual_corpora: whose visual samples are taken.
         acoustic_corpus: whose acoustic samples are taken.
         drop: leave out further copies of a recording, rather than refuse them.
+        acoustic_only: there need be no visual samples.
 
     Returns:
         By modality; the rows have a column `carried` (`stages.splits.protocols.marks`).
@@ -58,8 +63,11 @@ def choose_samples(
         UserError: a corpus has no features of a modality, one name has two spellings, or there are
             copies and `drop` is false.
     """
+    need_visual = not acoustic_only
     rows = {
-        "visual": [row for corpus in visual_corpora for row in usable_rows(corpus, "visual")],
+        "visual": [
+            row for corpus in visual_corpora for row in usable_rows(corpus, "visual", need_visual)
+        ],
         "acoustic": usable_rows(acoustic_corpus, "acoustic"),
     }
     corpora = sorted({*visual_corpora, acoustic_corpus})
@@ -102,16 +110,16 @@ def held_out_first(rows: Rows) -> Rows:
     return sorted(rows, key=lambda row: HELD_OUT_FIRST.get(row["split"], 2))
 
 
-def usable_rows(corpus: str, modality: str) -> Rows:
+def usable_rows(corpus: str, modality: str, needed: bool = True) -> Rows:
     """Manifest rows of a corpus that have features in a modality, sorted by id.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, and some are needed.
     """
     with open_arrays(features_path(corpus), "features") as features:
         ids = set(decode_ids(features[f"{modality}_ids"][...]))
     rows = [row for row in read_manifest(corpus) if row["id"] in ids]
-    if not rows:
+    if needed and not rows:
         raise UserError(
             f"{features_path(corpus)}: no {modality} features; drop it from params.yaml"
         )

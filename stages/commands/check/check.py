@@ -26,11 +26,12 @@ from stages.commands.check.decoding import (
 )
 from stages.commands.check.disk import space_findings, time_finding
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show
-from stages.commands.check.pretrained import at_hand, frame_weights, weight_findings
+from stages.commands.check.pretrained import at_hand, weight_findings
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
 from stages.corpora.listing import list_corpus, named, skipped_rows, summary
 from stages.corpora.utterance import Listing
 from stages.io.skips import too_many
+from stages.preflight.pretrained_files import frame_weights
 from stages.runtime.params import read_params
 from stages.runtime.paths import RAW
 
@@ -58,7 +59,7 @@ def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
     looked: list[Finding] = []
     seconds = 0.0
     faces = clips.usable("video")
-    if faces and at_hand(frame_weights(frames)):
+    if faces and at_hand(frame_weights(frames["detector"], frames["align"])):
         looked, seconds = face_findings(root, clips, frames, largest, label)
     elif faces:
         text = f"faces were not looked for, as the weights of {frames['detector']} are not there"

@@ -10,21 +10,11 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, amount
+from stages.preflight.pretrained_files import frame_weights
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.params import check_random_weights
 
 REPLY_SECONDS = 5.0
-
-
-def frame_weights(frames: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The settings of the stage frames that need weights, each with an address of its weights."""
-    if frames["detector"] == "haar" and not frames["align"]:
-        return []
-    from stages.media.faces import aligner_url, detector_urls
-
-    name = frames["detector"]
-    wanted = [(f"frames.detector {name}", url) for url in detector_urls(name)]
-    return wanted + ([("frames.align", aligner_url())] if frames["align"] else [])
 
 
 def at_hand(wanted: list[tuple[str, str]]) -> bool:
@@ -42,7 +32,7 @@ def weight_findings(
     """Whether the weights that params.yaml asks for are there."""
     if frames["detector"] == "haar":
         yield Finding(OK, "frames.detector haar: part of OpenCV")
-    wanted = frame_weights(frames)
+    wanted = frame_weights(frames["detector"], frames["align"])
     backbone = f"features.backbone {features['backbone']}"
     try:
         if features["weights"] == "random":

@@ -1,0 +1,60 @@
+"""The published weights that params.yaml asks for: in torch.hub's cache, or to be fetched.
+
+torch takes seconds to load, and is loaded only where there are weights to look for.
+"""
+
+from collections.abc import Iterable
+from http.client import HTTPException
+from urllib.request import Request, urlopen
+
+from stages.runtime.errors import one_line
+
+REPLY_SECONDS = 5.0
+Wanted = list[tuple[str, str]]  # a setting and its value, and where its weights are published
+
+
+def frame_weights(detector: str, align: bool) -> Wanted:
+    """What the stage frames needs."""
+    if detector == "haar" and not align:
+        return []
+    from stages.media.faces import aligner_url, detector_urls
+
+    wanted = [(f"frames.detector {detector}", url) for url in detector_urls(detector)]
+    return wanted + ([("frames.align", aligner_url())] if align else [])
+
+
+def backbone_weights(backbone: str, weights: str) -> Wanted:
+    """What the stage features needs.
+
+    Raises:
+        UserError: there is no such backbone, or no such weights of it.
+    """
+    from stages.encoders.pictures import imagenet_weights, require_model
+
+    if weights == "random":
+        require_model(backbone)
+        return []
+    return [(f"features.backbone {backbone}", imagenet_weights(backbone).url)]
+
+
+def weight_problems(wanted: Iterable[tuple[str, str]]) -> list[str]:
+    """Which of these weights are not in the cache and cannot be fetched, a line each.
+
+    Prints what the stages will fetch.
+    """
+    from stages.encoders.weights import checkpoint_path
+
+    problems = []
+    for what, url in wanted:
+        path = checkpoint_path(url)
+        if path.exists():
+            continue
+        try:
+            with urlopen(Request(url, headers={"User-Agent": "torch.hub"}), timeout=REPLY_SECONDS):
+                print(f"{what}: not in the cache; will be fetched from {url} to {path}")
+        except (OSError, HTTPException, ValueError) as error:
+            problems.append(
+                f"params.yaml: {what}: not in the cache, and {url} cannot be fetched "
+                f"({one_line(error)[:200]}); fetch it where there is a network and put it at {path}"
+            )
+    return problems
