@@ -65,9 +65,28 @@ def params_read(script: Path) -> set[str]:
     return {key.removesuffix(".model_dump") for key in read - {"yaml"}}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "settings"])
 def test_params_are_exactly_those_that_the_stage_reads(stage: str) -> None:
     assert set(STAGES[stage].get("params", [])) == params_read(script_of(stage)) - WITHOUT_EFFECT
+
+
+def test_settings_are_all_checked_first() -> None:
+    """And what the manifests say of them before any clip is decoded."""
+    assert STAGES["settings"]["params"] == [{"params.yaml": None}]
+    first, second = outputs("settings"), outputs("plan")
+    for stage in set(STAGES) - {"settings"}:
+        assert first <= stood_on(stage), stage
+        if stage not in ("sample", "manifest", "plan"):
+            assert second <= stood_on(stage), stage
+
+
+def stood_on(stage: str) -> set[str]:
+    """The deps of a stage and of all that makes them."""
+    found = set(STAGES[stage]["deps"])
+    for other in set(STAGES) - {stage}:
+        if any(Path(out).is_relative_to(dep) for out in outputs(other) for dep in found):
+            found |= stood_on(other)
+    return found
 
 
 def test_only_the_script_of_a_stage_reads_params() -> None:

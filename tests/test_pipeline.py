@@ -49,8 +49,10 @@ def small(
 def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]) -> None:
     clone, output = small
     assert set(stages_run(output)) == {
+        "settings",
         "sample",
         "manifest@sample",
+        "plan",
         "frames@sample",
         "mels@sample",
         "contact_sheet@sample",
@@ -93,7 +95,8 @@ def test_another_alpha_runs_training_and_what_follows_alone(small: tuple[Clone, 
     clone, _ = small
     output = clone.dvc("exp", "run", "-S", "alpha=1e-5", "--name", "small-alpha")
     ran = stages_run(output)
-    assert ran[0] == "train" and sorted(ran[1:]) == ["best_test_epoch", "evaluate", "tsne"]
+    assert ran[:2] == ["settings", "train"]
+    assert sorted(ran[2:]) == ["best_test_epoch", "evaluate", "tsne"]
     params = json.loads(clone.dvc("params", "diff", "HEAD", "small-alpha", "--json"))
     alpha = params["params.yaml"]["alpha"]
     assert (alpha["old"], alpha["new"]) == (0.001, 1e-05)
@@ -115,7 +118,11 @@ def test_a_queued_sweep_succeeds_and_repeats_nothing_slow(small: tuple[Clone, st
     wait_for_queue(clone)
     assert [row["status"] for row in queue(clone)] == ["Success"] * 2
     for row in queue(clone):
-        assert stages_run(clone.dvc("queue", "logs", row["task"])) == ["train", "evaluate"]
+        assert stages_run(clone.dvc("queue", "logs", row["task"])) == [
+            "settings",
+            "train",
+            "evaluate",
+        ]
     (baseline,) = json.loads(clone.dvc("exp", "show", "--json"))[1:]
     alphas = set()
     for experiment in baseline["experiments"]:
@@ -123,6 +130,19 @@ def test_a_queued_sweep_succeeds_and_repeats_nothing_slow(small: tuple[Clone, st
         alphas.add(values["params"]["params.yaml"]["data"]["alpha"])
         assert 0 <= values["metrics"]["metrics/test.json"]["data"]["uar"] <= 1
     assert alphas >= {1e-4, 5e-6}
+
+
+def test_a_queued_experiment_is_refused_before_anything_runs(small: tuple[Clone, str]) -> None:
+    """In the copy in which it runs there is nothing but what DVC tracks."""
+    clone, _ = small
+    clone.dvc("exp", "run", "--queue", "-S", "protocol=speaker", "-S", "folds=9", "evaluate")
+    clone.dvc("queue", "start")
+    wait_for_queue(clone)
+    [task] = [row["task"] for row in queue(clone) if row["status"] == "Failed"]
+    log = clone.dvc("queue", "logs", task)
+    assert stages_run(log) == ["settings"]
+    assert "error: params.yaml: folds: 9 is more than the 3 speakers of the voices" in log
+    clone.dvc("queue", "remove", "--failed")
 
 
 def test_a_table_is_queued_run_shown_and_compared(small: tuple[Clone, str]) -> None:
@@ -166,16 +186,45 @@ def queue(clone: Clone) -> list[dict[str, str]]:
     return rows
 
 
-def test_a_bad_param_stops_with_one_line_and_leaves_nothing_half_written(
-    small: tuple[Clone, str],
+@pytest.mark.parametrize(
+    "settings, errors",
+    [
+        (["alpha=-1"], ["alpha: -1 is not a number >= 0"]),
+        (
+            ["alpha=-1", "momentum=1.5", "folds=99"],
+            [
+                "alpha: -1 is not a number >= 0",
+                "momentum: 1.5 is not a number >= 0 and <= 0.9999",
+                "folds: 99 is more than the 6 utterances of any emotion; this protocol needs "
+                "folds <= 6",
+            ],
+        ),
+        (["sample.speakers=99"], ["sample.speakers: 99 is not an integer >= 2 and <= 16"]),
+        (["max_skip_fraction=2"], ["max_skip_fraction: 2 is not a number >= 0 and <= 1"]),
+    ],
+)
+def test_what_is_refused_is_told_a_line_each_and_costs_no_output(
+    settings: list[str], errors: list[str], small: tuple[Clone, str]
 ) -> None:
     clone, _ = small
-    before = (clone.folder / "metrics/test.json").read_bytes()
-    clone.change_params({"momentum": 1.5})
-    output = clone.run(sys.executable, "-m", "stages.train", code=2)
-    assert output == ("error: params.yaml: momentum: 1.5 is not a number >= 0 and <= 0.9999\n")
-    assert (clone.folder / "metrics/test.json").read_bytes() == before
+    before = made(clone)
+    assert {"models/fdan.safetensors", "data/raw/sample/README.txt"} <= before.keys()
+    overrides = [word for setting in settings for word in ("-S", setting)]
+    output = clone.dvc("exp", "run", *overrides, code=255)
+    assert stages_run(output) == ["settings"]
+    told = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert told == [f"error: params.yaml: {text}" for text in errors]
+    assert made(clone) == before
     clone.run("git", "checkout", "-q", "params.yaml")
+    assert "up to date" in clone.dvc("status")
+
+
+def made(clone: Clone) -> dict[str, bytes]:
+    """The content of every file that a stage has made."""
+    folders = [clone.folder / name for name in ("data", "models", "metrics")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    names = {str(path.relative_to(clone.folder)): path for path in files}
+    return {name: path.read_bytes() for name, path in names.items() if ".locks" not in name}
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.long)])
@@ -197,7 +246,7 @@ def test_the_sample_is_learnt(whole: Clone) -> None:
 
 def test_shuffled_labels_are_not_learnt(whole: Clone) -> None:
     output = whole.dvc("exp", "run", "-S", "shuffle_labels=true", "-S", "seeds=1", "evaluate")
-    assert stages_run(output) == ["split", "train", "evaluate"]
+    assert stages_run(output) == ["settings", "plan", "split", "train", "evaluate"]
     metrics = whole.metrics()
     assert metrics["labels_shuffled"] is True
     assert 0.05 <= metrics["uar"] <= 0.25

@@ -49,7 +49,13 @@ def test_each_name_comes_as_one_word_to_each_stage(clone: Clone) -> None:
 
 
 def test_dvc_runs_none_of_it_and_the_names_are_refused(clone: Clone) -> None:
-    command = [sys.executable, "-m", "dvc", "repro", "--keep-going", "manifest"]
+    said = clone.dvc("repro", code=255)
+    assert said.count("error: ") == 1 and "error: params.yaml: corpora: " in said
+    # Nor where the stage that refuses them all is left out.
+    settings = clone.folder / "data/checked/settings.json"
+    settings.parent.mkdir()
+    settings.touch()
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", "--keep-going", "manifest"]
     done = subprocess.run(
         command, cwd=clone.folder, env=clone.environment, capture_output=True, text=True
     )

@@ -69,7 +69,16 @@ class Features:
                     )
 
     def visual_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Every usable frame is a sample: features [n, D], labels [n] and utterance ids [n]."""
+        """Every usable frame is a sample: features [n, D], labels [n] and utterance ids [n].
+
+        Raises:
+            UserError: there are no rows.
+        """
+        if not rows:
+            raise UserError(
+                f"{SPLIT}: has no visual training samples; run dvc repro, or set acoustic_only: "
+                "true"
+            )
         frames = [self.visual[row["id"]] for row in rows]
         repeats = [len(item) for item in frames]
         ids = [row["id"] for row, count in zip(rows, repeats) for _ in range(count)]

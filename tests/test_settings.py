@@ -1,0 +1,202 @@
+"""The settings that cannot be carried out are refused before anything is decoded, all at once."""
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages import plan, settings
+from stages.corpora.emotions import CODES, EMOTIONS
+from stages.corpora.listing import COLUMNS
+from stages.io.files import write_table
+from tests.feature_files import utterances
+from tests.helpers import params, user_error, write_params
+
+CHECKED = Path("data/checked/settings.json")
+RAW = Path("data/raw")
+IMAGENET = "https://download.pytorch.org/models/resnet34-b627a593.pth"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the committed params and the sample's names, without content."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    write_params(tmp_path)
+    for speaker in ("F1", "F2", "M1", "M2"):
+        for code in CODES:
+            for number in range(1, 7):
+                touch(RAW / f"sample/{speaker}/{speaker}_{code}_s{number}.mp4")
+    return tmp_path
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def write_folder(speakers: int = 4, sentences: int = 2, video: str = "v.mp4") -> None:
+    """The corpus `folder`, the names alone."""
+    touch(RAW / "folder/v.mp4")
+    touch(RAW / "folder/a.wav")
+    rows = [
+        {
+            "id": row["id"].split("/")[1],
+            "speaker": row["speaker"].split("/")[1],
+            **{key: row[key] for key in ("emotion", "sentence")},
+            "video": video,
+            "audio": "a.wav",
+        }
+        for row in utterances("folder", speakers, sentences)
+    ]
+    with open(RAW / "folder/utterances.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def of_folder(**changes: Any) -> dict[str, Any]:
+    chosen = {"corpora": ["folder"], "visual": ["folder"], "acoustic": "folder", "folds": 2}
+    return chosen | {"features": {"allow_random_weights": True}} | changes
+
+
+def refused(**changes: Any) -> list[str]:
+    """The problems that the stage names; it leaves what it has written before."""
+    write_params(Path(), **changes)
+    CHECKED.parent.mkdir(parents=True, exist_ok=True)
+    CHECKED.write_text("before")
+    with pytest.raises(settings.UserError) as caught:
+        settings.main()
+    assert CHECKED.read_text() == "before"
+    return str(caught.value).splitlines()
+
+
+def accepted(**changes: Any) -> bytes:
+    write_params(Path(), **changes)
+    settings.main()
+    return CHECKED.read_bytes()
+
+
+def test_the_output_is_always_the_same() -> None:
+    write_folder()
+    contents = {accepted(), accepted(alpha=0.5, folds=4), accepted(**of_folder())}
+    assert len(contents) == 1
+
+
+def test_all_problems_are_told_at_once() -> None:
+    found = refused(
+        alpha=-1,
+        folds=99,
+        corpora=["sample", "ravdess", "nosuch"],
+        visual=["sample", "savee"],
+        features={"backbone": "resnet35", "db_min": 400},
+    )
+    starts = [
+        "params.yaml: visual: savee is not in corpora (sample, ravdess, nosuch); add it",
+        "params.yaml: features.db_min: 400 is not a number >= -300 and <= 300",
+        "params.yaml: alpha: -1 is not a number >= 0",
+        "params.yaml: features.weights: random weights say nothing about ravdess; ",
+        "params.yaml: features.weights: random weights say nothing about nosuch; ",
+        "params.yaml: features.backbone: 'resnet35' is not a torchvision classification model; ",
+        "data/raw/ravdess: no such folder; put or link the unpacked speech archives",
+        "params.yaml: corpora: no reader for 'nosuch'; name it cremad, ",
+    ]
+    assert len(found) == len(starts)
+    assert all(line.startswith(start) for line, start in zip(found, starts))
+    assert refused(alpha=-1, folds=99) == [
+        "params.yaml: alpha: -1 is not a number >= 0",
+        "params.yaml: folds: 99 is more than the 24 utterances of any emotion; this protocol needs "
+        "folds <= 24",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"protocol": "speaker", "folds": 9}, "folds: 9 is more than the 4 speakers of the voices"),
+        ({"protocol": "official", "folds": 1}, "protocol: folder/S0_AN_s0 has no official split"),
+        ({"video": ""}, "visual: no utterance of folder has video; "),
+    ],
+)
+def test_what_the_protocol_lacks_is_told_by_the_names_of_the_clips(
+    changes: dict[str, Any], expected: str
+) -> None:
+    write_folder(video=changes.pop("video", "v.mp4"))
+    [found] = refused(**of_folder(**changes))
+    assert found.startswith(f"params.yaml: {expected}")
+
+
+def test_where_a_corpus_has_grown_its_old_manifest_does_not_count() -> None:
+    write_folder(speakers=6)
+    write_table(Path("data/manifest/folder.csv"), COLUMNS, utterances("folder"))
+    assert accepted(**of_folder(protocol="speaker", folds=6))
+
+
+def test_where_a_corpus_is_not_on_disk_its_manifest_counts() -> None:
+    """As in the copies in which queued experiments run."""
+    rows = [row | {"video": "v.mp4", "audio": "a.wav"} for row in utterances("folder")]
+    write_table(Path("data/manifest/folder.csv"), COLUMNS, rows)
+    assert accepted(**of_folder())
+    [found] = refused(**of_folder(protocol="speaker", folds=5))
+    assert "folds: 5 is more than the 4 speakers" in found
+    shutil.rmtree(RAW)
+    assert accepted()
+
+
+def test_a_sample_that_is_yet_to_be_made_is_not_judged_by_the_one_that_there_is() -> None:
+    assert accepted(sample={"sentences": 30}, folds=99)
+    assert accepted(sample={"speakers": 8}, protocol="speaker", folds=8)
+    assert len(refused(protocol="speaker", folds=8)) == 1
+    shutil.rmtree(RAW)
+    assert accepted(folds=99)
+    assert len(refused(sample={"speakers": 99}, folds=101)) == 2
+
+
+def test_weights_that_cannot_be_had_are_told_where_they_are_still_to_be_applied(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(request: Any, timeout: float) -> None:
+        raise OSError(f"no route to {request.full_url}")
+
+    monkeypatch.setattr("stages.preflight.pretrained_files.urlopen", no_network)
+    imagenet = {"weights": "imagenet"}
+    [found] = refused(features=imagenet)
+    assert found.startswith(
+        f"params.yaml: features.backbone resnet34: not in the cache, and {IMAGENET}"
+    )
+    assert found.endswith(f"put it at {project / 'torch/hub/checkpoints/resnet34-b627a593.pth'}")
+    assert len(refused(features=imagenet, frames={"detector": "sfd", "align": True})) == 3
+
+    # Of a colleague who has pulled the features, or of a queued experiment, on another machine.
+    touch(Path("data/features/sample.h5"))
+    of_stages = {
+        f"{stage}@sample": {"params": {"params.yaml": {stage: params(features=imagenet)[stage]}}}
+        for stage in ("frames", "features")
+    }
+    YAML(typ="safe").dump({"schema": "2.0", "stages": of_stages}, Path("dvc.lock"))
+    assert accepted(features=imagenet, alpha=0.5)
+    assert len(refused(features=imagenet | {"backbone": "resnet18"})) == 1
+
+
+def test_a_lock_that_cannot_be_read_is_one_line() -> None:
+    Path("dvc.lock").write_text("<<<<<<< HEAD\nstages: 1\n=======\n")
+    assert user_error(settings.main).startswith("dvc.lock: cannot be read as YAML: ")
+
+
+def test_the_plan_goes_by_the_manifests_alone() -> None:
+    shutil.rmtree(RAW)
+    write_params(Path(), folds=2)
+    rows = [row | {"video": "v.mp4", "audio": "a.wav"} for row in utterances("sample")]
+    few = [row for row in rows if row["emotion"] in EMOTIONS[:5]]
+    write_table(Path("data/manifest/sample.csv"), COLUMNS, few)
+    with pytest.raises(plan.UserError) as caught:
+        plan.main()
+    lacking = caught.value.args[0].splitlines()
+    assert [line.partition(" has no ")[2][:6] for line in lacking] == ["faces ", "voices"]
+    assert not Path("data/checked/plan.json").exists()
+    write_table(Path("data/manifest/sample.csv"), COLUMNS, rows)
+    plan.main()
+    assert Path("data/checked/plan.json").exists()
