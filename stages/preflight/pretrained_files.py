@@ -4,6 +4,7 @@ torch takes seconds to load, and is loaded only where there are weights to look 
 """
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from urllib.request import Request, urlopen
 
@@ -44,17 +45,26 @@ def weight_problems(wanted: Iterable[tuple[str, str]]) -> list[str]:
     """
     from stages.encoders.weights import checkpoint_path
 
+    absent = [(what, url) for what, url in wanted if not checkpoint_path(url).exists()]
+    with ThreadPoolExecutor() as threads:
+        reasons = list(threads.map(_why_unreachable, (url for _, url in absent)))
     problems = []
-    for what, url in wanted:
+    for (what, url), reason in zip(absent, reasons):
         path = checkpoint_path(url)
-        if path.exists():
-            continue
-        try:
-            with urlopen(Request(url, headers={"User-Agent": "torch.hub"}), timeout=REPLY_SECONDS):
-                print(f"{what}: not in the cache; will be fetched from {url} to {path}")
-        except (OSError, HTTPException, ValueError) as error:
+        if reason:
             problems.append(
-                f"params.yaml: {what}: not in the cache, and {url} cannot be fetched "
-                f"({one_line(error)[:200]}); fetch it where there is a network and put it at {path}"
+                f"params.yaml: {what}: not in the cache, and {url} cannot be fetched ({reason}); "
+                f"fetch it where there is a network and put it at {path}"
             )
+        else:
+            print(f"{what}: not in the cache; will be fetched from {url} to {path}")
     return problems
+
+
+def _why_unreachable(url: str) -> str:
+    """Why nothing answers at an address; "" where something does."""
+    try:
+        with urlopen(Request(url, headers={"User-Agent": "torch.hub"}), timeout=REPLY_SECONDS):
+            return ""
+    except (OSError, HTTPException, ValueError) as error:
+        return one_line(error)[:200]
