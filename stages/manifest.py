@@ -1,8 +1,8 @@
 """Manifest: a corpus folder as its publisher ships it becomes one table row an utterance.
 
 In:  data/raw/<corpus>/
-Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, overlaps,
-                                  duration
+Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, start, end
+                                  (of an utterance in a longer file), overlaps, duration
      data/skipped/<corpus>.manifest.csv   what a rule leaves out, what is missing, and why
 Paper: Section 3.1.
 Run: dvc repro manifest@<corpus>, or python -m stages.manifest <corpus>
@@ -23,6 +23,7 @@ from stages.io.skips import (
     write_skips,
 )
 from stages.media.probe import APART, Probed, ProbedUtterance, far_apart, probe_utterance
+from stages.media.span import span_of
 from stages.runtime.command import run_stage
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.params import read_params
@@ -53,7 +54,10 @@ def main(corpus: str) -> None:
         failed = [row for row in skips if row["code"] == "missing_file"]
         raise too_many_error(failed, total, max_skip_fraction, table_path(corpus, "manifest"))
     utterances = sorted(listing.utterances, key=lambda item: item.id)
-    asked = [(root, {"video": item.video, "audio": item.audio}) for item in utterances]
+    asked = [
+        (root, {"video": item.video, "audio": item.audio, "span": span_of(item.start, item.end)})
+        for item in utterances
+    ]
     rows, unlike = [], []
     understated: list[str] = []
     for item, answer in zip(utterances, of_each(probe_utterance, asked, label)):

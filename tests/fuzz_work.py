@@ -193,7 +193,7 @@ def judge_listing(read: Any, table: Path) -> str:
         for name in filter(None, (item.video, item.audio)):
             assert ".." not in PurePosixPath(name).parts and not name.startswith("/"), item
             assert (root / name).is_file(), item
-            assert (root / name).resolve().is_relative_to(root.resolve()), item
+            assert (root / name).parent.resolve().is_relative_to(root.resolve()), item
     rows = [
         {**asdict(item), "duration": str(probe_utterance(root, item.video, item.audio).duration)}
         for item in listing.utterances

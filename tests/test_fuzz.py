@@ -130,7 +130,6 @@ def make_folder(root: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     (root / "out.mp4").symlink_to(root.parent / "out/a.mp4")
-    (root / "away").symlink_to(root.parent / "out")
     return root / "utterances.csv"
 
 

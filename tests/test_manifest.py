@@ -5,9 +5,10 @@ import shutil
 import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from stages import mels
+from stages import frames, mels
 from stages.corpora.listing import COLUMNS, list_corpus
 from stages.extraction import workers
 from stages.io.arrays import decode_ids, open_arrays
@@ -93,6 +94,8 @@ def test_a_row_says_who_says_what_and_how_and_for_how_long(raw: Path):
         "split": "",
         "video": "",
         "audio": f"Actor_02/03-{HAPPY}.wav",
+        "start": "",
+        "end": "",
         "overlaps": "",
         "duration": "1.250",
     }
@@ -313,3 +316,39 @@ def test_odd_names_are_names_from_the_folder_to_the_spectrograms(
     assert read_table(Path("data/skipped/ravdess.mels.csv")) == []
     with open_arrays(Path("data/mels/ravdess.h5"), "mels") as file:
         assert decode_ids(file["ids"][...]) == sorted(rows)
+
+
+def test_utterances_in_one_recording_are_cut_by_their_times(raw: Path):
+    (raw / "folder").mkdir()
+    tones = [sine(pitch, 2, 48000) for pitch in (200, 400, 800)]
+    write_video(raw / "folder/all.mp4", frames=150, voice=np.concatenate(tones, axis=1))
+    (raw / "folder/utterances.csv").write_text(
+        "id,speaker,emotion,video,audio,start,end\n"
+        "a,anna,fear,all.mp4,all.mp4,,2\n"
+        "b,anna,joy,all.mp4,all.mp4,0:00:02,4.0\n"
+        "c,ben,anger,,all.mp4,3.5,\n"
+        "d,ben,anger,all.mp4,all.mp4,5,9\n"
+    )
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("max_skip_fraction: 0.02", "max_skip_fraction: 1"))
+    main("folder")
+    rows = read_table(Path("data/manifest/folder.csv"))
+    assert [(row["start"], row["end"]) for row in rows] == [
+        ("", "2.0"), ("2.0", "4.0"), ("3.5", ""), ("5.0", "9.0"),
+    ]  # fmt: skip
+    assert [row["overlaps"] for row in rows] == ["", "folder/c", "folder/b\tfolder/d", "folder/c"]
+    assert [float(row["duration"] or 0) for row in rows] == pytest.approx([2, 2, 2.5, 0], abs=0.05)
+    mels.main("folder")
+    (skipped,) = read_table(Path("data/skipped/folder.mels.csv"))
+    assert (skipped["id"], skipped["code"]) == ("folder/d", "beyond_end")
+    with open_arrays(Path("data/mels/folder.h5"), "mels") as file:
+        offsets, values = file["offsets"][...], file["values"][...]
+    assert np.diff(offsets).tolist() == pytest.approx([201, 201, 251], abs=5)
+    spectra = [values[start + 80 : end].mean(0) for start, end in zip(offsets, offsets[1:])]
+    assert spectra[0].argmax() < spectra[1].argmax() < spectra[2].argmax()
+    frames.main("folder")
+    with open_arrays(Path("data/frames/folder.h5"), "frames") as file:
+        assert decode_ids(file["ids"][...]) == ["folder/a", "folder/b"]
+        faces, times = file["faces"][...], file["times"][...]
+    assert times == pytest.approx(np.array([[1 / 3, 1, 5 / 3]] * 2), abs=0.021)
+    assert (faces[0] != faces[1]).any()

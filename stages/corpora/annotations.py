@@ -1,13 +1,18 @@
 """Tables that other people wrote: what spreadsheet programs and publishers save as CSV.
 
-Text is UTF-8 with or without a byte order mark, UTF-16 with one, or else Windows-1252; lines end
-in LF, CRLF or CR; cells are parted by commas, semicolons or tabs. Whatever else a file may be
-ends in one line that names it and, where there is one, the line.
+Text is UTF-8 with or without a byte order mark, UTF-16 with one, or else what can be Windows-1252;
+lines end in LF, CRLF or CR; cells are parted by commas, semicolons or tabs. Whatever else a file
+may be ends in one line that names it and, where there is one, the line.
+
+Windows-1252 is a guess, since it gives some text for nearly any bytes; libraries that guess
+encodings (charset-normalizer) take short tables of names in it for others, and others for it. So
+the guess is told with what it reads, and what no western language writes is refused.
 """
 
 import codecs
 import csv
 import io
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +21,15 @@ from stages.runtime.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# In Windows-1252: words with a letter or sign beyond ASCII, and such as no western language has, be
+# it a capital after a small letter or a sign within a word.
+FOREIGN_WORD = re.compile(r"[^\s!-&(-/:-@\[-`{-~]*[^\x00-\x7f\s][^\s!-&(-/:-@\[-`{-~]*")
+LETTER, SIGNS, ACCENTS = "[^\\W\\d_]", "¢£¥§©¯±¶¹¼½¾×÷ƒ‰", "¤¦¨¬¸†‡ˆ˜"
+IMPOSSIBLE = re.compile(
+    rf"[a-zß-ÿ][À-ÖØ-ÞŠŽŒŸ]|{LETTER}[{SIGNS}‚„]|[{SIGNS}]{LETTER}"
+    rf"|[^\x00-\x7f][{ACCENTS}]|[a-zA-Z][{ACCENTS}]|[{ACCENTS}]{LETTER}"
+)
+MOST_FOREIGN = 0.6  # of the letters of all such words of more than one letter
 
 # What corpora call the seven emotions beside their own names.
 SYNONYMS = {
@@ -48,7 +62,7 @@ def read_rows(
         UserError: the file cannot be read as a table, lacks a required column, names one twice,
             or has a row with more cells than columns.
     """
-    text = _read_text(path)
+    text, _ = _read_text(path)
     separator = max(SEPARATORS, key=lambda item: _known(_header(text, item), required, optional))
     records = _records(path, text, separator)
     _, names = next(records, (1, []))
@@ -91,6 +105,22 @@ def read_content(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}; make it readable") from error
 
 
+def encoding_notes(path: Path) -> list[str]:
+    """What to know of the encoding of a table: nothing, or that it is guessed, and what it gives.
+
+    Raises:
+        UserError: see `read_rows`.
+    """
+    text, encoding = _read_text(path)
+    if encoding != "cp1252":
+        return []
+    words = ", ".join(map(quoted, list(dict.fromkeys(FOREIGN_WORD.findall(text)))[:5]))
+    return [
+        f"{path.name} is not in UTF-8 and was read as Windows-1252, which gives {words}; if that "
+        "is not what it says, save it as CSV in UTF-8"
+    ]
+
+
 def emotion_of(word: str, path: Path, line: int) -> str:
     """One of the seven emotions for its name or a synonym, in any case.
 
@@ -126,16 +156,37 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path) -> tuple[str, str]:
+    """The text of a file, and its encoding."""
     content = read_content(path)
     for encoding in ("utf-16",) if content.startswith(UTF16_MARKS) else ("utf-8-sig", "cp1252"):
         try:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if "\0" not in text:
-            return text
+        if "\0" in text:
+            continue
+        if encoding == "cp1252" and (word := _not_western(text)):
+            raise UserError(
+                f"{path}: is not in UTF-8, and read as Windows-1252 it would say {quoted(word)}; "
+                "save it as CSV in UTF-8"
+            )
+        return text, encoding
     raise UserError(f"{path}: is no text that can be read; save it as CSV in UTF-8")
+
+
+def _not_western(text: str) -> str:
+    """A word that shows that a text was not written in Windows-1252; "" where there is none."""
+    words = dict.fromkeys(FOREIGN_WORD.findall(text))
+    for word in words:
+        if IMPOSSIBLE.search(word):
+            return word
+    letters = [[letter for letter in word if letter.isalpha()] for word in words]
+    longer = [found for found in letters if len(found) > 1]
+    foreign = sum(not letter.isascii() for found in longer for letter in found)
+    if foreign > MOST_FOREIGN * sum(map(len, longer)):
+        return max(words, key=lambda word: sum(not letter.isascii() for letter in word))
+    return ""
 
 
 def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.corpora.registry import how_to_obtain, reader
+from stages.corpora.registry import how_to_name, how_to_obtain, reader
 from stages.corpora.spelling import check_spellings
 from stages.corpora.utterance import Listing, differences, first_five
-from stages.corpora.walk import unwritable_names
+from stages.corpora.walk import check_links, files_below, media_kind, unwritable_names
 from stages.io.skips import skip_row
 from stages.runtime.errors import UserError
 
@@ -19,6 +19,8 @@ COLUMNS = [
     "split",
     "video",
     "audio",
+    "start",
+    "end",
     "overlaps",
     "duration",
 ]
@@ -28,26 +30,48 @@ def list_corpus(root: Path, corpus: str) -> Listing:
     """Read the layout of `corpus` below `root`.
 
     Raises:
-        UserError: the corpus is unknown, the folder is missing or holds none of its clips, or a
-            speaker has two spellings.
+        UserError: the corpus is unknown, the folder is missing, holds none of its clips or has
+            links that cannot be followed, or a speaker has two spellings.
     """
     read = reader(corpus)
+    if root.is_symlink() and not root.exists():
+        raise UserError(f"{root}: is a link to {root.readlink()}, which is not there; link it anew")
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; {how_to_obtain(corpus)}")
+    check_links(root)
     listing = read(root, corpus)
+    unused = _unused(root, listing)
     if not listing.utterances:
-        why = f"holds no usable clip of {corpus}"
+        why, remedy = f"holds no usable clip of {corpus}", how_to_obtain(corpus)
         if listing.missing:
             names = first_five(f"{item.id} ({detail})" for item, detail in listing.missing)
             why = f"holds none of the clips that its table names: {names}"
-        raise UserError(f"{root}: {why}; {how_to_obtain(corpus)}")
+        elif unused:
+            why += f" among {len(unused)} media files: {first_five(unused)}"
+            remedy = how_to_name(corpus)
+        raise UserError(f"{root}: {why}; {remedy}")
     check_spellings((item.speaker for item in listing.utterances), "speakers", str(root))
+    if unused:
+        listing.notes.append(f"there and not used, {len(unused)} files: {first_five(unused)}")
+    if listing.spare:
+        listing.notes.append(
+            f"not needed, as another file has the same face or voice, {len(listing.spare)} files: "
+            f"{first_five(listing.spare)}"
+        )
     unwritable = unwritable_names(root)
     if unwritable:
         listing.notes.append(
             f"not used, {len(unwritable)} files whose names are not UTF-8: {first_five(unwritable)}"
         )
     return listing
+
+
+def _unused(root: Path, listing: Listing) -> list[str]:
+    """The media files that no utterance has, used or left out by a rule, relative to `root`."""
+    items = [*listing.utterances, *(item for item, _, _ in listing.excluded)]
+    known = {name for item in items for name in (item.video, item.audio)}.union(listing.spare)
+    media = (path for path in files_below(root) if media_kind(path))
+    return [name for path in media if (name := path.relative_to(root).as_posix()) not in known]
 
 
 def skipped_rows(listing: Listing) -> list[dict[str, str]]:

@@ -5,7 +5,8 @@
     test_sent_emo.csv      output_repeated_splits_test/dia0_utt0.mp4  ...
                            output_repeated_splits_test/final_videos_testdia0_utt1.mp4  ...
 
-These are in MELD.Raw.tar.gz and in the archives within it, and may lie at any depth. A table says
+These are in MELD.Raw.tar.gz and in the archives within it, and may lie at any depth and be in any
+format; where a clip is not there but its sound is, it is a voice without a face. A table says
 who says what and how, a row an utterance; only rows with a clip are used, and only clips with a
 row. A split of which nothing is here is done without.
 
@@ -26,15 +27,22 @@ learn from none that overlaps a test utterance.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from stages.corpora.annotations import check_repeat, emotion_of, quoted, read_content, read_rows
+from stages.corpora.annotations import (
+    check_repeat,
+    emotion_of,
+    encoding_notes,
+    quoted,
+    read_content,
+    read_rows,
+)
+from stages.corpora.overlaps import Stretch, overlaps
 from stages.corpora.source import Archive, Source
 from stages.corpora.utterance import Listing, Utterance, first_five
-from stages.corpora.walk import files_below
+from stages.corpora.walk import files_below, media_kind
 from stages.runtime.errors import UserError
 
 CLIPS = {
@@ -43,10 +51,11 @@ CLIPS = {
     "test": "output_repeated_splits_test",
 }
 CLIP = re.compile(
-    r"(?P<prefix>final_videos_test)?dia(?P<dialogue>[0-9]+)_utt(?P<utterance>[0-9]+)\.mp4",
+    r"(?P<prefix>final_videos_test)?dia(?P<dialogue>[0-9]+)_utt(?P<utterance>[0-9]+)",
     re.ASCII | re.IGNORECASE,
 )
 NUMBER = re.compile("[0-9]{1,9}", re.ASCII)
+SHARE = 0.5  # of the shorter of two utterances, above which they overlap: cuts are never exact
 MOST = 10  # utterances that may share start and end; where more do, those are no times
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 TIME_COLUMNS = ("Season", "Episode", "StartTime", "EndTime")
@@ -92,17 +101,9 @@ OBTAIN = (
     "download MELD.Raw.tar.gz (11 GB) from "
     "https://huggingface.co/datasets/declare-lab/MELD, and unpack it and the archives in it there"
 )
+NAMES = "name them like train_splits/dia0_utt0.mp4, with train_sent_emo.csv anywhere beside them"
 
 Key = tuple[str, int, int]  # split, dialogue, utterance
-
-
-class Stretch(NamedTuple):
-    """Where an utterance is in the series; `start` and `end` in seconds of the episode."""
-
-    season: int
-    episode: int
-    start: float
-    end: float
 
 
 def read(root: Path, corpus: str) -> Listing:
@@ -113,7 +114,7 @@ def read(root: Path, corpus: str) -> Listing:
             twice, is there in two versions, or is there without its clips; or clips without it.
     """
     files = list(files_below(root))
-    clips, copies = _find_clips(files)
+    clips, copies, spare = _find_clips(files)
     listing = Listing(official=OFFICIAL)
     annotated: dict[Key, Utterance] = {}
     stretches: dict[Key, Stretch] = {}
@@ -133,19 +134,21 @@ def read(root: Path, corpus: str) -> Listing:
         if table:
             annotated |= read_table(table, split, corpus)
             stretches |= read_stretches(table, split)
+            listing.notes += encoding_notes(table)
 
     sharing = Counter(stretches.values())
     stretches = {
         key: one for key, one in stretches.items() if key in clips and sharing[one] <= MOST
     }
-    others = overlaps(stretches)
+    others = overlaps(stretches, SHARE)
     for key, utterance in annotated.items():
         recording = utterance.id.split("/", 1)[1]
         if key in clips:
             clip = clips[key].relative_to(root).as_posix()
+            video = clip if media_kind(clips[key]) == "video" else ""
             overlapping = "\t".join(annotated[other].id for other in others.get(key, ()))
             listing.utterances.append(
-                replace(utterance, video=clip, audio=clip, overlaps=overlapping)
+                replace(utterance, video=video, audio=clip, overlaps=overlapping)
             )
         else:
             _, dialogue, number = key
@@ -155,9 +158,11 @@ def read(root: Path, corpus: str) -> Listing:
     for key, path, first in copies:
         if key in annotated:
             detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
-            listing.excluded.append((annotated[key], "duplicate", detail))
+            copy = replace(annotated[key], audio=path.relative_to(root).as_posix())
+            listing.excluded.append((copy, "duplicate", detail))
+    listing.spare = [path.relative_to(root).as_posix() for key, path in spare if key in annotated]
     if annotated:
-        listing.notes = _notes(clips, annotated, root)
+        listing.notes += _notes(clips, annotated)
         used = {key: item for key, item in annotated.items() if key in clips}
         listing.notes += _notes_on_times(used, stretches, others)
     return listing
@@ -196,7 +201,10 @@ def read_table(path: Path, split: str, corpus: str) -> dict[Key, Utterance]:
 
 
 def read_stretches(path: Path, split: str) -> dict[Key, Stretch]:
-    """Where the utterances of an annotation table are in the series; of some it may not say."""
+    """Where the utterances of an annotation table are; of some it may not say.
+
+    Recordings are season and episode.
+    """
     found = {}
     for _, row in read_rows(path, ("Dialogue_ID", "Utterance_ID"), TIME_COLUMNS):
         times = [TIME.fullmatch(row[column]) for column in ("StartTime", "EndTime")]
@@ -207,27 +215,8 @@ def read_stretches(path: Path, split: str) -> dict[Key, Stretch]:
                 if time
             )
             key = (split, int(row["Dialogue_ID"]), int(row["Utterance_ID"]))
-            found[key] = Stretch(int(row["Season"]), int(row["Episode"]), start, end)
+            found[key] = Stretch((int(row["Season"]), int(row["Episode"])), start, end)
     return found
-
-
-def overlaps(stretches: Mapping[Key, Stretch]) -> dict[Key, list[Key]]:
-    """For each utterance those that it overlaps by more than half of the shorter of the two.
-
-    The same start and end count even where there is nothing between them. An utterance that
-    overlaps none is left out.
-    """
-    found: dict[Key, list[Key]] = {}
-    ordered = sorted(stretches.items(), key=lambda item: (item[1], item[0]))
-    for i, (key, one) in enumerate(ordered):
-        for other_key, other in ordered[i + 1 :]:
-            if other[:2] != one[:2] or other.start > one.end:
-                break
-            shared = min(one.end, other.end) - other.start
-            if one == other or shared > min(one.end - one.start, other.end - other.start) / 2 > 0:
-                found.setdefault(key, []).append(other_key)
-                found.setdefault(other_key, []).append(key)
-    return {key: sorted(others) for key, others in found.items()}
 
 
 def speaker_name(text: str) -> str:
@@ -246,21 +235,28 @@ def spoken_words(text: str) -> str:
     return " ".join(kept.split()) or " ".join(text.split())
 
 
-def _find_clips(files: list[Path]) -> tuple[dict[Key, Path], list[tuple[Key, Path, Path]]]:
-    """The clip of each utterance, and further files of the same name: their first beside them."""
-    found: dict[tuple[Key, bool], Path] = {}
+def _find_clips(
+    files: list[Path],
+) -> tuple[dict[Key, Path], list[tuple[Key, Path, Path]], list[tuple[Key, Path]]]:
+    """The clip of each utterance; further files of one kind and name, with the first; and the rest.
+
+    Of several files of one utterance a video is taken before a file of sound, and of these the
+    corrected cut before the other.
+    """
+    found: dict[tuple[Key, bool, bool], Path] = {}
     copies = []
     split_of = {folder: split for split, folder in CLIPS.items()}
     for path in files:
-        match = CLIP.fullmatch(path.name)
+        kind, match = media_kind(path), CLIP.fullmatch(path.stem)
         split = split_of.get(path.parent.name)
-        if match and split:
+        if kind and match and split:
             key = (split, int(match["dialogue"]), int(match["utterance"]))
-            first = found.setdefault((key, bool(match["prefix"])), path)
+            first = found.setdefault((key, kind == "video", bool(match["prefix"])), path)
             if first != path:
                 copies.append((key, path, first))
-    # Sorted by prefix, so that the corrected cut replaces the other.
-    return {key: found[key, prefix] for key, prefix in sorted(found)}, copies
+    clips = {rank[0]: found[rank] for rank in sorted(found)}  # the last of each is the best
+    spare = [(rank[0], path) for rank, path in found.items() if path != clips[rank[0]]]
+    return clips, copies, spare
 
 
 def _find_table(files: list[Path], split: str, root: Path) -> Path | None:
@@ -271,13 +267,8 @@ def _find_table(files: list[Path], split: str, root: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def _notes(clips: dict[Key, Path], annotated: dict[Key, Utterance], root: Path) -> list[str]:
+def _notes(clips: dict[Key, Path], annotated: dict[Key, Utterance]) -> list[str]:
     notes = []
-    unknown = [
-        clip.relative_to(root).as_posix() for key, clip in clips.items() if key not in annotated
-    ]
-    if unknown:
-        notes.append(f"in no table and not used, {len(unknown)} clips: {first_five(unknown)}")
     used = [clip for key, clip in clips.items() if key in annotated]
     corrected = sum(clip.name.lower().startswith("final_videos_test") for clip in used)
     if corrected:

@@ -13,7 +13,8 @@ from stages.corpora import synthetic as sample
 from stages.corpora.utterance import Listing
 from stages.runtime.errors import UserError
 
-# Each has `read`, and `OBTAIN`: what to do where the folder of the corpus is not there.
+# Each has `read`; `OBTAIN`, what to do where the folder of the corpus is not there; and `NAMES`,
+# what its files must be called.
 READERS: dict[str, ModuleType] = {
     "cremad": cremad,
     "folder": folder,
@@ -40,6 +41,15 @@ def how_to_obtain(corpus: str) -> str:
         UserError: no layout is known by that name.
     """
     return _layout(corpus).OBTAIN
+
+
+def how_to_name(corpus: str) -> str:
+    """What the files of a corpus are called, as the end of a message.
+
+    Raises:
+        UserError: no layout is known by that name.
+    """
+    return _layout(corpus).NAMES
 
 
 def _layout(corpus: str) -> ModuleType:

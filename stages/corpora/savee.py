@@ -5,7 +5,8 @@
     ALL/DC_a01.wav  ...              the voices in mirrors, which have no faces
 
 A name is an emotion (a, d, f, h, n, sa, su) and a number, with or without leading zeros; before
-it, or as one of its folders, stands the speaker: DC, JE, JK or KL. Case does not count. Blue
+it, or as one of its folders, stands the speaker: DC, JE, JK or KL. Case and format do not count.
+Where the four folders were put into one, "a01.wav" and "a01 (2).wav" tell no speaker. Blue
 markers are painted on the faces: what is learned from them may not hold for other faces.
 
 The publisher does not say which text a file has: its Info.txt says no more than "d03.wav is the
@@ -20,7 +21,8 @@ from pathlib import Path
 
 from stages.corpora.source import Source
 from stages.corpora.utterance import Listing, Utterance, first_five
-from stages.corpora.walk import files_below
+from stages.corpora.walk import COPY, files_below, media_kind
+from stages.runtime.errors import UserError
 
 SPEAKERS = ("DC", "JE", "JK", "KL")
 EMOTION = {
@@ -34,8 +36,7 @@ EMOTION = {
 }
 SENTENCES = dict.fromkeys(EMOTION, 15) | {"n": 30}
 NAME = re.compile(
-    r"((?P<speaker>dc|je|jk|kl)_)?(?P<code>sa|su|a|d|f|h|n)0*(?P<number>[1-9][0-9]?)"
-    r"\.(?P<suffix>wav|avi)",
+    r"((?P<speaker>dc|je|jk|kl)_)?(?P<code>sa|su|a|d|f|h|n)0*(?P<number>[1-9][0-9]?)",
     re.ASCII | re.IGNORECASE,
 )
 OFFICIAL = {("", EMOTION[code]): len(SPEAKERS) * SENTENCES[code] for code in EMOTION}
@@ -60,37 +61,47 @@ Copies elsewhere mostly hold the sound alone; the faces are in AudioVisualClip."
 )
 OBTAIN = (
     "register at http://kahlan.eps.surrey.ac.uk/savee/Download.html (it cannot be downloaded "
-    "without), then put or link AudioData and AudioVisualClip into it"
+    "without), then put or link the folder with AudioData and AudioVisualClip there"
+)
+NAMES = (
+    "name them like AudioData/DC/a01.wav or DC_a01.wav: speaker (DC, JE, JK, KL), emotion "
+    "(a, d, f, h, n, sa, su), number"
 )
 
 
 def read(root: Path, corpus: str) -> Listing:
     """List the recordings below `root`, one utterance each, whatever modalities are there.
 
-    The face comes from the avi file; the voice from the wav file, else from the avi file.
+    The face comes from the video (avi); the voice from the file of sound (wav), else from the
+    video.
+
+    Raises:
+        UserError: no file tells its speaker.
     """
     recordings: dict[str, dict[str, Path]] = {}
-    copies: list[tuple[str, Path, Path]] = []
-    unknown = []
-    for path in files_below(root):
-        recording = recording_of(path.relative_to(root))
-        if recording in RECORDINGS:
-            suffix = path.suffix.lower()
-            first = recordings.setdefault(recording, {}).setdefault(suffix, path)
-            if first != path:
-                copies.append((recording, path, first))
-        elif path.suffix.lower() in (".wav", ".avi") and not path.name.startswith("."):
-            unknown.append(path.relative_to(root).as_posix())
-
     listing = Listing(official=OFFICIAL)
+    unsaid = []
+    for path in files_below(root):
+        kind, recording = media_kind(path), recording_of(path.relative_to(root))
+        if kind and recording in RECORDINGS:
+            first = recordings.setdefault(recording, {}).setdefault(kind, path)
+            if first != path:
+                detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
+                copy = _utterance(corpus, recording, {kind: path}, root)
+                listing.excluded.append((copy, "duplicate", detail))
+        elif kind and NAME.fullmatch(COPY.sub("", path.stem)):
+            unsaid.append(path.relative_to(root).as_posix())
+    if unsaid and not recordings:
+        raise UserError(
+            f"{root}: {len(unsaid)} names of files do not say who speaks: {first_five(unsaid)}; "
+            "the folders DC, JE, JK and KL said it, and no (2) stands for one of them: unpack the "
+            "archive anew with its folders (AudioData/DC/a01.wav), or name files like DC_a01.wav"
+        )
     listing.utterances = [
         _utterance(corpus, recording, files, root) for recording, files in recordings.items()
     ]
-    for recording, path, first in copies:
-        detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
-        listing.excluded.append((_utterance(corpus, recording, {}, root), "duplicate", detail))
     if recordings:
-        listing.notes = _notes(recordings, unknown, root)
+        listing.notes = _notes(recordings, root)
     return listing
 
 
@@ -99,10 +110,13 @@ def recording_of(path: Path) -> str | None:
 
     Args:
         path: relative to the corpus folder; the speaker in the name goes before one in a folder.
+            Only where the name tells the speaker is "DC_a01 (2)" sure to be a copy of "DC_a01".
     """
-    match = NAME.fullmatch(path.name)
+    match = NAME.fullmatch(path.stem)
     if match is None:
-        return None
+        match = NAME.fullmatch(COPY.sub("", path.stem))
+        if match is None or not match["speaker"]:
+            return None
     folders = [name.upper() for name in reversed(path.parent.parts) if name.upper() in SPEAKERS]
     speaker = match["speaker"] or (folders[0] if folders else None)
     if speaker is None:
@@ -112,8 +126,8 @@ def recording_of(path: Path) -> str | None:
 
 def _utterance(corpus: str, recording: str, files: dict[str, Path], root: Path) -> Utterance:
     speaker, sentence = recording.split("_")
-    video = files.get(".avi")
-    audio = files.get(".wav") or video
+    video = files.get("video")
+    audio = files.get("audio") or video
     return Utterance(
         id=f"{corpus}/{recording}",
         speaker=f"savee/{speaker}",
@@ -124,7 +138,7 @@ def _utterance(corpus: str, recording: str, files: dict[str, Path], root: Path) 
     )
 
 
-def _notes(recordings: dict[str, dict[str, Path]], unknown: list[str], root: Path) -> list[str]:
+def _notes(recordings: dict[str, dict[str, Path]], root: Path) -> list[str]:
     notes = []
     absent = [recording for recording in RECORDINGS if recording not in recordings]
     if absent:
@@ -134,7 +148,7 @@ def _notes(recordings: dict[str, dict[str, Path]], unknown: list[str], root: Pat
     faceless = [
         recording
         for recording in RECORDINGS
-        if recording in recordings and ".avi" not in recordings[recording]
+        if recording in recordings and "video" not in recordings[recording]
     ]
     if len(faceless) == len(recordings):
         notes.append(f"no faces: AudioVisualClip, which has them, is not below {root}")
@@ -142,6 +156,4 @@ def _notes(recordings: dict[str, dict[str, Path]], unknown: list[str], root: Pat
         notes.append(
             f"no face, {len(faceless)} of {len(recordings)} recordings: {first_five(faceless)}"
         )
-    if unknown:
-        notes.append(f"not named as SAVEE's and not used, {len(unknown)}: {first_five(unknown)}")
     return notes

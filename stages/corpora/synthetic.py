@@ -8,6 +8,7 @@ from stages.corpora.utterance import Listing, Utterance
 
 NAME = re.compile(r"(?P<speaker>[FM]\d+)_(?P<emotion>[A-Z]{2})_(?P<sentence>s\d+)\.mp4")
 OBTAIN = "make it by dvc repro sample"
+NAMES = "make them anew by dvc repro sample"
 
 
 def read(root: Path, corpus: str) -> Listing:

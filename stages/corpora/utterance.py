@@ -19,7 +19,10 @@ class Utterance:
         split: the official split, or "" where there is none.
         video: path of the clip with the face relative to the corpus folder, or "".
         audio: path of the clip with the voice relative to the corpus folder, or "".
-        overlaps: ids, between tabs, of utterances that hold the same speech by more than half.
+        start, end: of an utterance in a longer file, in seconds from the beginning of the file;
+            both "" where the whole file is the utterance.
+        overlaps: ids, between tabs, of utterances that hold the same speech: of MELD by more than
+            half of the shorter one, of a folder at all.
     """
 
     id: str
@@ -29,6 +32,8 @@ class Utterance:
     split: str = ""
     video: str = ""
     audio: str = ""
+    start: str = ""
+    end: str = ""
     overlaps: str = ""
 
 
@@ -42,6 +47,8 @@ class Listing:
             `stages.io.skips.EXCLUDED_BY_RULE` and the reason.
         missing: what a table of the corpus names and the folder does not hold: the utterance and
             which file it is. One of whose two files the other is there is in `utterances` too.
+        spare: files that are not needed, as another of the same recording is taken for its face or
+            voice, relative to the corpus folder.
         official: how many utterances of each (split, emotion) the publisher ships; empty where
             that is not fixed.
         notes: what else a person should know, a line each.
@@ -50,6 +57,7 @@ class Listing:
     utterances: list[Utterance] = field(default_factory=list)
     excluded: list[tuple[Utterance, str, str]] = field(default_factory=list)
     missing: list[tuple[Utterance, str]] = field(default_factory=list)
+    spare: list[str] = field(default_factory=list)
     official: Mapping[tuple[str, str], int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -2,10 +2,10 @@
 
 DVC deletes a stage's outputs before it runs the stage, so what a killed run had finished is kept
 outside of them: in $FDAN_CACHE, else $XDG_CACHE_HOME/fdan, else ~/.cache/fdan. An entry's name is
-the SHA-256 of all that its content follows from: the bytes of the clip, the function, its settings,
-the code that works on clips and the versions of the libraries that it uses. Nothing in it ever
-needs repair: what is damaged, or is not what the function returns, counts as absent, and all of it
-can be deleted at any time. The folder is its user's alone. Above
+the SHA-256 of all that its content follows from: the bytes of the clip, the span of it that is
+used, the function, its settings, the code that works on clips and the versions of the libraries
+that it uses. Nothing in it ever needs repair: what is damaged, or is not what the function returns,
+counts as absent, and all of it can be deleted at any time. The folder is its user's alone. Above
 $FDAN_CACHE_GB (100) a stage deletes at its end what was used longest ago.
 """
 
@@ -29,6 +29,7 @@ import numpy as np
 
 from stages.io.arrays import Layout, fits
 from stages.io.files import file_sha256
+from stages.media.span import Span
 from stages.runtime.errors import ClipError, UserError
 
 LIBRARIES = ("av", "face-alignment", "librosa", "numpy", "opencv-python", "scipy", "torch")
@@ -60,14 +61,21 @@ class ClipCache:
     origin: str
     layout: Layout
 
-    def entry(self, clip: Path) -> Path:
-        """Where what is made of a clip is kept.
+    def entry(self, clip: Path, span: Span | None = None) -> Path:
+        """Where what is made of a clip, or of a span of it, is kept.
 
         Raises:
             OSError: the clip cannot be read.
         """
-        content = f"{self.origin} {file_sha256(clip)}"
+        status = clip.stat()
+        content = f"{self.origin} {_content(clip, status.st_size, status.st_mtime_ns)} {span}"
         return self.folder / hashlib.sha256(content.encode()).hexdigest()
+
+
+@lru_cache
+def _content(clip: Path, size: int, changed: int) -> str:
+    """Its SHA-256, once for all spans of a recording while it does not change."""
+    return file_sha256(clip)
 
 
 def clip_cache(stage: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> ClipCache:

@@ -29,6 +29,7 @@ from stages.io.skips import (
     warn_of_uneven,
     write_skips,
 )
+from stages.media.span import span_of
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.paths import RAW, manifest_path
 from stages.runtime.progress import track
@@ -49,10 +50,12 @@ def extract(
     The caller closes it (contextlib.closing), which ends the child processes at once.
 
     Args:
-        utterances: rows of the manifest; those without a path in `column` are passed over.
+        utterances: rows of the manifest; those without a path in `column` are passed over, and of
+            those with a `start` or `end` that span of the clip is used.
         column: "video" or "audio".
-        process: makes a NamedTuple of arrays of (path, **settings) or raises ClipError for a clip
-            that cannot be used; of a module that another process can import.
+        process: makes a NamedTuple of arrays of (path, **settings, and span where there is one) or
+            raises ClipError for a clip that cannot be used; of a module that another process can
+            import.
         workers: as params.yaml has it; see `stages.extraction.workers.outcomes`.
 
     Writes the stage's skip table at the end, or when too many clips have failed. At the end it
@@ -75,13 +78,15 @@ def extract(
     job = Job(root, cache, process, settings, code_and_libraries())
     skips: list[dict[str, str]] = []
     table = table_path(corpus, stage)
-    with outcomes(job, [row[column] for row in chosen], workers) as found:
-        for outcome, row in track(zip(found, chosen), len(chosen), f"{stage}@{corpus}", "clips"):
+    spans = [span_of(row.get("start", ""), row.get("end", "")) for row in chosen]
+    with outcomes(job, [row[column] for row in chosen], workers, spans) as found:
+        three = zip(found, chosen, spans)
+        for outcome, row, span in track(three, len(chosen), f"{stage}@{corpus}", "clips"):
             result = (
                 outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)
             )
             if result is None:  # another process has deleted or damaged it
-                with outcomes(job, [row[column]], workers) as once_more:
+                with outcomes(job, [row[column]], workers, [span]) as once_more:
                     outcome = next(once_more)
                 result = (
                     outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)

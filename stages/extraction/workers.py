@@ -18,6 +18,7 @@ import joblib
 
 from stages.extraction.clip_cache import ClipCache, code_and_libraries, keep, read_entry
 from stages.extraction.guard import call_in_child, guarded_threads
+from stages.media.span import Span
 from stages.runtime.errors import ClipError, UserError, one_line
 from stages.runtime.progress import track
 
@@ -44,7 +45,9 @@ class Job(NamedTuple):
 
 
 @contextlib.contextmanager
-def outcomes(job: Job, clips: Sequence[str], workers: str) -> Iterator[Iterator[Outcome]]:
+def outcomes(
+    job: Job, clips: Sequence[str], workers: str, spans: Sequence[Span | None] | None = None
+) -> Iterator[Iterator[Outcome]]:
     """Give the outcome of every clip, in their order: its entry in the cache, or why there is none.
 
     At the end no child process is left and no clip is waiting.
@@ -52,14 +55,16 @@ def outcomes(job: Job, clips: Sequence[str], workers: str) -> Iterator[Iterator[
     Args:
         clips: relative to `job.root`.
         workers: "local", or the address of a Dask scheduler.
+        spans: what of each clip is used; None for all of it, or of them.
 
     Raises:
         UserError: there is no such scheduler, it has no worker, or one that cannot be used.
     """
     work = partial(attempt, job)
+    spans = spans or [None] * len(clips)
     if workers == LOCAL:
         with guarded_threads(joblib.cpu_count()) as threads:
-            yield threads.map(work, clips)
+            yield threads.map(work, clips, spans)
         return
 
     import distributed  # takes a second, and few use it
@@ -78,7 +83,7 @@ def outcomes(job: Job, clips: Sequence[str], workers: str) -> Iterator[Iterator[
                 f"`dask worker {workers}`, with PYTHONPATH naming the root of the project, or set "
                 "workers: local"
             )
-        yield (future.result() for future in client.map(work, clips, pure=False))
+        yield (future.result() for future in client.map(work, clips, spans, pure=False))
 
 
 def of_each(
@@ -99,8 +104,8 @@ def of_each(
         return list(track(threads.map(result, clips), len(clips), label, "clips"))
 
 
-def attempt(job: Job, clip: str) -> Outcome:
-    """Make of a clip what is to be made, unless it is in the cache, and keep it there.
+def attempt(job: Job, clip: str, span: Span | None = None) -> Outcome:
+    """Make of a clip, or a span of it, what is to be made, unless the cache has it; keep it there.
 
     Raises:
         UserError: this machine does not see the corpus, or would make something else of its clips.
@@ -116,7 +121,7 @@ def attempt(job: Job, clip: str) -> Outcome:
         )
     path = job.root / clip
     try:
-        entry = job.cache.entry(path)
+        entry = job.cache.entry(path, span)
     except OSError as error:
         return ClipError("unreadable", f"cannot be opened: {error.strerror}")
     if read_entry(entry, job.cache.layout) is not None:
@@ -127,7 +132,7 @@ def attempt(job: Job, clip: str) -> Outcome:
         "entry": entry,
         "layout": job.cache.layout,
         "function": job.function,
-        "settings": job.settings,
+        "settings": job.settings | ({"span": span} if span else {}),
     }
     try:
         call_in_child(keep, path, work)

@@ -6,6 +6,7 @@ so that no `ffmpeg` program need be installed.
 
 import itertools
 import struct
+from math import inf
 from pathlib import Path
 
 import av
@@ -14,11 +15,13 @@ from av.error import FFmpegError
 
 from stages.media.container import (
     MAX_SECONDS,
+    last_time,
     open_media,
     read_packets,
     start_seconds,
 )
 from stages.media.headers import COMPLETE
+from stages.media.span import Span, span_length
 from stages.runtime.errors import ClipError
 
 DEFAULT = av.stream.Disposition.default
@@ -35,6 +38,7 @@ def read_audio(
     surround: str = "mean",
     *,
     max_seconds: float = MAX_SECONDS,
+    span: Span | None = None,
 ) -> np.ndarray:
     """Read the audio of a file, its default stream where there are several, as one channel.
 
@@ -46,7 +50,8 @@ def read_audio(
         surround: what becomes of more than two channels: "mean" of all of them, or the "centre"
             channel alone, where speech is (their mean, should there be none). Two are averaged.
             Where a mean would cancel most of them, the loudest stands for all.
-        max_seconds: the longest file that is read.
+        max_seconds: the longest file or span that is read.
+        span: read that part of the file alone.
 
     Returns:
         float32 [samples], full scale is 1.
@@ -54,23 +59,30 @@ def read_audio(
     Raises:
         ClipError: `unreadable`, also for a sample rate beyond `RATES`; `no_audio`; `too_large` for
             more than `max_seconds`; `truncated` where the file ends before 90 % of the duration in
-            its header, or less than 90 % of what is there decodes.
+            its header, or less than 90 % of what is there decodes; `beyond_end` where less than
+            90 % of the span is there.
         UserError: the file is a Git LFS pointer.
     """
     with open_media(path, need="audio") as container:
         stream = audio_stream(container)
         stream.codec_context.thread_count = 1
         stream.codec_context.skip_frame = "DEFAULT"
-        packets = read_packets(container, stream, max_seconds)
-        frames = _decode(stream, packets, max_seconds)
+        packets = read_packets(container, stream, max_seconds, span)
+        frames = _decode(stream, packets, inf if span else max_seconds)
         rate = frames[0].sample_rate
         parts = itertools.groupby(frames, lambda frame: (frame.format.name, frame.layout.name))
         wave = np.concatenate([_mono(list(alike), surround) for _, alike in parts])
         promised = _promised(packets, rate)
+        origin = start_seconds(container)
+        begins = frames[0].time - origin if frames[0].time is not None else 0.0
+        if span:
+            ends = last_time(packets) - origin if frames[0].time is not None else len(wave) / rate
+            promised, first = span_length(span, ends) * rate, round((span[0] - begins) * rate)
+            wave = np.pad(wave, (max(0, -first), 0))[max(0, first) :][: round(promised)]
+            begins = 0.0
         if len(wave) < COMPLETE * promised:
             seconds = f"{len(wave) / rate:.2f} s of {promised / rate:.2f} s"
             raise ClipError("truncated", f"decodes {seconds}")
-        begins = frames[0].time - start_seconds(container) if frames[0].time is not None else 0.0
     wave = _resample(wave, rate, sample_rate)
     offset = round(begins * sample_rate)
     if offset + len(wave) > max_seconds * sample_rate:

@@ -17,6 +17,7 @@ from av.error import FFmpegError
 
 from stages.io.files import LFS_POINTER
 from stages.media.headers import COMPLETE, MAX_BYTES, is_guessed, riff_data
+from stages.media.span import Span, span_length
 from stages.runtime.errors import ClipError, UserError
 
 # The formats that hold clips, by the names of FFmpeg's demuxers. Above all not `concat`, `hls` and
@@ -28,6 +29,7 @@ FORMATS = (
 )
 ATTACHED = av.stream.Disposition.attached_pic  # a cover picture, which is never decoded
 MAX_SECONDS = 600.0  # an utterance lasts seconds; MELD's longest clip 305 s
+PREROLL = 1.0  # seconds of sound that are decoded before a span, on which codecs rest
 
 # To describe the streams of a file that it opens, FFmpeg decodes a few frames, and of a wav file it
 # reads 5 MB to guess whether it is something else in disguise. Without that it takes 1 ms, not 10.
@@ -113,12 +115,15 @@ def read_packets(
     container: av.container.InputContainer,
     stream: av.stream.Stream,
     max_seconds: float,
+    span: Span | None = None,
 ) -> list[av.Packet]:
-    """All packets of one stream, in the order of decoding; nothing is decoded.
+    """All packets of one stream, or those of a span, in the order of decoding; nothing is decoded.
 
     Raises:
-        ClipError: see `read_streams`; `unreadable` where the stream has none.
+        ClipError: see `read_streams` and `read_span`; `unreadable` where the stream has none.
     """
+    if span:
+        return require_data(read_span(container, stream, max_seconds, span), stream)
     return require_data(read_streams(container, [stream], max_seconds)[stream.index], stream)
 
 
@@ -186,3 +191,56 @@ def read_streams(
     if there < COMPLETE * promised:
         raise ClipError("truncated", f"ends after {there:.2f} s of {promised:.2f} s")
     return packets
+
+
+def read_span(
+    container: av.container.InputContainer,
+    stream: av.stream.Stream,
+    max_seconds: float,
+    span: Span,
+) -> list[av.Packet]:
+    """The packets that a span of a stream rests on, in a file of any length; nothing is decoded.
+
+    Those are of video all up to its end, and of audio those from `PREROLL` before it.
+
+    Raises:
+        ClipError: `too_large` where the span lasts longer than `max_seconds`, or its packets are
+            larger than `MAX_BYTES`; `beyond_end` where the stream ends before it.
+    """
+    start, end = span
+    origin, read, ends = start_seconds(container), 0, 0.0
+    first = start - PREROLL if stream.type == "audio" else 0.0
+    packets: list[av.Packet] = []
+    try:
+        for packet in container.demux(stream):
+            time = packet.dts if packet.dts is not None else packet.pts
+            if time is not None and packet.size:
+                begins = float(time * packet.time_base) - origin
+                ends = begins + float((packet.duration or 0) * packet.time_base)
+                if begins >= end:  # what comes later is shown later
+                    break
+                if begins > start + max_seconds:
+                    limit = f"the limit is {max_seconds:g} s"
+                    raise ClipError("too_large", f"lasts longer from {start:g} s on; {limit}")
+                if ends < first:
+                    continue
+            read += packet.size
+            if read > MAX_BYTES:
+                raise ClipError("too_large", f"more than {MAX_BYTES} bytes up to {ends:g} s")
+            if packet.size:
+                packets.append(packet)
+    except (FFmpegError, IndexError):
+        pass  # as in `read_streams`; whoever decodes it asks for `span_length`
+    if not packets and ends:
+        span_length(span, ends)
+    return packets
+
+
+def last_time(packets: Sequence[av.Packet]) -> float:
+    """The end of the last packet in seconds; 0 where they have no times."""
+    ends = [
+        (time + (packet.duration or 0)) * packet.time_base
+        for packet in packets
+        if (time := packet.pts if packet.pts is not None else packet.dts) is not None
+    ]
+    return float(max(ends, default=0))

@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.io.arrays import Layout
 from stages.media.faces import centre_crop, choose_face, crop_face, make_aligner, make_detector
+from stages.media.span import Span
 from stages.media.video import sample_frames
 from stages.runtime.device import enough_memory
 from stages.runtime.errors import ClipError
@@ -62,8 +63,9 @@ def clip_faces(
     align: bool,
     no_face: str,
     device: str,
+    span: Span | None = None,
 ) -> Faces:
-    """Sample a clip's three frames and crop the largest face of each.
+    """Sample the three frames of a clip, or a span of it, and crop the largest face of each.
 
     A frame without a face follows `no_face`: "centre_crop" takes its centred square, "nearest"
     the face of the nearest sampled frame that has one, "skip" marks it missing.
@@ -73,7 +75,7 @@ def clip_faces(
         UserError: the GPU has no memory left for the detector.
     """
     detect = make_detector(detector, min_face, device)
-    frames = sample_frames(path, CROPS)
+    frames = sample_frames(path, CROPS, span=span)
     crops = np.zeros((CROPS, size, size, 3), np.uint8)
     boxes = np.zeros((CROPS, 5), np.float32)
     found = np.zeros(CROPS, np.int16)

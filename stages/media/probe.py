@@ -11,8 +11,17 @@ from typing import NamedTuple
 import av
 
 from stages.media.audio import audio_stream
-from stages.media.container import MAX_SECONDS, open_media, read_streams, require_data
+from stages.media.container import (
+    MAX_SECONDS,
+    last_time,
+    open_media,
+    read_packets,
+    read_streams,
+    require_data,
+    start_seconds,
+)
 from stages.media.headers import is_guessed, riff_data
+from stages.media.span import Span, span_length
 from stages.media.video import video_stream
 from stages.runtime.errors import ClipError
 
@@ -48,7 +57,8 @@ class ProbedUtterance(NamedTuple):
     """What is known of an utterance without decoding.
 
     Attributes:
-        duration: `probe_duration` of its audio, or video where it has none.
+        duration: `probe_duration` of its audio, or video where it has none; of its span what is
+            there of it.
         kinds: where it has both, what `probe` finds of each.
         understated: those of its files that go on where their header ends them.
     """
@@ -58,7 +68,9 @@ class ProbedUtterance(NamedTuple):
     understated: list[str]
 
 
-def probe_utterance(root: Path, video: str, audio: str) -> ProbedUtterance:
+def probe_utterance(
+    root: Path, video: str, audio: str, span: Span | None = None
+) -> ProbedUtterance:
     """Look at the clips of an utterance, which lie below `root`; "" for one that it has not.
 
     Raises:
@@ -66,11 +78,16 @@ def probe_utterance(root: Path, video: str, audio: str) -> ProbedUtterance:
     """
     kinds: Probed = {}
     if video and video == audio:
-        kinds = probe(root / video, ["video", "audio"])
+        kinds = probe(root / video, ["video", "audio"], span)
     elif video and audio:
-        kinds = probe(root / video, ["video"]) | probe(root / audio, ["audio"])
+        kinds = probe(root / video, ["video"], span) | probe(root / audio, ["audio"], span)
     understated = [name for name in {video, audio} - {""} if riff_data(root / name)[2]]
-    return ProbedUtterance(probe_duration(root / (audio or video)), kinds, understated)
+    if span is None:
+        return ProbedUtterance(probe_duration(root / (audio or video)), kinds, understated)
+    own = kinds or probe(root / (audio or video), ["audio" if audio else "video"], span)
+    seconds = own.get("audio", own.get("video"))
+    lasts = seconds if isinstance(seconds, float) else None
+    return ProbedUtterance(lasts, kinds, understated)
 
 
 def far_apart(video: float, audio: float) -> bool:
@@ -81,12 +98,17 @@ def far_apart(video: float, audio: float) -> bool:
     return min(video, audio) > 0 and abs(video - audio) > APART * max(video, audio)
 
 
-def probe(path: Path, kinds: Sequence[str]) -> Probed:
+def probe(path: Path, kinds: Sequence[str], span: Span | None = None) -> Probed:
     """The seconds that a clip's "video" and "audio" last, of those in `kinds`, or why not.
+
+    Args:
+        span: of which part of the file.
 
     Raises:
         UserError: the file is a Git LFS pointer.
     """
+    if span:
+        return {kind: _probe_span(path, kind, span) for kind in kinds}
     found = _probe(path, kinds, "packets")
     if any(isinstance(item, ClipError) for item in found.values()):
         found = _probe(path, kinds, "all")  # as those who decode it open it
@@ -112,6 +134,15 @@ def _probe(path: Path, kinds: Sequence[str], need: str) -> Probed:
     except ClipError as error:
         found = dict.fromkeys(kinds, error)
     return found
+
+
+def _probe_span(path: Path, kind: str, span: Span) -> float | ClipError:
+    try:
+        with open_media(path) as container:
+            packets = read_packets(container, FIND[kind](container), MAX_SECONDS, span)
+            return span_length(span, last_time(packets) - start_seconds(container))
+    except ClipError as error:
+        return error
 
 
 def _seconds(packets: list[av.Packet]) -> float:

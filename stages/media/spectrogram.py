@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from stages.io.arrays import Layout
 from stages.media.audio import check_speech, read_audio
+from stages.media.span import Span
 
 
 def log_mel(
@@ -65,13 +66,15 @@ def clip_mel(
     min_seconds: float,
     max_seconds: float,
     sample_rate: int,
+    span: Span | None = None,
     **settings: Any,
 ) -> Mel:
-    """Read the voice of a clip, at most `max_seconds` of it, as a log-Mel spectrogram.
+    """Read the voice of a clip or a span of it, at most `max_seconds`, as a log-Mel spectrogram.
 
     Raises:
         ClipError: the clip cannot be decoded or holds no speech.
     """
-    wave = read_audio(path, sample_rate, surround=surround)[: int(max_seconds * sample_rate)]
+    wave = read_audio(path, sample_rate, surround=surround, span=span)
+    wave = wave[: int(max_seconds * sample_rate)]
     check_speech(wave, sample_rate, min_seconds)
     return Mel(log_mel(wave, sample_rate=sample_rate, **settings))

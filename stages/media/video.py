@@ -12,14 +12,21 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from av.error import FFmpegError
 
-from stages.media.container import ATTACHED, MAX_SECONDS, open_media, read_packets
+from stages.media.container import (
+    ATTACHED,
+    MAX_SECONDS,
+    open_media,
+    read_packets,
+    start_seconds,
+)
 from stages.media.headers import COMPLETE
+from stages.media.span import Span, span_length
 from stages.runtime.errors import ClipError
 
 MAX_PIXELS = 50_000_000  # 8K video has 33 million
@@ -35,9 +42,9 @@ class Frames:
 
     Attributes:
         images: uint8 [count, H, W, 3], RGB, upright.
-        times: float64 [count], seconds from the clip's first frame.
-        frames_in_clip: how many frames the clip has.
-        duration: seconds, from the first frame to the end of the last.
+        times: float64 [count], seconds from the clip's first frame, or from the start of the span.
+        frames_in_clip: how many frames the clip, or the span, has.
+        duration: seconds, from the first frame to the end of the last, or of the span.
     """
 
     images: np.ndarray
@@ -76,31 +83,35 @@ def sample_frames(
     *,
     max_pixels: int = MAX_PIXELS,
     max_seconds: float = MAX_SECONDS,
+    span: Span | None = None,
 ) -> Frames:
     """Read the frames of a clip that are nearest to `sample_times` (see `nearest_frames`).
 
     Args:
         max_pixels: the largest frame, width times height, that is decoded.
-        max_seconds: the longest clip that is read.
+        max_seconds: the longest clip or span that is read.
+        span: take the frames that are shown in that part of the file alone, as if it were a clip.
 
     Raises:
         ClipError: `unreadable`; `no_video`; `too_large` for more than `max_pixels` or
             `max_seconds`; `truncated` where packets are missing at the end, or where what the
             frames wanted rest on is damaged and fewer than 90 % of all frames come out, or
-            decoding fails before the last frame wanted.
+            decoding fails before the last frame wanted; `beyond_end` where less than 90 % of the
+            span is there.
         UserError: the file is a Git LFS pointer.
     """
-    limits = (max_pixels, max_seconds)
-    return _by_packet_times(path, count, *limits) or _by_decoded_times(path, count, *limits)
+    how = (count, max_pixels, max_seconds, span)
+    return _by_packet_times(path, *how) or _by_decoded_times(path, *how)
 
 
 @contextlib.contextmanager
 def _open(
-    path: Path, max_pixels: int, max_seconds: float
-) -> Iterator[tuple[av.VideoStream, list[av.Packet]]]:
-    """The video stream of a file, with a new decoder, and its packets."""
+    path: Path, max_pixels: int, max_seconds: float, span: Span | None = None
+) -> Iterator[tuple[av.VideoStream, list[av.Packet], float]]:
+    """The video stream of a file, with a new decoder, its packets, and when the file begins."""
     with _open_stream(path, max_pixels) as (container, stream):
-        yield stream, read_packets(container, stream, max_seconds)
+        packets = read_packets(container, stream, max_seconds, span)
+        yield stream, packets, start_seconds(container)
 
 
 @contextlib.contextmanager
@@ -132,9 +143,11 @@ def video_stream(
     return streams[0]
 
 
-def _by_packet_times(path: Path, count: int, max_pixels: int, max_seconds: float) -> Frames | None:
+def _by_packet_times(
+    path: Path, count: int, max_pixels: int, max_seconds: float, span: Span | None
+) -> Frames | None:
     """Sample by the packets' times; None where those are not the times of the frames decoded."""
-    with _open(path, max_pixels, max_seconds) as (stream, packets):
+    with _open(path, max_pixels, max_seconds, span) as (stream, packets, origin):
         shown = [packet for packet in packets if not packet.is_discard]
         in_order = [packet.pts for packet in shown if packet.pts is not None]
         if not in_order or len(set(in_order)) < len(shown):
@@ -143,7 +156,8 @@ def _by_packet_times(path: Path, count: int, max_pixels: int, max_seconds: float
         ticks = np.array(pts, np.int64) - pts[0]
         last_frame = shown[in_order.index(pts[-1])]
         duration = int(ticks[-1]) + (last_frame.duration or _usual_gap(stream, ticks))
-        chosen = nearest_frames(ticks, duration, count)
+        choice = _choose(stream, ticks, duration, count, span, origin, pts[0])
+        chosen = choice.frames
         # A codec that reorders frames, in a container that stores no times (H.264 in avi): the
         # times follow the order of the packets, and only a full pass shows that they are wrong.
         made_up = stream.codec_context.has_b_frames and in_order == pts
@@ -151,10 +165,10 @@ def _by_packet_times(path: Path, count: int, max_pixels: int, max_seconds: float
             wanted = {pts[index]: index for index in chosen}
             images = _decode_wanted(path, stream, packets, wanted, max_pixels)
             if images is not None:
-                return _frames(stream, images, ticks, duration, chosen)
-    with _open(path, max_pixels, max_seconds) as (stream, packets):
+                return _frames(stream, images, ticks, choice)
+    with _open(path, max_pixels, max_seconds, span) as (stream, packets, _):
         images = _convert(_decode(stream, packets, max_pixels), chosen, pts)
-        return None if images is None else _frames(stream, images, ticks, duration, chosen)
+        return None if images is None else _frames(stream, images, ticks, choice)
 
 
 def _decode_wanted(
@@ -215,13 +229,15 @@ def _runs(packets: list[av.Packet], wanted: Container[int]) -> Iterator[list[av.
     yield packets[start:end]
 
 
-def _by_decoded_times(path: Path, count: int, max_pixels: int, max_seconds: float) -> Frames:
+def _by_decoded_times(
+    path: Path, count: int, max_pixels: int, max_seconds: float, span: Span | None
+) -> Frames:
     """Decode everything for the times that come out, then once more for the frames.
 
     The file is opened for each: decoders remember some things when their buffers are flushed, and
     of a damaged VP8 clip other images came out the second time.
     """
-    with _open(path, max_pixels, max_seconds) as (stream, packets):
+    with _open(path, max_pixels, max_seconds) as (stream, packets, origin):
         pts: list[Any] = [frame.pts for frame in _decode(stream, packets, max_pixels)]
         promised = sum(not packet.is_discard for packet in packets)
         if not pts or len(pts) < COMPLETE * promised:
@@ -230,29 +246,64 @@ def _by_decoded_times(path: Path, count: int, max_pixels: int, max_seconds: floa
             # No times that can be used at all: an even frame rate is the best guess.
             gap = _usual_gap(stream, np.zeros(1))
             pts = [index * gap for index in range(len(pts))]
+            origin = 0.0
         ticks = np.array(pts, np.int64) - pts[0]
         duration = int(ticks[-1]) + _usual_gap(stream, ticks)
-        chosen = nearest_frames(ticks, duration, count)
-    with _open(path, max_pixels, max_seconds) as (stream, packets):
-        images = _convert(_decode(stream, packets, max_pixels), chosen, pts=None)
+        choice = _choose(stream, ticks, duration, count, span, origin, pts[0])
+    with _open(path, max_pixels, max_seconds) as (stream, packets, _):
+        images = _convert(_decode(stream, packets, max_pixels), choice.frames, pts=None)
         if images is None:
             raise ClipError("truncated", "damaged: decodes to fewer frames the second time")
-        return _frames(stream, images, ticks, duration, chosen)
+        return _frames(stream, images, ticks, choice)
+
+
+class _Choice(NamedTuple):
+    """Which frames are wanted, of how many, and where in ticks what they are sampled of is."""
+
+    frames: list[int]
+    among: int
+    begin: int
+    duration: int
+
+
+def _choose(
+    stream: av.VideoStream,
+    ticks: np.ndarray,
+    duration: int,
+    count: int,
+    span: Span | None,
+    origin: float,
+    first_pts: int,
+) -> _Choice:
+    """Choose among all frames, or those that are shown in a span.
+
+    Args:
+        ticks, duration: of the file, as of `nearest_frames`.
+        origin: seconds at which the file begins.
+        first_pts: the time of the first frame, in ticks.
+    """
+    if span is None:
+        return _Choice(nearest_frames(ticks, duration, count), len(ticks), 0, duration)
+    second = float(stream.time_base)  # type: ignore[arg-type]  # every open stream has one
+    seconds = span_length(span, (first_pts + duration) * second - origin)
+    begin = round((span[0] + origin) / second) - first_pts
+    length = max(1, round(seconds / second))
+    # The first is shown already when the span begins.
+    first = max(0, int(np.searchsorted(ticks, begin, "right")) - 1)
+    end = max(first + 1, int(np.searchsorted(ticks, begin + length)))
+    nearest = nearest_frames(ticks[first:end] - begin, length, count)
+    return _Choice([first + index for index in nearest], end - first, begin, length)
 
 
 def _frames(
-    stream: av.VideoStream,
-    images: dict[int, np.ndarray],
-    ticks: np.ndarray,
-    duration: int,
-    chosen: list[int],
+    stream: av.VideoStream, images: dict[int, np.ndarray], ticks: np.ndarray, choice: _Choice
 ) -> Frames:
     second = float(stream.time_base)  # type: ignore[arg-type]  # every open stream has one
     return Frames(
-        images=np.stack([images[index] for index in chosen]),
-        times=ticks[chosen] * second,
-        frames_in_clip=len(ticks),
-        duration=duration * second,
+        images=np.stack([images[index] for index in choice.frames]),
+        times=(ticks[choice.frames] - choice.begin) * second,
+        frames_in_clip=choice.among,
+        duration=choice.duration * second,
     )
 
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.corpora.annotations import SYNONYMS, check_repeat, emotion_of, quoted, read_rows
+from stages.corpora.annotations import (
+    SYNONYMS,
+    check_repeat,
+    emotion_of,
+    encoding_notes,
+    quoted,
+    read_rows,
+)
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.errors import UserError
 from tests.helpers import user_error
@@ -111,6 +118,67 @@ def test_a_row_with_a_stray_quote_is_named_and_swallows_nothing(text: str, tmp_p
 )
 def test_what_is_no_text_is_refused(content: bytes, tmp_path: Path):
     assert refusal(tmp_path, content) == "is no text that can be read; save it as CSV in UTF-8"
+
+
+WESTERN = [
+    "Ren\xe9",
+    "Das Gr\xf6\xdfte",
+    "educa\xe7\xe3o",
+    "\xdeóra, hún er góð",
+    "\xc5sa, ö är en ö",
+    "Jäätee, hyvää yötä",
+    "à l\u2019\xe9t\xe9 cr\xe9\xe9e, o\xf9",
+    "\xbfQu\xe9? \xa1S\xed! \xd1and\xfa",
+    "\u201cWait\u201d \u2013 he said\u2026 25\xb0C, 5\u20ac, m\xb2",
+    "JOS\xc9 C\u0152UR",
+]
+
+
+@pytest.mark.parametrize("text", WESTERN)
+def test_western_text_in_windows_1252_is_read_and_told(text: str, tmp_path: Path):
+    content = f"a;b\n{text};x\n".encode("cp1252")
+    assert rows_of(tmp_path, content)[0][1]["a"] == text
+    (note,) = encoding_notes(tmp_path / "t.csv")
+    assert note.startswith("t.csv is not in UTF-8 and was read as Windows-1252, which gives '")
+
+
+FOREIGN = [
+    ("gbk", "张三"),
+    ("gbk", "王"),
+    ("gbk", "你好"),
+    ("gb18030", "今天天气很好"),
+    ("big5", "張三"),
+    ("cp932", "田中"),
+    ("cp932", "すずき"),
+    ("cp949", "김철수"),
+    ("cp1251", "Иван"),
+    ("koi8-r", "Иван"),
+    ("cp866", "Мария"),
+    ("cp1253", "Γιώργος"),
+    ("cp1255", "דוד"),
+    ("cp1256", "أحمد"),
+    ("cp874", "สมชาย"),
+    ("cp1250", "Łukasz"),
+    ("mac-roman", "René"),
+    ("cp437", "René"),
+]
+
+
+@pytest.mark.parametrize("encoding, text", FOREIGN)
+def test_what_is_in_another_encoding_is_refused(encoding: str, text: str, tmp_path: Path):
+    message = refusal(tmp_path, f"a;b\n{text};x\nanna;y\n".encode(encoding))
+    assert message.startswith("is not in UTF-8, and read as Windows-1252 it would say '")
+    assert message.endswith("'; save it as CSV in UTF-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_encoding_that_a_file_states_or_proves_is_not_told(encoding: str, tmp_path: Path):
+    rows_of(tmp_path, "a;b\n张三;Иван\n".encode(encoding))
+    assert encoding_notes(tmp_path / "t.csv") == []
+
+
+def test_utf8_with_a_damaged_letter_is_not_read_as_something_else(tmp_path: Path):
+    assert "it would say" in refusal(tmp_path, "a;b\nRené;x\n".encode() + b"y;\xe9\n")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):

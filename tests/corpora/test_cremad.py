@@ -137,6 +137,22 @@ def test_without_the_wav_files_the_voice_is_that_of_the_flv_file(tmp_path: Path)
     assert utterance.audio == utterance.video == "VideoFlash/1001_DFA_ANG_XX.flv"
 
 
+@pytest.mark.parametrize("sound", [".WAV", ".flac", ".m4a", ".mp3"])
+@pytest.mark.parametrize("video", [".FLV", ".mp4", ".mkv"])
+def test_a_take_may_be_in_any_format(sound: str, video: str, tmp_path: Path):
+    names = [f"AudioWAV/1001_DFA_ANG_XX{sound}", f"VideoFlash/1001_DFA_ANG_XX{video}"]
+    utterance = only(listing_of(tmp_path, *names))
+    assert [utterance.audio, utterance.video] == names
+
+
+def test_what_the_raters_heard_is_not_needed(clone: Listing):
+    assert len(clone.spare) == 7442 and clone.spare[0].startswith("AudioMP3/")
+
+
+def test_a_copy_as_a_browser_names_it_is_the_same_take(tmp_path: Path):
+    assert only(listing_of(tmp_path, "1001_DFA_ANG_XX (1).wav")).id == "cremad/1001_DFA_ANG_XX"
+
+
 def test_what_is_missing_is_counted_and_named(tmp_path: Path):
     takes = official_takes()
     names = [f"AudioWAV/{take}.wav" for take in takes[1:]]

@@ -1,6 +1,7 @@
 """Your own clips: a table that anybody may have written in any program."""
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -100,17 +101,17 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path):
 def test_clips_that_no_row_names_are_told_and_never_used(mine: Path):
     for name in ("clips/B.AVI", "clips/._a.mp4", "notes.txt", ".hidden.wav", "new\nline.wav"):
         (mine / name).touch()
-    listing = listing_of(mine, "a,anna,fear,clips/a.mp4,sound/a.wav,,")
+    listing_of(mine, "a,anna,fear,clips/a.mp4,sound/a.wav,,")
+    listing = list_corpus(mine, "folder")
     assert [(item.video, item.audio) for item in listing.utterances] == [FILES[:2]]
     assert listing.notes == [
-        "in no row of utterances.csv and not used, 3 files: clips/B.AVI, clips/b.mp4, "
-        r"'new\nline.wav'"
+        r"there and not used, 3 files: clips/B.AVI, clips/b.mp4, 'new\nline.wav'"
     ]
 
 
 def test_where_every_clip_has_a_row_there_is_nothing_to_tell(mine: Path):
-    rows = ["a,anna,fear,clips/a.mp4,sound/a.wav,,", "b,anna,fear,clips/b.mp4,,,"]
-    assert listing_of(mine, *rows).notes == []
+    listing_of(mine, "a,anna,fear,clips/a.mp4,sound/a.wav,,", "b,anna,fear,clips/b.mp4,,,")
+    assert list_corpus(mine, "folder").notes == []
 
 
 def test_sentence_and_split_may_be_left_out(mine: Path):
@@ -197,23 +198,183 @@ def test_a_backslash_is_refused_by_name(mine: Path):
     )
 
 
-@pytest.mark.parametrize("link", ["out.mp4", "away"])
-def test_a_link_out_of_the_folder_is_refused(link: str, mine: Path):
-    (mine.parent / "secret").mkdir()
-    (mine.parent / "secret/a.mp4").touch()
-    (mine / "away").symlink_to(mine.parent / "secret")
-    (mine / "out.mp4").symlink_to(mine.parent / "secret/a.mp4")
-    name = {"out.mp4": "out.mp4", "away": "away/a.mp4"}[link]
-    assert refusal(mine, f"a,anna,fear,,{name},,").startswith(
-        f"line 2: '{name}': is a link out of mine; copy the file"
+def test_links_to_files_and_a_linked_corpus_are_followed(mine: Path):
+    (mine.parent / "b.mp4").touch()
+    (mine / "again.mp4").symlink_to("clips/a.mp4")
+    (mine / "out.mp4").symlink_to(mine.parent / "b.mp4")
+    listing_of(mine, "a,anna,fear,again.mp4,,,", "b,anna,fear,out.mp4,,,")
+    (mine.parent / "linked").symlink_to(mine)
+    listing = list_corpus(mine.parent / "linked", "folder")
+    assert [item.video for item in listing.utterances] == ["again.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("table, disk", [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+def test_a_file_is_found_in_whichever_form_of_unicode_its_name_is(
+    table: str, disk: str, mine: Path
+):
+    written = unicodedata.normalize(table, "J\u00fcrgen/Zo\u00e9.mp4")
+    name = unicodedata.normalize(disk, written)
+    (mine / name).parent.mkdir()
+    (mine / name).touch()
+    listing = listing_of(mine, f"a,anna,fear,{written},,,")
+    assert only(listing).video == name and listing.missing == []
+
+
+def test_two_files_of_one_name_in_two_forms_are_refused(mine: Path):
+    for form in ("NFC", "NFD"):
+        (mine / unicodedata.normalize(form, "Zo\u00e9.mp4")).touch()
+    assert refusal(mine, "a,anna,fear,Zo\u00e9.mp4,,,") == (
+        r"mine: 'Zoe\u0301.mp4' and 'Zo\xe9.mp4' are one name in two forms of Unicode; rename one "
+        "of them"
     )
 
 
-def test_a_link_within_the_folder_and_a_linked_corpus_are_followed(mine: Path):
+@pytest.mark.parametrize(
+    "encoding, names",
+    [("gbk", ["\u5f20\u4e09", "\u674e\u56db"]), ("cp1251", ["\u0418\u0432\u0430\u043d"])],
+)
+def test_a_table_in_another_encoding_gives_no_speakers_of_wrong_letters(
+    encoding: str, names: list[str], mine: Path
+):
+    rows = [HEADER, *(f"{i},{name},fear,clips/a.mp4,,," for i, name in enumerate(names))]
+    (mine / "utterances.csv").write_bytes("\n".join(rows).encode(encoding))
+    assert "is not in UTF-8, and read as Windows-1252 it would say" in user_error(
+        read, mine, "folder"
+    )
+
+
+def test_an_encoding_that_is_guessed_is_told(mine: Path):
+    text = f"{HEADER}\na,Ren\xe9,fear,clips/a.mp4,,,\n"
+    (mine / "utterances.csv").write_bytes(text.encode("cp1252"))
+    assert read(mine, "folder").notes == [
+        "utterances.csv is not in UTF-8 and was read as Windows-1252, which gives 'Ren\xe9'; if "
+        "that is not what it says, save it as CSV in UTF-8"
+    ]
+
+
+SPANS = f"{HEADER},start,end"
+
+
+def spans_of(root: Path, *times: str) -> list[Utterance]:
+    """The utterances of a row for each "start,end" of one file."""
+    rows = [f"{i},anna,fear,clips/a.mp4,clips/a.mp4,,,{cells}" for i, cells in enumerate(times)]
+    return listing_of(root, *rows, header=SPANS).utterances
+
+
+@pytest.mark.parametrize(
+    "cells, expected",
+    [
+        ("1.5,3", ("1.5", "3.0")),
+        (",3", ("", "3.0")),
+        ("1.5,", ("1.5", "")),
+        (",", ("", "")),
+        ("0,0.5", ("0.0", "0.5")),
+        ("0:01:02.5,1:02:03", ("62.5", "3723.0")),
+        ("1:02.25,62.75", ("62.25", "62.75")),
+        ('"1,5","2,25"', ("1.5", "2.25")),
+        ('"0:00:01,240",2e0', ("1.24", "2.0")),
+    ],
+)
+def test_a_row_may_be_a_part_of_a_file(cells: str, expected: tuple[str, str], mine: Path):
+    (utterance,) = spans_of(mine, cells)
+    assert (utterance.start, utterance.end) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "-1", "nan", "inf", "1.2.3", "1:2:3:4", "1e99", "0x10", "1:"]
+)
+@pytest.mark.parametrize("column", ["start", "end"])
+def test_a_time_that_is_none_is_refused_with_its_line(text: str, column: str, mine: Path):
+    message = user_error(spans_of, mine, {"start": f"{text},5", "end": f"0,{text}"}[column])
+    assert message.endswith(
+        f"line 2: {column} '{text}' is no time; write seconds (12.5) or h:mm:ss.s (0:00:12.5), or "
+        "leave it empty"
+    )
+
+
+@pytest.mark.parametrize("cells", ["2,1", "2,2", "0,0", ",0"])
+def test_a_span_that_ends_before_it_begins_is_refused_with_its_line(cells: str, mine: Path):
+    start, end = cells.split(",")
+    assert user_error(spans_of, mine, cells).endswith(
+        f"line 2: end '{end}' is not after start '{start}'; fix them"
+    )
+
+
+@pytest.mark.parametrize(
+    "times, overlapping",
+    [
+        (("0,2", "2,4"), False),
+        (("0,2", "1.9,4"), True),
+        (("0,5", "2,3"), True),
+        (("1,2", "1,2"), True),
+        ((",", "7,8"), True),  # the whole file and a part of it
+        ((",3", "2,"), True),
+        ((",2", "2,"), False),
+        ((",", ","), False),  # left to their features
+    ],
+)
+def test_rows_that_share_time_of_a_file_are_the_same_speech(
+    times: tuple[str, str], overlapping: bool, mine: Path
+):
+    expected = ["folder/1", "folder/0"] if overlapping else ["", ""]
+    assert [item.overlaps for item in spans_of(mine, *times)] == expected
+
+
+def test_rows_share_time_through_a_link_and_by_one_of_two_files(mine: Path):
     (mine / "again.mp4").symlink_to("clips/a.mp4")
-    listing_of(mine, "a,anna,fear,again.mp4,,,")
-    (mine.parent / "linked").symlink_to(mine)
-    assert only(read(mine.parent / "linked", "folder")).video == "again.mp4"
+    rows = [
+        "0,anna,fear,clips/a.mp4,sound/a.wav,,,0,2",
+        "1,anna,fear,again.mp4,,,,1,3",
+        "2,anna,fear,clips/b.mp4,,,,0,9",
+        "3,anna,fear,,sound/a.wav,,,0,1",
+    ]
+    listing = listing_of(mine, *rows, header=SPANS)
+    assert [item.overlaps for item in listing.utterances] == [
+        "folder/1\tfolder/3",
+        "folder/0",
+        "",
+        "folder/0",
+    ]
+    assert listing.notes == [
+        "3 utterances overlap others of the same file in time, and are not learned from where "
+        "these are tested: folder/0, folder/1, folder/3"
+    ]
+
+
+def test_the_table_of_an_audiofolder_is_read(mine: Path):
+    (mine / "metadata.csv").write_text(
+        "file_name,transcription,emotion,speaker,split,start\n"
+        "sound/a.wav,hello,joy,anna,train,\nclips/b.mp4,hello,fear,ben,test,1.5\n"
+    )
+    assert read(mine, "folder").utterances == [
+        Utterance("folder/sound/a", "folder/anna", "happiness", "", "train", "", "sound/a.wav"),
+        Utterance(
+            "folder/clips/b", "folder/ben", "fear", "", "test", "clips/b.mp4", "clips/b.mp4", "1.5"
+        ),
+    ]
+
+
+def test_the_table_of_an_audiofolder_may_have_ids(mine: Path):
+    (mine / "metadata.csv").write_text(
+        "file_name,emotion,speaker,id,start,end\n"
+        "sound/a.wav,joy,anna,a1,0,1\nsound/a.wav,joy,anna,a2,1,2\n"
+    )
+    assert [item.id for item in read(mine, "folder").utterances] == ["folder/a1", "folder/a2"]
+
+
+def test_two_tables_are_refused(mine: Path):
+    (mine / "metadata.csv").write_text("file_name,emotion,speaker\n")
+    assert refusal(mine, "a,anna,fear,clips/a.mp4,,,") == (
+        "mine: has utterances.csv and metadata.csv; keep one, or rename the other"
+    )
+
+
+def test_a_table_of_an_audiofolder_without_speakers_is_told_what_it_lacks(mine: Path):
+    (mine / "metadata.csv").write_text("file_name,emotion\nsound/a.wav,joy\n")
+    assert user_error(read, mine, "folder").endswith(
+        "no column 'speaker', its first line has 'file_name', 'emotion'; name the columns "
+        "file_name, speaker, emotion there"
+    )
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "100%03d.mp4", "-a.mp4", "caf\xe9 1.mp4", "..a.mp4"])

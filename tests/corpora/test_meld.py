@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.corpora.emotions import EMOTIONS
+from stages.corpora.listing import list_corpus
 from stages.corpora.meld import OFFICIAL, read, read_table, speaker_name, spoken_words
 from stages.corpora.utterance import Listing, Utterance, differences
 from stages.runtime.errors import UserError
@@ -127,7 +128,7 @@ def make_official(root: Path, tables: dict[str, list[Row]]) -> Listing:
             names.append("test/._output_repeated_splits_test")
         names += [clip(split, *key, prefix="._") for key in keys]
         make(root / "meld", *names)
-    return read(root / "meld", "meld")
+    return list_corpus(root / "meld", "meld")
 
 
 @pytest.fixture(scope="module", params=["generated", "official"])
@@ -183,7 +184,7 @@ def test_the_corrected_cuts_are_taken_and_counted(official: Listing):
 
 def test_a_clip_without_a_row_is_told_and_never_used(official: Listing):
     stray = clip("dev", 9999, 9)
-    assert f"in no table and not used, 1 clips: {stray}" in official.notes
+    assert f"there and not used, 1 files: {stray}" in official.notes
     assert stray not in {item.video for item in official.utterances}
 
 
@@ -321,6 +322,29 @@ def test_the_corrected_cut_is_preferred(order: tuple[str, str], tmp_path: Path):
     names = [clip("test", prefix=prefix) for prefix in order]
     listing = listing_of(tmp_path, [row()], *names, split="test")
     assert only(listing).video == clip("test", prefix="final_videos_test")
+
+
+@pytest.mark.parametrize("suffix", [".MP4", ".mkv", ".avi", ".Mov"])
+def test_a_clip_may_be_in_any_format(suffix: str, tmp_path: Path):
+    name = clip("dev").replace(".mp4", suffix)
+    utterance = only(listing_of(tmp_path, [row()], name))
+    assert (utterance.video, utterance.audio) == (name, name)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".FLAC", ".m4a"])
+def test_sound_alone_is_a_voice_and_a_clip_goes_before_it(suffix: str, tmp_path: Path):
+    sound = clip("dev").replace(".mp4", suffix)
+    utterance = only(listing_of(tmp_path / "one", [row()], sound))
+    assert (utterance.video, utterance.audio) == ("", sound)
+    listing = listing_of(tmp_path / "both", [row()], sound, clip("dev"))
+    assert only(listing).video == only(listing).audio == clip("dev")
+    assert listing.spare == [sound]
+
+
+def test_an_encoding_that_is_guessed_is_told(tmp_path: Path):
+    write_rows(tmp_path / "dev_sent_emo.csv", [row(Utterance="caf\xe9")], encoding="cp1252")
+    make(tmp_path, "dev_splits_complete/dia0_utt0.mp4")
+    assert read(tmp_path, "meld").notes[0].startswith("dev_sent_emo.csv is not in UTF-8 and was")
 
 
 def test_an_apple_double_hides_no_clip(tmp_path: Path):

@@ -205,8 +205,41 @@ def test_the_order_of_the_files_on_disk_does_not_matter(tmp_path: Path):
     assert read(tmp_path / "one", "ravdess") == read(tmp_path / "other", "ravdess")
 
 
-def test_linked_folders_are_followed(tmp_path: Path):
-    make(tmp_path / "elsewhere", f"Actor_03/03-{TAKE}.wav")
-    (tmp_path / "ravdess").mkdir()
-    (tmp_path / "ravdess" / "Audio").symlink_to(tmp_path / "elsewhere")
-    assert only(read(tmp_path / "ravdess", "ravdess")).audio == f"Audio/Actor_03/03-{TAKE}.wav"
+@pytest.mark.parametrize("suffix", [".WAV", ".flac", ".m4a", ".Mp3", ".opus", ".mp4", ".ogg"])
+def test_a_voice_may_be_in_any_format(suffix: str, tmp_path: Path):
+    utterance = only(listing_of(tmp_path, f"03-{TAKE}{suffix}"))
+    assert (utterance.video, utterance.audio) == ("", f"03-{TAKE}{suffix}")
+
+
+@pytest.mark.parametrize("modality", ["01", "02"])
+@pytest.mark.parametrize("suffix", [".MP4", ".mkv", ".avi", ".WebM"])
+def test_a_face_may_be_in_any_format(modality: str, suffix: str, tmp_path: Path):
+    assert only(listing_of(tmp_path, f"{modality}-{TAKE}{suffix}")).video == (
+        f"{modality}-{TAKE}{suffix}"
+    )
+
+
+def test_the_sound_of_an_audio_video_file_is_a_voice_where_there_is_no_other(tmp_path: Path):
+    sound = f"a/01-{TAKE}.wav"
+    utterance = only(listing_of(tmp_path / "one", sound))
+    assert (utterance.video, utterance.audio) == ("", sound)
+    listing = listing_of(tmp_path / "both", sound, f"b/01-{TAKE}.mp4")
+    assert only(listing).video == only(listing).audio == f"b/01-{TAKE}.mp4"
+    assert listing.spare == [sound]
+
+
+def test_the_sound_of_a_video_only_file_is_no_voice(tmp_path: Path):
+    assert listing_of(tmp_path, f"02-{TAKE}.wav") == Listing(official=OFFICIAL)
+
+
+def test_video_only_files_beside_audio_video_files_are_not_needed(tmp_path: Path):
+    names = [f"01-{TAKE}.mp4", f"02-{TAKE}.mp4"]
+    assert listing_of(tmp_path, *names).spare == names[1:]
+
+
+def test_a_copy_as_a_browser_names_it_is_the_same_take(tmp_path: Path):
+    copy = f"03-{TAKE} (1).wav"
+    assert only(listing_of(tmp_path / "one", copy)).audio == copy
+    listing = listing_of(tmp_path / "both", copy, f"03-{TAKE}.wav")
+    assert only(listing).id == f"ravdess/{TAKE}"
+    assert codes(listing) == {"duplicate": 1}

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.corpora.listing import list_corpus
 from stages.corpora.savee import EMOTION, OFFICIAL, SENTENCES, SPEAKERS, read, recording_of
 from stages.corpora.utterance import Listing, Utterance, differences
 from tests.corpora.trees import make
+from tests.helpers import user_error
 
 # From the publisher's description: 15 sentences an emotion, 30 neutral ones, four speakers.
 NUMBERS = [(code, i + 1) for code in ("a", "d", "f", "h", "sa", "su") for i in range(15)]
@@ -161,9 +163,48 @@ def test_what_is_no_clip_is_passed_over(name: str, tmp_path: Path):
     ],
 )
 def test_a_clip_that_cannot_be_told_is_not_used_and_named(name: str, tmp_path: Path):
-    listing = listing_of(tmp_path, name, "AudioData/KL/n01.wav")
+    make(tmp_path / "savee", name, "AudioData/KL/n01.wav")
+    listing = list_corpus(tmp_path / "savee", "savee")
     assert only(listing).id == "savee/KL_n01"
-    assert f"not named as SAVEE's and not used, 1: {name}" in listing.notes
+    assert f"there and not used, 1 files: {name}" in listing.notes
+
+
+@pytest.mark.parametrize("suffix", [".WAV", ".flac", ".m4a"])
+def test_a_voice_may_be_in_any_format(suffix: str, tmp_path: Path):
+    names = [f"AudioData/DC/a01{suffix}", "AudioVisualClip/DC/a1.MP4"]
+    utterance = only(listing_of(tmp_path, *names))
+    assert [utterance.audio, utterance.video] == names
+
+
+COPIES = [
+    f"{code}{number:02d}{copy}.wav"
+    for code, number in NUMBERS
+    for copy in ("", " (2)", " (3)", " (4)")
+]
+
+
+@pytest.mark.parametrize("names", [COPIES, ["a01.wav", "sa03.wav"], ["x/f11 (2).WAV"]])
+def test_names_that_lost_their_speaker_are_refused_with_what_they_lack(
+    names: list[str], tmp_path: Path
+):
+    make(tmp_path / "savee", *names)
+    message = user_error(list_corpus, tmp_path / "savee", "savee")
+    assert f"{len(names)} names of files do not say who speaks: {sorted(names)[0]}" in message
+    assert "AudioData/DC/a01.wav" in message and "register" not in message
+
+
+def test_a_copy_whose_name_tells_its_speaker_is_read(tmp_path: Path):
+    assert only(listing_of(tmp_path / "one", "DC_f11 (2).wav")).id == "savee/DC_f11"
+    listing = listing_of(tmp_path / "both", "DC_f11.wav", "DC_f11 (2).wav")
+    assert only(listing).id == "savee/DC_f11"
+    assert [code for _, code, _ in listing.excluded] == ["duplicate"]
+
+
+def test_in_a_folder_of_a_speaker_a_second_file_may_be_of_another(tmp_path: Path):
+    make(tmp_path / "savee", "DC/f11.wav", "DC/f11 (2).wav")
+    listing = list_corpus(tmp_path / "savee", "savee")
+    assert only(listing).audio == "DC/f11.wav"
+    assert "there and not used, 1 files: DC/f11 (2).wav" in listing.notes
 
 
 def test_a_variant_has_its_own_ids_and_the_same_speakers(tmp_path: Path):

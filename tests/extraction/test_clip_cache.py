@@ -404,3 +404,17 @@ def test_the_limit_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("FDAN_CACHE_GB", text)
         with pytest.raises(UserError, match=f"^FDAN_CACHE_GB: '{text}' is not a number of giga"):
             size_limit()
+
+
+def test_each_span_of_a_clip_has_its_own_entry(clip: Path) -> None:
+    cache = clip_cache.clip_cache("mels", clip_mel, {})
+    spans = [None, (0.0, 1.0), (1.0, 2.0), (0.0, 2.0), (0.0, float("inf"))]
+    assert len({cache.entry(clip, span) for span in spans}) == len(spans)
+    assert cache.entry(clip, spans[1]) == cache.entry(clip, (0.0, 1.0))
+
+
+def test_a_recording_that_changes_has_other_entries_for_its_spans(clip: Path) -> None:
+    cache = clip_cache.clip_cache("mels", clip_mel, {})
+    before = cache.entry(clip, (0.0, 1.0))
+    clip.write_bytes(b"another voice")
+    assert cache.entry(clip, (0.0, 1.0)) != before

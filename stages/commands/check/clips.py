@@ -12,24 +12,30 @@ from stages.corpora.utterance import Utterance
 from stages.extraction.workers import of_each
 from stages.io.skips import too_many
 from stages.media.probe import APART, Probed, far_apart, probe
+from stages.media.span import Span, span_of
 from stages.runtime.errors import ClipError, UserError
 
 KINDS = ("video", "audio")
 CALLED = {"video": "face", "audio": "voice"}
+Part = tuple[str, Span | None]
 POINTER = "lfs_pointer"  # for the stages no code but an error
 
 
 @dataclass(frozen=True)
 class Clips:
-    """The utterances of a corpus, and what the packets of their files say (stages.media.probe)."""
+    """The utterances of a corpus, and what the packets of their files say (stages.media.probe).
+
+    Attributes:
+        probed: by file, and the span of it that an utterance is.
+    """
 
     utterances: list[Utterance]
-    probed: dict[str, Probed]
+    probed: dict[Part, Probed]
 
     def with_kind(self, kind: str) -> list[tuple[Utterance, float | ClipError]]:
         """The utterances that have a "video" or an "audio": its seconds, or why it is no use."""
-        found = [(item, getattr(item, kind)) for item in self.utterances]
-        return [(item, self.probed[name][kind]) for item, name in found if name]
+        found = [(item, part_of(item, kind)) for item in self.utterances]
+        return [(item, self.probed[part][kind]) for item, part in found if part[0]]
 
     def usable(self, kind: str) -> dict[Utterance, float]:
         """Those that can be used, with their seconds; 0 where the packets do not say."""
@@ -41,24 +47,32 @@ class Clips:
         return {item: why for item, why in self.with_kind(kind) if isinstance(why, ClipError)}
 
 
+def part_of(utterance: Utterance, kind: str) -> Part:
+    """The file of an utterance, "" where it has none, and the span of it."""
+    return getattr(utterance, kind), span_of(utterance.start, utterance.end)
+
+
 def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str) -> Clips:
-    """Read the packets of every file that an utterance names."""
-    kinds: dict[str, set[str]] = {}
+    """Read the packets of every file, or span of it, that an utterance names."""
+    kinds: dict[Part, set[str]] = {}
     for item in utterances:
         for kind in KINDS:
             if getattr(item, kind):
-                kinds.setdefault(getattr(item, kind), set()).add(kind)
-    asked = [(root / name, {"kinds": sorted(wanted)}) for name, wanted in kinds.items()]
+                kinds.setdefault(part_of(item, kind), set()).add(kind)
+    asked = [
+        (root / part[0], {"kinds": sorted(wanted), "span": part[1]})
+        for part, wanted in kinds.items()
+    ]
     answers = of_each(probe, asked, label)
     probed = {}
-    for (name, wanted), found in zip(kinds.items(), answers):
+    for (part, wanted), found in zip(kinds.items(), answers):
         if isinstance(found, UserError):  # the only one there is for a single file
             found = ClipError(POINTER, "is a Git LFS pointer, not the media itself")
-        probed[name] = dict.fromkeys(wanted, found) if isinstance(found, ClipError) else found
-        seconds = probed[name].get("audio")
+        probed[part] = dict.fromkeys(wanted, found) if isinstance(found, ClipError) else found
+        seconds = probed[part].get("audio")
         if isinstance(seconds, float) and 0 < seconds < min_seconds:
             why = f"{seconds:.3f} s of audio; the minimum is {min_seconds:g} s"
-            probed[name]["audio"] = ClipError("too_short", why)
+            probed[part]["audio"] = ClipError("too_short", why)
     return Clips(utterances, probed)
 
 
@@ -67,7 +81,8 @@ def file_findings(clips: Clips, root: Path, max_skip_fraction: float) -> Iterato
     pointers: list[str] = []
     broken: dict[str, str] = {}
     codes: Counter[str] = Counter()
-    for name, probed in clips.probed.items():
+    for (file, span), probed in clips.probed.items():
+        name = file if span is None else f"{file} from {span[0]:g} s"
         errors = {why.code: why.detail for why in probed.values() if isinstance(why, ClipError)}
         if POINTER in errors:
             pointers.append(name)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from stages.commands.check.clips import Clips
+from stages.commands.check.clips import Clips, part_of
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
 from stages.corpora.utterance import Utterance
 from stages.extraction.workers import of_each
 from stages.media.audio import check_speech, read_audio
 from stages.media.crops import CROPS
+from stages.media.span import Span
 from stages.media.spectrogram import clip_mel
 from stages.runtime.errors import ClipError, UserError
 from stages.splits.suspects import alike, course_of
@@ -62,9 +63,11 @@ def count_faces(path: Path, **settings: Any) -> tuple[int, float]:
     return int(np.count_nonzero(faces.found)), time.perf_counter() - start
 
 
-def loudest_sample(path: Path, sample_rate: int, surround: str, min_seconds: float) -> float:
+def loudest_sample(
+    path: Path, sample_rate: int, surround: str, min_seconds: float, span: Span | None
+) -> float:
     """The loudest sample of a voice, of full scale."""
-    wave = read_audio(path, sample_rate, surround=surround)
+    wave = read_audio(path, sample_rate, surround=surround, span=span)
     check_speech(wave, sample_rate, min_seconds)
     return float(np.abs(wave).max())
 
@@ -79,7 +82,8 @@ def face_findings(
         largest: max_skip_fraction.
     """
     chosen = spread(clips.usable("video"), SAMPLE)
-    asked = [(root / item.video, settings) for item in chosen]
+    parts = [part_of(item, "video") for item in chosen]
+    asked = [(root / name, {**settings, "span": span}) for name, span in parts]
     answers = of_each(count_faces, asked, f"{label} sample of faces")
     errors = {str(item) for item in answers if isinstance(item, UserError)}
     found = [Finding(ERROR, error) for error in sorted(errors)]
@@ -113,7 +117,8 @@ def voice_findings(
     """Whether a few clips decode to sound, and how loud it is; arguments as of `face_findings`."""
     chosen = spread(clips.usable("audio"), SAMPLE)
     settings = {key: mels[key] for key in ("sample_rate", "surround", "min_seconds")}
-    asked = [(root / item.audio, settings) for item in chosen]
+    parts = [part_of(item, "audio") for item in chosen]
+    asked = [(root / name, {**settings, "span": span}) for name, span in parts]
     answers = of_each(loudest_sample, asked, f"{label} sample of voices")
     found = failure_findings(chosen, answers, "voices", largest)
     peaks = [20 * math.log10(peak) for peak in answers if isinstance(peak, float)]
@@ -126,15 +131,16 @@ def voice_findings(
     return found
 
 
-def clip_course(path: Path, settings: Mapping[str, Any]) -> np.ndarray:
+def clip_course(path: Path, settings: Mapping[str, Any], span: Span | None) -> np.ndarray:
     """The course of a voice, by which copies are known; `settings` is the section `mels`."""
-    return course_of(clip_mel(path, **settings).values, settings)
+    return course_of(clip_mel(path, **settings, span=span).values, settings)
 
 
 def copy_finding(root: Path, clips: Clips, mels: Mapping[str, Any], label: str) -> Finding:
     """Whether voices sound like copies of each other; arguments as of `face_findings`."""
     items = list(clips.usable("audio"))
-    asked = [(root / item.audio, {"settings": mels}) for item in items]
+    parts = [part_of(item, "audio") for item in items]
+    asked = [(root / name, {"settings": mels, "span": span}) for name, span in parts]
     answers = zip(items, of_each(clip_course, asked, f"{label} copies"))
     courses = {item.id: found for item, found in answers if isinstance(found, np.ndarray)}
     pairs = alike(courses, mels)

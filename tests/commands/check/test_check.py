@@ -532,3 +532,31 @@ def test_real_clips(torch_home: None, monkeypatch: pytest.MonkeyPatch):
     assert report.says(WARNING, "no face of anger, disgust, fear, happiness; other corpora of")
     assert report.last == "no errors; next: dvc repro evaluate contact_sheet"
     assert done.returncode == 0
+
+
+def test_utterances_in_one_recording_are_checked_by_their_times(checked: Callable[..., Report]):
+    tones = [sine(200 * 2**i, 1.0, 48000) * np.hanning(48000) for i in range(3)]
+    write_video(FOLDER / "all.mp4", 75, voice=np.concatenate(tones, axis=1).astype(np.float32))
+    times = [("0", "1"), ("1", "2"), ("2", "3"), ("2.5", "9"), ("0", "0.01")]
+    with open(FOLDER / "utterances.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "speaker", "emotion", "video", "audio", "start", "end"])
+        for i, span in enumerate(times):
+            writer.writerow([f"t{i}", SPEAKERS[i % 2], EMOTIONS[i], "all.mp4", "all.mp4", *span])
+    report = checked()
+    assert "all.mp4 from 0 s too_short: 0.010 s of audio; the minimum is 0.1 s" in report.text
+    assert "all.mp4 from 2.5 s beyond_end: the table asks for 2.5 to 9 s; the file" in report.text
+    assert report.says(OK, "no two of 3 voices sound like one recording")
+    assert "voices last 0:00:03 in all: shortest 1.00 s" in report.text
+
+
+def test_a_linked_corpus_is_checked_and_a_link_to_nothing_named(
+    checked: Callable[..., Report], tmp_path: Path
+):
+    disk = tmp_path / "disk"
+    FOLDER.rename(disk)
+    FOLDER.symlink_to(disk)
+    assert checked().says(OK, "14 utterances, 14 with a face and 14 with a voice")
+    (disk / "x.mp4").symlink_to(".git/annex/objects/x")
+    report = checked()
+    assert report.code == 2 and "git annex get" in report.last

@@ -1,0 +1,131 @@
+"""What a corpus folder holds and what of it is not used, for every reader alike."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.corpora.listing import list_corpus
+from stages.corpora.registry import READERS
+from stages.io.files import write_text
+from tests.corpora.trees import make
+from tests.helpers import user_error
+
+TABLE = "id,speaker,emotion,video,audio\na,anna,fear,,a.wav\n"
+MELD = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\nHi,Joey,joy,0,0\n"
+# A clip of each corpus, and the tables that it needs.
+SMALL = {
+    "cremad": ("AudioWAV/1001_DFA_ANG_XX.wav", {}),
+    "folder": ("a.wav", {"utterances.csv": TABLE}),
+    "meld": ("dev_splits_complete/dia0_utt0.mp4", {"dev_sent_emo.csv": MELD}),
+    "ravdess": ("Actor_01/03-01-05-01-01-01-01.wav", {}),
+    "sample": ("F01/F01_AN_s1.mp4", {}),
+    "savee": ("AudioData/DC/a01.wav", {}),
+}
+
+
+@pytest.fixture(params=READERS)
+def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder with one clip of each corpus, by the name of the corpus."""
+    name, tables = SMALL[request.param]
+    root = tmp_path / request.param
+    make(root, name)
+    for table, text in tables.items():
+        write_text(root / table, text)
+    return root
+
+
+def test_what_is_there_and_not_used_is_counted_and_named(corpus: Path):
+    others = [f"x/take {number}.{suffix}" for number, suffix in enumerate(
+        ["wav", "WAV", "Flac", "m4a", "mp4", "MOV", "opus"]
+    )]  # fmt: skip
+    make(corpus, *others, "x/notes.txt", "x/._take.wav", ".git/annex/objects/a.wav")
+    listing = list_corpus(corpus, corpus.name)
+    assert len(listing.utterances) == 1
+    assert f"there and not used, 7 files: {', '.join(others[:5])}, ..." in listing.notes
+
+
+def test_where_all_is_used_there_is_nothing_to_tell(corpus: Path):
+    notes = list_corpus(corpus, corpus.name).notes
+    assert not [note for note in notes if "not used" in note or "not needed" in note]
+
+
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"folder"}))
+def test_files_under_other_names_are_told_with_the_names_expected(name: str, tmp_path: Path):
+    make(tmp_path / name, "x/take 1.wav", "x/take 2.WAV")
+    message = user_error(list_corpus, tmp_path / name, name)
+    assert "holds no usable clip of" in message
+    assert "among 2 media files: x/take 1.wav, x/take 2.WAV; " in message
+    assert message.endswith(READERS[name].NAMES)
+
+
+def test_a_corpus_that_is_a_link_is_read(corpus: Path):
+    disk = corpus.rename(corpus.with_name("disk"))
+    corpus.symlink_to(disk)
+    assert len(list_corpus(corpus, corpus.name).utterances) == 1
+
+
+def test_a_corpus_that_is_a_link_to_nothing_is_named_with_its_target(corpus: Path):
+    link = corpus.with_name(f"{corpus.name}_far")
+    link.symlink_to("/mnt/absent/corpus")
+    assert user_error(list_corpus, link, link.name) == (
+        f"{link}: is a link to /mnt/absent/corpus, which is not there; link it anew"
+    )
+
+
+def test_linked_files_are_read_and_linked_folders_refused_by_every_reader(corpus: Path):
+    name = SMALL[corpus.name][0]
+    clip, disk = corpus / name, corpus.with_name("disk")
+    disk.mkdir()
+    clip.rename(disk / clip.name)
+    clip.symlink_to(disk / clip.name)
+    assert len(list_corpus(corpus, corpus.name).utterances) == 1
+    (corpus / "linked").symlink_to(disk)
+    message = user_error(list_corpus, corpus, corpus.name)
+    assert message.startswith(f"{corpus}/linked: is a link to a folder elsewhere")
+
+
+def test_a_clip_that_git_annex_has_not_fetched_is_refused_by_every_reader(corpus: Path):
+    clip = corpus / SMALL[corpus.name][0]
+    clip.unlink()
+    clip.symlink_to("../.git/annex/objects/zz/MD5E-s9--00.wav")
+    message = user_error(list_corpus, corpus, corpus.name)
+    assert message.startswith(f"{clip}: is a link to nothing") and "git annex get" in message
+
+
+def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True
+    )
+
+
+def test_dvc_sees_changes_where_links_are_followed_and_only_there(tmp_path: Path):
+    """The rule of `stages.corpora.walk`, tried with the version of DVC that is installed."""
+    deps = {
+        "corpus": tmp_path / "disk/a.wav",
+        "file": tmp_path / "other/b.wav",
+        "folder": tmp_path / "more/c.wav",
+    }
+    for path in deps.values():
+        path.parent.mkdir()
+        path.write_text("one")
+    project = tmp_path / "project"
+    for name in ("raw/file", "raw/folder"):
+        (project / name).mkdir(parents=True)
+    (project / "raw/corpus").symlink_to(tmp_path / "disk")
+    (project / "raw/file/b.wav").symlink_to(deps["file"])
+    (project / "raw/folder/linked").symlink_to(tmp_path / "more")
+    stages = "".join(
+        f"  {name}:\n    cmd: touch {name}.out\n    deps: [raw/{name}]\n    outs: [{name}.out]\n"
+        for name in deps
+    )
+    (project / "dvc.yaml").write_text(f"stages:\n{stages}")
+    assert dvc(project, "init", "--no-scm", "-q").returncode == 0
+    assert dvc(project, "repro", "-q").returncode == 0
+    for path in deps.values():
+        path.write_text("another")
+    status = dvc(project, "status").stdout
+    assert "raw/corpus" in status and "raw/file" in status and "raw/folder" not in status
+    (project / "raw/corpus/d.wav").symlink_to("nowhere")
+    assert "No such file or directory" in dvc(project, "repro", "corpus").stderr
