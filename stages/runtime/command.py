@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from stages.runtime.errors import UserError
+from stages.runtime.errors import UserError, printable
 
 LOCKS = Path("data/.locks")
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,8 @@ def run(main: Callable[[], None], lock: str = "") -> None:
             main()
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # It may quote a server, an archive or the name of a file.
+        print(printable(f"error: {error}"), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(128 + signal.SIGPIPE)  # as programs end that `head` has read enough of

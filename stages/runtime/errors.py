@@ -28,3 +28,11 @@ class ClipError(Exception):
 def one_line(error: Exception) -> str:
     """What a library says of an error, on one line; the name of its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: what it would obey is written as Python shows it."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
