@@ -39,7 +39,7 @@ from stages.corpora.source import Archive
 from stages.corpora.walk import is_lfs_pointer
 from stages.io.files import file_sha256, read_json, replacing, require_space, write_json
 from stages.runtime.command import alone
-from stages.runtime.errors import UserError, one_line
+from stages.runtime.errors import UserError, first_mistake, one_line
 from stages.runtime.paths import RAW
 from stages.runtime.progress import track
 
@@ -121,10 +121,7 @@ def zenodo_archives(record: str) -> dict[str, Archive]:
             for file in _ZenodoRecord.model_validate_json(reply.content).files
         }
     except (requests.RequestException, ValueError) as error:
-        reason = one_line(error)
-        if isinstance(error, ValidationError):
-            wrong = error.errors(include_url=False)[0]
-            reason = ": ".join([".".join(map(str, wrong["loc"])), wrong["msg"]]).strip(": ")
+        reason = first_mistake(error) if isinstance(error, ValidationError) else one_line(error)
         raise UserError(
             f"{record}: its list of files cannot be read: {reason}; run the same command again "
             "later"

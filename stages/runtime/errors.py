@@ -6,6 +6,11 @@ the stage's skip table and the run goes on, unless more than `max_skip_fraction`
 of the clips go that way.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class UserError(Exception):
     """One line: the file or key, what is wrong with it, and what to do."""
@@ -23,6 +28,13 @@ class ClipError(Exception):
         super().__init__(code, detail)  # both, so that it survives pickling between processes
         self.code = code
         self.detail = " ".join(detail.split())
+
+
+def first_mistake(error: "ValidationError") -> str:
+    """Where pydantic found the first mistake, e.g. seeds.0, and what is wrong there."""
+    wrong = error.errors(include_url=False)[0]
+    place = ".".join(map(str, wrong["loc"]))
+    return f"{place}: {wrong['msg'].removeprefix('Value error, ')}".removeprefix(": ")[:300]
 
 
 def one_line(error: Exception) -> str:

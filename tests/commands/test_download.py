@@ -600,7 +600,8 @@ def test_cremad_that_cannot_be_cloned(cremad: Server, monkeypatch: pytest.Monkey
 def test_cremad_is_led_from_https_to_no_http(cremad: Server, tmp_path: Path, monkeypatch):
     key, cert = tmp_path / "key", tmp_path / "cert"
     made = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
-            "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost", "-keyout", key, "-out", cert]  # fmt: skip
+            "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost", "-keyout", key,
+            "-out", cert]  # fmt: skip
     if shutil.which("openssl") is None or subprocess.run(made, capture_output=True).returncode:
         pytest.skip("no openssl to make a certificate with")
     with serving((cert, key)) as led:
