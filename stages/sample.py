@@ -17,7 +17,7 @@ from pathlib import Path
 from joblib import Parallel, delayed
 
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.runtime.command import run_stage
+from stages.runtime.command import end_with, run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import RAW
 from stages.runtime.progress import track
@@ -39,7 +39,10 @@ def make_corpus(folder: Path, speakers: int, sentences: int, seed: int, jobs: in
             path = partial / name / f"{name}_{CODES[j]}_s{k + 1}.mp4"
             clips.append(delayed(make_clip)(path, i, EMOTIONS[j], k, seed))
         (partial / "README.txt").write_text(str(__doc__), encoding="utf-8")
-        made = Parallel(jobs, return_as="generator_unordered")(clips)
+        workers = Parallel(
+            jobs, return_as="generator_unordered", initializer=end_with, initargs=(os.getpid(),)
+        )
+        made = workers(clips)
         for _ in track(made, total=len(clips), label="sample", unit="clips"):
             pass
         shutil.rmtree(folder, ignore_errors=True)

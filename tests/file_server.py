@@ -1,10 +1,12 @@
 """An HTTP server for tests that misbehaves as it is told."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -18,6 +20,7 @@ class Served:
         blind: whether If-Range is not.
         breaks: of the coming answers, after how many bytes the line goes dead.
         states: of the coming answers, HTTP states to give instead of the content.
+        reason: said beside such a state; "" for the usual one.
         length: what Content-Length says, instead of the truth; -1 sends none.
         seconds: before the answer.
         headers: sent besides, or instead of those that were right.
@@ -30,6 +33,7 @@ class Served:
     blind: bool = False
     breaks: list[int] = field(default_factory=list)
     states: list[int] = field(default_factory=list)
+    reason: str = ""
     length: int | None = None
     seconds: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
@@ -49,8 +53,12 @@ class Server:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """A running server on this machine."""
+def serving(identity: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """A running server on this machine.
+
+    Args:
+        identity: certificate and key, to serve by https.
+    """
     stopping = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -59,7 +67,7 @@ def serving() -> Iterator[Server]:
             served = server.served.get(self.path, Served(states=[404]))
             stopping.wait(served.seconds)
             if served.states:
-                self.send_response(served.states.pop(0))
+                self.send_response(served.states.pop(0), served.reason or None)
                 self.send_headers(served.headers, 0)
                 return
             start = self.wanted_start(served)
@@ -103,7 +111,12 @@ def serving() -> Iterator[Server]:
             pass  # a client that hangs up is no news
 
     with Quiet(("127.0.0.1", 0), Handler) as http:
-        server = Server(f"http://127.0.0.1:{http.server_port}")
+        scheme = "http"
+        if identity:
+            scheme, context = "https", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*identity)
+            http.socket = context.wrap_socket(http.socket, server_side=True)
+        server = Server(f"{scheme}://127.0.0.1:{http.server_port}")
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         yield server

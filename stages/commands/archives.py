@@ -1,9 +1,10 @@
 """Unpack archives so that nothing is written outside of a folder, and no more than there should be.
 
-Only regular files and folders are taken. An archive that holds a link, a device or a name that
-leads out of it is refused; no corpus has any.
+Only regular files and folders are taken. An archive that holds a link, a device, a name that leads
+out of it or one that a terminal would obey is refused; no corpus has any.
 """
 
+import errno
 import gzip
 import re
 import stat
@@ -25,15 +26,17 @@ MAX_READ = 16 << 20  # bytes; only a header that lies makes tarfile read more at
 # A RuntimeError is a zip with a password or a compression that Python does not know.
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error,
-    EOFError, ValueError, RuntimeError,
+    EOFError, LookupError, ValueError, RuntimeError,
 )  # fmt: skip
+# Of a name: it is empty, too long, or that of a file and of a folder.
+_BAD_NAMES = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 def unpack(archive: Path, folder: Path, wanted: str = "") -> None:
     """Unpack a .zip or a .tar.gz, and each .tar.gz in the latter into a folder of its name.
 
     Args:
-        folder: on failure it holds a part.
+        folder: which is empty or not there; on failure it holds a part.
         wanted: pattern of the names of a .zip's members to unpack; "" for all.
 
     Raises:
@@ -49,6 +52,8 @@ def unpack(archive: Path, folder: Path, wanted: str = "") -> None:
         path = PurePosixPath(name)
         if "\0" in name or "\\" in name or path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{name!r} leads out of it")
+        if not name.isprintable():
+            raise ValueError(f"{name!r} is no name for a file")
         if not is_plain:
             raise ValueError(f"{name!r} is a link, a device or sparse")
         if members > MAX_MEMBERS:
@@ -56,13 +61,16 @@ def unpack(archive: Path, folder: Path, wanted: str = "") -> None:
         if unpacked > limit:
             raise ValueError(f"unpacks to more than {limit:,.0f} bytes")
 
+    folder.mkdir(parents=True, exist_ok=True)  # else a member without a name would be this file
     try:
         if archive.suffix == ".zip":
             _unzip(archive, folder, wanted, check)
         else:
             with open(archive, "rb") as file:
                 _untar(file, folder, check)
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, *_BAD_NAMES):
+            raise
         raise UserError(
             f"{archive}: cannot be unpacked: {one_line(error)}; delete it and run the same command "
             "again"

@@ -24,9 +24,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from pydantic import BaseModel, Field, ValidationError
 from requests.adapters import HTTPAdapter
 from scmrepo.git.lfs import LFSStorage, Pointer
 
@@ -37,7 +39,7 @@ from stages.corpora.source import Archive
 from stages.corpora.walk import is_lfs_pointer
 from stages.io.files import file_sha256, read_json, replacing, require_space, write_json
 from stages.runtime.command import alone
-from stages.runtime.errors import UserError, one_line
+from stages.runtime.errors import UserError, first_mistake, one_line
 from stages.runtime.paths import RAW
 from stages.runtime.progress import track
 
@@ -97,23 +99,41 @@ def download(corpus: str, actors: Sequence[int] = ACTORS) -> None:
     install(corpus, {name: archives[name] for name in missing}, missing)
 
 
+class _ZenodoFile(BaseModel):
+    key: str
+    size: int = Field(ge=0, lt=1 << 62)
+    checksum: str = Field(pattern="^md5:[0-9a-f]{32}$")
+
+
+class _ZenodoRecord(BaseModel):
+    files: list[_ZenodoFile]
+
+
 def zenodo_archives(record: str) -> dict[str, Archive]:
     """The files of a Zenodo record by their names; UserError if it cannot be read."""
     try:
         address = record.replace("/records/", "/api/records/")
-        reply = requests.get(address, headers=AGENT, timeout=TIMEOUT)
+        with session_for(address) as session:
+            reply = session.get(address, headers=AGENT, timeout=TIMEOUT)
         reply.raise_for_status()
         return {
-            file["key"]: Archive(
-                (f"{record}/files/{file['key']}?download=1",), int(file["size"]), file["checksum"]
-            )
-            for file in reply.json()["files"]
+            file.key: Archive((f"{record}/files/{file.key}?download=1",), file.size, file.checksum)
+            for file in _ZenodoRecord.model_validate_json(reply.content).files
         }
-    except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+    except (requests.RequestException, ValueError) as error:
+        reason = first_mistake(error) if isinstance(error, ValidationError) else one_line(error)
         raise UserError(
-            f"{record}: its list of files cannot be read: {one_line(error)}; run the same command "
-            "again later"
+            f"{record}: its list of files cannot be read: {reason}; run the same command again "
+            "later"
         ) from error
+
+
+def session_for(address: str) -> requests.Session:
+    """A session that is led from `address` to no other scheme, as from https to http."""
+    session = requests.Session()
+    session.adapters.clear()
+    session.mount(f"{urlsplit(address).scheme}://", HTTPAdapter(max_retries=RETRIES))
+    return session
 
 
 def install(corpus: str, archives: Mapping[str, Archive], wanted: Mapping[str, str]) -> None:
@@ -184,9 +204,7 @@ def fetch(archive: Archive, path: Path) -> None:
 
 def _receive(address: str, part: Path, size: int) -> None:
     """Append what is missing to `part`, again and again as long as something comes."""
-    with requests.Session() as session:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+    with session_for(address) as session:
         while (have := size_of(part)) < size:
             try:
                 _append(session, address, part, size)
@@ -249,6 +267,8 @@ class _UnavailableError(Exception):
 def _git_clone(address: str, folder: Path) -> None:
     # As text files, links cannot lead out of the folder; a dead line is given up after a minute.
     settings = ["core.symlinks=false", "http.lowSpeedLimit=1", "http.lowSpeedTime=60"]
+    if address.startswith("https://"):
+        settings.append("protocol.http.allow=never")  # nor is it led there
     options = ["--quiet", "--depth=1", *(f"--config={setting}" for setting in settings)]
     quiet = os.environ | {"GIT_LFS_SKIP_SMUDGE": "1", "GIT_TERMINAL_PROMPT": "0"}
     part = folder.with_name(f"{folder.name}.part")

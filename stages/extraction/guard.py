@@ -9,7 +9,6 @@ set; and a Dask worker that has a nanny may not start them.
 """
 
 import contextlib
-import ctypes
 import os
 import pickle
 import resource
@@ -26,6 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from stages.runtime.command import end_with
 from stages.runtime.errors import ClipError, UserError
 
 ENVIRONMENT = {
@@ -42,7 +42,6 @@ ENVIRONMENT = {
 }
 LONGEST = 300  # characters of the text of an exception
 OUT_OF_MEMORY = 12  # exit code of a child, ENOMEM
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>: the signal that a process gets when its parent ends
 _THREAD = threading.local()
 
 
@@ -179,10 +178,8 @@ def _serve(pipe: Connection) -> None:
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a decoder that hangs outlives it
     descriptor, parent, memory = map(int, sys.argv[1:])
-    if os.getppid() != parent:
-        sys.exit()  # it ended before
+    end_with(parent)  # which a decoder that hangs would outlive
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(EOFError, ConnectionError):

@@ -5,10 +5,22 @@ The JSON file holds the settings of the training and the widths of the features,
 every bank, the epochs kept, and the SHA-256 of the tensors and of the split.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self, get_type_hints
 
+import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -16,18 +28,57 @@ from torch import Tensor
 from stages.corpora.emotions import EMOTIONS
 from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
 from stages.fdan.network import FDAN
-from stages.io.files import file_sha256, read_json, replacing, write_json
-from stages.runtime.errors import UserError, one_line
+from stages.fdan.training import Settings
+from stages.io.files import file_sha256, has_sha256, read_json, replacing, write_json
+from stages.runtime.errors import UserError, first_mistake, one_line
+from stages.runtime.params import Network, Params
 from stages.runtime.paths import SPLIT
 
 MODEL = Path("models/fdan.safetensors")
 DESCRIPTION = Path("models/fdan.json")
-REMEDY = "run dvc repro train"
-DESCRIPTION_KEYS = (
-    "acoustic_dim", "bank", "emotions", "folds", "inference", "seeds", "settings", "sha256",
-    "split_sha256", "visual_dim",
-)  # fmt: skip
+REMEDY = "run dvc repro train (with -s -f if it came by dvc pull)"
 MODEL_DIGITS = 12  # of the model's SHA-256, by which metrics name the model that they are of
+
+
+class _Network(Network):
+    cross_attention: StrictBool
+    acoustic_only: StrictBool
+
+
+def _settings_model() -> type[BaseModel]:
+    """`Settings` with the ranges that params.yaml has for those of the same name."""
+    known: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Settings).items()}
+    for field in fields(Settings):
+        if info := Params.model_fields.get(field.name):
+            known[field.name] = (info.annotation, info)
+    known["network"] = (_Network, ...)
+    known["classes"] = (int, Field(ge=2, le=len(EMOTIONS)))
+    known["select"] = (Literal["last", "uar", "war"], ...)
+    return create_model("_Settings", __config__=ConfigDict(strict=True), **known)
+
+
+class Description(BaseModel):
+    """What models/fdan.json must hold, as it may come from anywhere."""
+
+    model_config = ConfigDict(strict=True)
+
+    folds: int = Field(ge=1, le=100)
+    seeds: list[int] = Field(min_length=1, max_length=1000)
+    inference: Literal["bank", "prototypes", "none"]
+    settings: _settings_model()  # type: ignore[valid-type]
+    visual_dim: int = Field(ge=1, le=1 << 20)
+    acoustic_dim: int = Field(ge=1, le=1 << 20)
+    emotions: list[str]
+    bank: dict[str, list[str]]
+    sha256: str
+    split_sha256: str
+
+    @model_validator(mode="after")
+    def _has_a_bank_of_each_replica(self) -> Self:
+        replicas = {replica_name(k, seed) for k in range(self.folds) for seed in self.seeds}
+        if self.bank.keys() != replicas:
+            raise ValueError("its banks are not those of its folds and seeds")
+        return self
 
 
 def replica_name(fold: int, seed: int) -> str:
@@ -58,19 +109,23 @@ def write_model(states: Mapping[str, Mapping[str, Tensor]], description: dict[st
 
 
 def read_description() -> dict[str, Any]:
-    """What models/fdan.json says.
+    """What models/fdan.json says; its keys are those of `Description`.
 
     Raises:
-        UserError: models/fdan.json cannot be read or lacks a key; the model was trained on another
-            split (and so perhaps on the test voices of this one); or models/fdan.safetensors is
-            not the file described.
+        UserError: models/fdan.json cannot be read, lacks a key or holds what cannot be; the model
+            was trained on another split (and so perhaps on the test voices of this one); or
+            models/fdan.safetensors is not the file described.
     """
-    description = read_json(DESCRIPTION, DESCRIPTION_KEYS)
+    content = read_json(DESCRIPTION, Description.model_fields)
+    try:
+        description = Description.model_validate(content).model_dump()
+    except ValidationError as error:
+        raise UserError(f"{DESCRIPTION}: {first_mistake(error)}; {REMEDY}") from None
     if description["emotions"] != list(EMOTIONS):
         raise UserError(f"{MODEL}: knows the emotions {description['emotions']}; {REMEDY}")
-    if file_sha256(SPLIT) != description["split_sha256"]:
+    if not has_sha256(SPLIT, description["split_sha256"]):
         raise UserError(f"{MODEL}: was trained on another {SPLIT}; {REMEDY}")
-    if not MODEL.exists() or file_sha256(MODEL) != description["sha256"]:
+    if not has_sha256(MODEL, description["sha256"]):
         raise UserError(f"{MODEL}: is not the file that {DESCRIPTION} describes; {REMEDY}")
     return description
 
@@ -79,32 +134,75 @@ def read_replicas(description: dict[str, Any]) -> Iterator[tuple[int, int, Speec
     """Fold, seed and classifier of every replica described.
 
     Raises:
-        UserError: the tensors do not fit the description.
+        UserError: the tensors do not fit the description, or are not finite.
     """
     try:
         tensors = load_file(MODEL)
-        for fold in range(description["folds"]):
-            for seed in description["seeds"]:
-                prefix = f"{replica_name(fold, seed)}."
-                state = {
-                    name.removeprefix(prefix): value
-                    for name, value in tensors.items()
-                    if name.startswith(prefix)
-                }
-                yield fold, seed, restore(description, state)
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        reason = one_line(error)
-        raise UserError(f"{MODEL}: cannot be read: {reason}; {REMEDY}") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{MODEL}: cannot be read: {one_line(error)}; {REMEDY}") from error
+    pairs = [(fold, seed) for fold in range(description["folds"]) for seed in description["seeds"]]
+    states: dict[str, dict[str, Tensor]] = {}
+    layout = _layout(description)
+    for replica in itertools.starmap(replica_name, pairs):
+        names = [name for name in tensors if name.startswith(f"{replica}.")]
+        state = {name.removeprefix(f"{replica}."): tensors.pop(name) for name in names}
+        if wrong := _misfit(state, layout):
+            raise UserError(f"{MODEL}: {replica}: {wrong}; {REMEDY}")
+        states[replica] = state
+    if tensors:
+        raise UserError(f"{MODEL}: {ascii(min(tensors))[:80]} is of no replica; {REMEDY}")
+    for fold, seed in pairs:
+        yield fold, seed, restore(description, states[replica_name(fold, seed)])
 
 
-def restore(description: dict[str, Any], state: Mapping[str, Tensor]) -> SpeechClassifier:
-    """The classifier with a state; RuntimeError or KeyError where they do not fit."""
-    network = FDAN(
+def _layout(description: dict[str, Any]) -> dict[str, tuple[int | None, ...]]:
+    """Name and shape of each tensor of a replica; None for a number of samples."""
+    visual_dim, acoustic_dim = description["visual_dim"], description["acoustic_dim"]
+    settings = description["settings"]["network"]
+    with torch.device("meta"):  # which takes no memory, whatever the description says
+        network = _network(description)
+    layout: dict[str, tuple[int | None, ...]] = {
+        f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()
+    }
+    layout |= {"acoustic_mean": (acoustic_dim,), "acoustic_std": (acoustic_dim,)}
+    if not settings["acoustic_only"]:
+        layout |= {"visual_mean": (visual_dim,), "visual_std": (visual_dim,)}
+        if settings["cross_attention"] and description["inference"] != "none":
+            layout |= {"bank_x_v": (None, visual_dim), "bank_x_a": (None, acoustic_dim)}
+    return layout
+
+
+def _misfit(state: Mapping[str, Tensor], layout: Mapping[str, tuple[int | None, ...]]) -> str:
+    """What is wrong with the tensors of a replica; "" for nothing."""
+    for name in sorted(state.keys() ^ layout.keys()):
+        return f"has no {name}" if name in layout else f"{ascii(name)[:80]} is none of its tensors"
+    for name, shape in layout.items():
+        tensor = state[name]
+        like = len(tensor.shape) == len(shape) and all(
+            length == wanted or (wanted is None and length > 0)
+            for length, wanted in zip(tensor.shape, shape)
+        )
+        if tensor.dtype != torch.float32 or not like:
+            return f"{name} is {tensor.dtype} {list(tensor.shape)}"
+        if not tensor.isfinite().all():
+            return f"{name} is not finite"
+        if name.endswith("_std") and not (tensor > 0).all():
+            return f"{name} is not positive"
+    return ""
+
+
+def _network(description: dict[str, Any]) -> FDAN:
+    return FDAN(
         description["visual_dim"],
         description["acoustic_dim"],
         len(EMOTIONS),
         **description["settings"]["network"],
     )
+
+
+def restore(description: dict[str, Any], state: Mapping[str, Tensor]) -> SpeechClassifier:
+    """The classifier with a state; RuntimeError or KeyError where they do not fit."""
+    network = _network(description)
     visual = bank = None
     if "visual_mean" in state:
         visual = Standardizer(state["visual_mean"], state["visual_std"])

@@ -3,6 +3,7 @@
 On CPUs they run side by side, in processes of one thread each; on a GPU they are stacked.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from stages.fdan.inference import (
     prototypes,
 )
 from stages.fdan.training import DivergedError, Epoch, Inputs, Replica, Settings, train_replicas
+from stages.runtime.command import end_with
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
 from stages.runtime.progress import track
@@ -167,7 +169,10 @@ def _state(replica: Replica, shared: Fold, bank: Bank | None) -> dict[str, Tenso
 
 def train_side_by_side(task: Task, pairs: Sequence[tuple[int, int]], label: str) -> list[Trained]:
     """Train the replicas one by one, on as many cores as there are."""
-    parallel = joblib.Parallel(min(len(pairs), joblib.cpu_count()), return_as="generator")
+    jobs = min(len(pairs), joblib.cpu_count())
+    parallel = joblib.Parallel(
+        jobs, return_as="generator", initializer=end_with, initargs=(os.getpid(),)
+    )
     calls = (joblib.delayed(train_group)(task, [pair], "cpu") for pair in pairs)
     return [trained for [trained] in track(parallel(calls), len(pairs), label, "replicas")]
 

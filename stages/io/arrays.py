@@ -25,7 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stages.io.files import replacing, require_space
+from stages.io.files import plain_only, replacing, require_space
 from stages.runtime.errors import UserError, one_line
 
 SCHEMA = 2
@@ -155,7 +155,7 @@ def open_arrays(path: Path, kind: str) -> Iterator[h5py.File]:
     """
     wrong = ""
     try:
-        with open(path, "rb") as content:
+        with open(path, "rb", opener=plain_only) as content:
             _wait_for_writer(content, path)
             head = content.read(HEAD_BYTES)
             if not head.startswith(MAGIC):

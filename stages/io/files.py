@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,19 @@ from stages.runtime.errors import UserError, one_line
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 SPARE_BYTES = 64 << 20  # that stay free on a disk
 LFS_POINTER = b"version https://git-lfs"  # the first bytes of what git leaves of a file in Git LFS
+
+
+def plain_only(path: str, flags: int) -> int:
+    """The `opener` of open() for what may not be ours: nobody may write to a pipe in its place.
+
+    Raises:
+        OSError: it is no regular file, or a link to none.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return descriptor
 
 
 @contextlib.contextmanager
@@ -86,7 +100,7 @@ def read_table(path: Path, needed: Collection[str] = ()) -> list[dict[str, str]]
     """
     rows = []
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8", newline="", opener=plain_only) as file:
             reader = csv.reader(file, strict=True)
             columns = next(reader, [])
             if not columns or len(set(columns)) < len(columns):
@@ -125,21 +139,30 @@ def read_json(path: Path, needed: Collection[str] = ()) -> dict[str, Any]:
         UserError: the file is missing, is not a JSON object, or lacks a key.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8", opener=plain_only) as file:
+            values = json.load(file)
         if not isinstance(values, dict):
             raise ValueError("holds no JSON object")
         absent = [key for key in needed if key not in values]
         if absent:
             raise ValueError(f"has no {', '.join(absent)}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error}; make it again by dvc repro") from error
     return values
 
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=plain_only) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_sha256(path: Path, expected: str) -> bool:
+    """Whether there is a file with this SHA-256 at `path`."""
+    try:
+        return file_sha256(path) == expected
+    except OSError:
+        return False
 
 
 def _rounded(value: Any) -> Any:

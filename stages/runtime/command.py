@@ -2,9 +2,12 @@
 
 import argparse
 import contextlib
+import ctypes
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +15,11 @@ from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from stages.runtime.errors import UserError
+from stages.runtime.errors import UserError, printable
 
 LOCKS = Path("data/.locks")
+SHARED_MEMORY = Path("/dev/shm")
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds that another run gets to end, e.g. one whose dvc was killed
 GRACE = 10  # seconds that a stopped stage gets to remove its temporary files
@@ -40,8 +45,9 @@ def run(main: Callable[[], None], lock: str = "") -> None:
             main()
         sys.stdout.flush()
     except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        for line in str(error).split("\n"):
+            # It may quote a server, an archive or the name of a file.
+            print(printable(f"error: {line}"), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(128 + signal.SIGPIPE)  # as programs end that `head` has read enough of
@@ -87,12 +93,35 @@ def alone(name: str, patience: float = PATIENCE) -> Iterator[None]:
         try:
             LOCKS.mkdir(parents=True, exist_ok=True)
             held.enter_context(_acquire(path, patience))
+            _sweep_after(path.read_text(encoding="utf-8"))
             path.write_text(str(os.getpid()), encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"{path}: cannot be written: {error.strerror}; free space or change permissions"
             ) from error
         yield
+
+
+def _sweep_after(run: str) -> None:
+    """Remove what joblib left of the process that last held a lock, if it was killed.
+
+    These are semaphores and arrays that its workers shared, in memory until the machine restarts.
+    """
+    if not run.isdigit() or Path(f"/proc/{run}").exists():  # perhaps as another's number by now
+        return
+    for folder in (SHARED_MEMORY, Path(tempfile.gettempdir())):
+        for name in (f"sem.loky-{run}-*", f"joblib_memmapping_folder_{run}_*"):
+            for path in folder.glob(name):
+                with contextlib.suppress(OSError):
+                    if path.lstat().st_uid == os.getuid():
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def end_with(parent: int) -> None:
+    """Have this process killed when its `parent` ends, which a busy one would outlive."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
 
 
 def _acquire(path: Path, patience: float) -> AcquireReturnProxy:

@@ -6,6 +6,11 @@ of the stage's skip table and the run goes on, unless more than `max_skip_fracti
 that way.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class UserError(Exception):
     """One line: the file or key, what is wrong with it, and what to do.
@@ -28,6 +33,21 @@ class ClipError(Exception):
         self.detail = " ".join(detail.split())
 
 
+def first_mistake(error: "ValidationError") -> str:
+    """Where pydantic found the first mistake, e.g. seeds.0, and what is wrong there."""
+    wrong = error.errors(include_url=False)[0]
+    place = ".".join(map(str, wrong["loc"]))
+    return f"{place}: {wrong['msg'].removeprefix('Value error, ')}".removeprefix(": ")[:300]
+
+
 def one_line(error: Exception) -> str:
     """What a library says of an error, on one line; the name of its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: what it would obey is written as Python shows it."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.corpora.emotions import CODES, EMOTIONS
+from stages.runtime.errors import UserError
 from stages.splits.dataset import Features, select_rows
 from stages.splits.protocols import TEST, Rows
 
@@ -25,10 +26,18 @@ def predict_fold(
 
     Returns:
         A row of COLUMNS for each utterance.
+
+    Raises:
+        UserError: a probability is not finite, as where parameters overflow.
     """
     tested = select_rows(rows, "acoustic", fold, TEST)
     x, _, _ = features.acoustic_samples(tested)
     probabilities = classifier(torch.from_numpy(x)).numpy()
+    if not np.isfinite(probabilities).all():
+        raise UserError(
+            f"model of fold {fold}, seed {seed}: gives probabilities that are not finite; run dvc "
+            "repro train, with a lower learning_rate or momentum"
+        )
     return [
         {
             "id": row["id"],

@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.corpora.emotions import EMOTIONS
 from stages.io.arrays import decode_ids, open_arrays
-from stages.io.files import file_sha256, read_json, read_table
+from stages.io.files import has_sha256, read_json, read_table
 from stages.runtime.errors import UserError
 from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
 from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Rows, marks
@@ -49,7 +49,7 @@ class Features:
         self.acoustic: dict[str, np.ndarray] = {}
         for corpus, expected in sha256_of.items():
             path = features_path(corpus)
-            if not path.exists() or file_sha256(path) != expected:
+            if not has_sha256(path, expected):
                 raise UserError(f"{path}: is not the file that data/split.json names; dvc repro")
             with open_arrays(path, "features") as file:
                 if "visual" in file:

@@ -3,10 +3,12 @@
 import gzip
 import io
 import random
+import shutil
 import stat
 import struct
 import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from stages.commands import archives
 from stages.commands.archives import unpack
 from stages.commands.download import files_in
 from stages.runtime.errors import UserError
+from tests.mutations import mutate_bytes, random_of
 
 NOISE = random.Random(1).randbytes(200_000)
 TREE = {"top/a.wav": NOISE, "top/sub/b.wav": b"b", "c.csv": b""}
@@ -96,6 +99,27 @@ def test_modes_of_an_archive_are_not_taken(tmp_path: Path):
 def test_names_that_lead_out(path: Path, tmp_path: Path, name: str):
     name = f"{tmp_path}/evil" if name == "/evil" else name
     assert "leads out" in refusal(write(path, ("good", b"x"), (name, b"x")))
+
+
+class Unnamed(zipfile.ZipInfo):
+    """A member with an empty name, which zipfile only writes where it need not look at it."""
+
+    def is_dir(self) -> bool:
+        return False
+
+
+def test_a_name_that_is_empty_or_too_long_or_that_a_terminal_would_obey(path: Path):
+    empty = Unnamed("") if path.suffix == ".zip" else ""
+    for name in (empty, ".", "a/.", "a" * 300, "a\x1b[2J", "a\nb", "a\u202eb", "a\r"):
+        line = refusal(write(path, (name, b"x"), ("a/b", b"x")))
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "members", [("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b"), ("a", "a/b/c"), ("a/b", "c", "a/b/d")]
+)
+def test_a_name_that_is_of_a_file_and_of_a_folder(path: Path, members: tuple[str, ...]):
+    refusal(write(path, *((name, b"x") for name in members)))
 
 
 def test_a_nul_in_a_name(tmp_path: Path):
@@ -204,6 +228,28 @@ def test_a_nested_archive(tmp_path: Path):
 )  # fmt: skip
 def test_evil_in_a_nested_archive(tmp_path: Path, name: str, evil: tuple):
     refusal(write(tmp_path / "a.tar.gz", (name, tar_bytes(("good", NOISE), evil))))
+
+
+def test_a_file_where_a_nested_archive_needs_a_folder(tmp_path: Path):
+    inner = tar_bytes(("a", NOISE))
+    refusal(write(tmp_path / "a.tar.gz", ("train", b"x"), ("train.tar.gz", inner)))
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.long)])
+def test_mutants_are_refused_in_one_line_or_unpacked(path: Path, tmp_path: Path, count: int):
+    whole = write(path, *TREE.items(), ("d.tar.gz", tar_bytes(("e", b"x")))).read_bytes()
+    ends: Counter[str] = Counter()
+    for index in range(count):
+        path.write_bytes(mutate_bytes(random_of(0, index), whole, whole[::-1])[0])
+        try:
+            unpack(path, tmp_path / str(index))
+            ends["unpacked"] += 1
+        except UserError as error:
+            assert str(error).isprintable(), index
+            ends["refused"] += 1
+        shutil.rmtree(tmp_path / str(index), ignore_errors=True)
+        assert list(tmp_path.iterdir()) == [path], index
+    assert ends["refused"] > count // 2, ends
 
 
 def test_a_damaged_nested_archive(tmp_path: Path):

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,7 +24,7 @@ from stages.commands.download import DOWNLOADS, MIB, SOURCES, fetch, files_in, m
 from stages.corpora.ravdess import VOICES_ARCHIVE
 from stages.corpora.ravdess import read as read_ravdess
 from stages.corpora.source import Archive
-from stages.runtime.command import LOCKS, alone
+from stages.runtime.command import LOCKS, alone, run
 from stages.runtime.errors import UserError
 from stages.runtime.paths import RAW
 from tests.file_server import Served, Server, serving
@@ -225,6 +226,49 @@ def test_no_server_and_what_is_none(server: Server, address: str, said: str):
     assert line.startswith(f"{address}: ") and said in line and f"put it at {PATH}" in line
 
 
+@pytest.mark.parametrize("where", ["ftp://127.0.0.1/file", "file:///etc/passwd", "https://[::1]/",
+                                   "data:,x", "\x1b]0;x\x07://x", "//", "http://[x/"])  # fmt: skip
+def test_a_redirect_to_another_scheme_or_to_nowhere(server: Server, where: str):
+    server.served["/file"] = Served(states=[302] * 40, headers={"Location": where})
+    line = fetch_error(archive(server))
+    assert f"put it at {PATH}" in line and "Connection refused" not in line
+
+
+def test_a_redirect_to_another_address_is_followed(server: Server):
+    server.served["/old"] = Served(states=[302], headers={"Location": "/file"})
+    fetch(archive(server, "/old"), PATH)
+    assert PATH.read_bytes() == CONTENT
+
+
+# What a terminal would obey: clear the screen, set the title, go back to the start of the line
+ESCAPES = "\x1b[2J\x1b]0;x\x07\r\x9b"
+
+
+def test_nothing_that_a_server_says_reaches_the_terminal_raw(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capfd
+):
+    Path("params.yaml").touch()
+    source = replace(SOURCES["ravdess"], record=f"{server.address}/records/1")
+    monkeypatch.setitem(SOURCES, "ravdess", source)
+    in_json = json.dumps(ESCAPES)[1:-1]
+    redirect = {"Location": f"ftp://{ESCAPES}".replace("\r", "")}
+    for answer in (
+        Served(states=[404], reason=f"Not {ESCAPES}"),
+        Served(states=[302], headers=redirect),
+        Served(ESCAPES.encode()),
+        Served(f'{{"files": "{in_json}"}}'.encode()),
+        Served(f'{{"files": [{{"{in_json}": 1, "key": "x", "size": "{in_json}"}}]}}'.encode()),
+        Served(b"x", headers={"Content-Encoding": "gzip"}),
+    ):
+        server.served["/api/records/1"] = answer
+        with pytest.raises(SystemExit) as ended:
+            run(lambda: main(["ravdess"]))
+        assert ended.value.code == 2
+        error = capfd.readouterr().err
+        assert error.count("\n") == 1 and error.rstrip("\n").isprintable(), error
+        assert "/records/1: its list of files cannot be read: " in error
+
+
 # RAVDESS
 
 
@@ -357,11 +401,23 @@ def test_an_evil_archive_leaves_nothing(ravdess, server: Server):
     assert not (RAW / "ravdess").exists() and not list(Path().rglob("*.wav"))
 
 
+def test_an_archive_of_impossible_names_is_not_taken_for_a_full_disk(ravdess, server: Server):
+    for names in (["a.wav", "a.wav/b.wav"], [f"{'a' * 300}.wav"], ["."]):
+        serve_record(server, ravdess | {VOICES_ARCHIVE: zip_bytes(names)})
+        (DOWNLOADS / "ravdess" / VOICES_ARCHIVE).unlink(missing_ok=True)
+        assert f"{VOICES_ARCHIVE}: cannot be unpacked: " in error_of("ravdess")
+        assert not (RAW / "ravdess").exists()
+
+
 @pytest.mark.parametrize(
     "record, said",
     [(b'{"files": []}', "/records/1: has no Audio_Speech_Actors_01-24.zip; look there"),
-     (b'{"files": [{"key": "a"}]}', "/records/1: its list of files cannot be read: 'size'"),
-     (b"<html>", "cannot be read: Expecting value"), (b"[]", "list of files cannot be read: list"),
+     (b'{"files": [{"key": "a"}]}', "/records/1: its list of files cannot be read: files.0.size: "),
+     (b"<html>", "cannot be read: Invalid JSON"), (b"[]", "cannot be read: Input should be an obj"),
+     (b"[" * 300_000, "cannot be read: Invalid JSON: recursion limit exceeded"),
+     (b'{"files":' * 300_000, "recursion limit exceeded"), (b"\xff\x1b", "Invalid JSON"),
+     (b'{"files": [{"key": "a", "size": Infinity, "checksum": 1}]}', "cannot be read: files.0.si"),
+     (b'{"files": [{"key": "a", "size": 1, "checksum": "sha9:1"}]}', "cannot be read: files.0.ch"),
      (None, "/records/1: its list of files cannot be read: 404")],
 )  # fmt: skip
 def test_a_record_without_the_file_and_no_record(ravdess, server: Server, record, said: str):
@@ -526,7 +582,7 @@ def test_cremad_with_wrong_bytes(cremad: Server):
 
 @pytest.mark.parametrize(
     "answer", [b"{}", b'{"objects": [{"oid": "x", "size": 1, "error": {"code": 404}}]}',
-               b'{"objects": [1]}', b"<html>"],
+               b'{"objects": [1]}', b"<html>", b"[" * 300_000],
 )  # fmt: skip
 def test_cremad_without_its_objects(cremad: Server, answer: bytes):
     cremad.served[OBJECTS].posted = lambda _: answer
@@ -539,6 +595,23 @@ def test_cremad_that_cannot_be_cloned(cremad: Server, monkeypatch: pytest.Monkey
     assert re.match("file:///none.git: cannot be cloned .*none.git.*again", error_of("cremad"))
     monkeypatch.setenv("PATH", "")
     assert "git: cannot be run" in error_of("cremad")
+
+
+def test_cremad_is_led_from_https_to_no_http(cremad: Server, tmp_path: Path, monkeypatch):
+    key, cert = tmp_path / "key", tmp_path / "cert"
+    made = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
+            "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost", "-keyout", key,
+            "-out", cert]  # fmt: skip
+    if shutil.which("openssl") is None or subprocess.run(made, capture_output=True).returncode:
+        pytest.skip("no openssl to make a certificate with")
+    with serving((cert, key)) as led:
+        monkeypatch.setenv("GIT_SSL_NO_VERIFY", "1")
+        path = "/crema.git/info/refs?service=git-upload-pack"
+        led.served[path] = Served(states=[302], headers={"Location": cremad.address + path})
+        address = f"{led.address}/crema.git"
+        monkeypatch.setitem(SOURCES, "cremad", replace(SOURCES["cremad"], repositories=(address,)))
+        assert "crema.git: cannot be cloned" in error_of("cremad")
+        assert led.requests and cremad.requests == []
 
 
 def test_cremad_killed_while_tidying(cremad: Server, monkeypatch: pytest.MonkeyPatch):

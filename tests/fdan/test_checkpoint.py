@@ -1,19 +1,24 @@
 """The model on disk: what was written comes back, and nothing else is taken for it."""
 
+import json
+import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
 from stages.fdan.checkpoint import (
     DESCRIPTION,
-    DESCRIPTION_KEYS,
     MODEL,
+    REMEDY,
     SPLIT,
+    Description,
     read_description,
     read_replicas,
     replica_name,
@@ -23,9 +28,19 @@ from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
 from stages.fdan.network import FDAN
 from stages.io.files import file_sha256, read_json, write_json
 from stages.runtime.errors import UserError
+from tests.helpers import params
+from tests.mutations import mutate_bytes, random_of
 
 VISUAL, ACOUSTIC = 5, 6
 NETWORK = {"dim": 4, "ffn_dim": 3, "layers": 2, "cross_attention": True, "acoustic_only": False}
+SETTINGS = {
+    **{key: params()[key] for key in ("alpha", "momentum", "weight_decay", "batch_size", "epochs")},
+    "classes": len(EMOTIONS),
+    "learning_rate": 0.123456789,
+    "lmmd": params()["lmmd"],
+    "network": NETWORK,
+    "select": "uar",
+}
 KINDS: dict[str, dict[str, Any]] = {
     "bank": {},
     "no bank": {"bank": False},
@@ -63,17 +78,18 @@ def classifier_of(seed: int, bank: bool = True, **flags: bool) -> SpeechClassifi
 def write(bank: bool = True, **flags: bool) -> dict[tuple[int, int], SpeechClassifier]:
     """Write a model of two folds and two seeds; the classifiers in it."""
     pairs = [(fold, seed) for fold in (0, 1) for seed in (7, 8)]
+    names = [replica_name(*pair) for pair in pairs]
     made = {pair: classifier_of(10 * pair[0] + pair[1], bank, **flags) for pair in pairs}
     description = {
         "folds": 2,
         "seeds": [7, 8],
         "visual_dim": VISUAL,
         "acoustic_dim": ACOUSTIC,
-        "inference": "bank",
-        "bank": {},
-        "settings": {"network": NETWORK | flags, "learning_rate": 0.123456789},
+        "inference": "bank" if bank else "none",
+        "bank": dict.fromkeys(names, ["a", "b"]),
+        "settings": SETTINGS | {"network": NETWORK | flags},
     }
-    states = {replica_name(*pair): of.state_dict() for pair, of in made.items()}
+    states = dict(zip(names, (of.state_dict() for of in made.values())))
     write_model(states, description)
     return made
 
@@ -138,7 +154,7 @@ def test_a_damaged_model_is_refused(damage: Callable[[bytes], bytes]):
 def test_a_missing_model_is_refused():
     write()
     MODEL.unlink()
-    assert complaint().endswith("run dvc repro train")
+    assert complaint().endswith(REMEDY)
 
 
 def test_a_missing_description_is_refused():
@@ -147,7 +163,7 @@ def test_a_missing_description_is_refused():
     assert complaint().startswith(f"{DESCRIPTION}: cannot be read")
 
 
-@pytest.mark.parametrize("key", DESCRIPTION_KEYS)
+@pytest.mark.parametrize("key", Description.model_fields)
 def test_a_description_that_lacks_a_key_is_refused(key: str):
     write()
     kept = {name: value for name, value in read_json(DESCRIPTION).items() if name != key}
@@ -158,13 +174,22 @@ def test_a_description_that_lacks_a_key_is_refused(key: str):
 def test_a_model_of_another_split_is_refused():
     write()
     SPLIT.write_text("another split\n")
-    assert complaint() == f"{MODEL}: was trained on another {SPLIT}; run dvc repro train"
+    assert complaint() == f"{MODEL}: was trained on another {SPLIT}; {REMEDY}"
 
 
 def test_a_model_of_other_emotions_is_refused():
     write()
     write_json(DESCRIPTION, read_json(DESCRIPTION) | {"emotions": ["joy"]})
     assert f"{MODEL}: knows the emotions ['joy']" in complaint()
+
+
+def recount(content: bytes | dict[str, Any]) -> None:
+    """Put a file or tensors in the place of the model, with the checksum in its description."""
+    if isinstance(content, bytes):
+        MODEL.write_bytes(content)
+    else:
+        save_file(content, MODEL)
+    write_json(DESCRIPTION, read_json(DESCRIPTION) | {"sha256": file_sha256(MODEL)}, rounded=False)
 
 
 @pytest.mark.parametrize(
@@ -174,13 +199,136 @@ def test_a_model_of_other_emotions_is_refused():
         {"visual_dim": 7},
         {"folds": 3},
         {"seeds": [7, 9]},
+        {"inference": "none"},
         {"settings": {"network": NETWORK | {"layers": 1}}},
         {"settings": {"network": NETWORK | {"layers": 3}}},
+        {"settings": {"network": NETWORK | {"dim": 65536}}},
         {"settings": {"network": NETWORK | {"cross_attention": False}}},
         {"settings": {"network": NETWORK | {"acoustic_only": True}}},
     ],
 )
 def test_a_description_that_does_not_fit_the_model_is_refused(changes: dict[str, Any]):
     write()
-    write_json(DESCRIPTION, read_json(DESCRIPTION) | changes)
-    assert f"{MODEL}: cannot be read: " in complaint()
+    found = read_json(DESCRIPTION) | changes
+    found["settings"] = SETTINGS | found["settings"]
+    names = [replica_name(k, seed) for k in range(found["folds"]) for seed in found["seeds"]]
+    found["bank"] = dict.fromkeys(names, [])
+    write_json(DESCRIPTION, found)
+    assert complaint().startswith(f"{MODEL}: fold_")
+    assert "dvc repro train" in complaint()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in Description.model_fields
+     for value in (None, True, -1, 0, 1.5, 10**30, 1e300, "x", "\x1b[2J", [], [[]], {}, {"a": {}})]
+    + [("seeds", list(range(2000))), ("seeds", ["7"]), ("bank", {"fold_0.seed_7": [1]})]
+    + [("settings", SETTINGS | {name: value}) for name in SETTINGS
+       for value in (None, "x", -1, 10**30, float("inf"), {})]
+    + [("settings", SETTINGS | {"network": NETWORK | {name: value}}) for name in NETWORK
+       for value in (None, "x", 0, 10**9, 1.5)],
+)  # fmt: skip
+def test_a_description_that_holds_what_cannot_be_is_refused(key: str, value: Any):
+    write()
+    DESCRIPTION.write_text(json.dumps(read_json(DESCRIPTION) | {key: value}))
+    line = complaint()
+    assert line.startswith((f"{DESCRIPTION}: {key}", f"{DESCRIPTION}: its banks", f"{MODEL}: "))
+    assert "dvc repro train" in line and len(line) < 500
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, '{"a":' * 300_000, "9" * 5000, "\xff", "[]", ""])
+def test_a_description_that_is_no_object_is_refused(text: str):
+    write()
+    DESCRIPTION.write_text(text, encoding="latin-1")
+    assert complaint().startswith(f"{DESCRIPTION}: cannot be read: ")
+
+
+NAMES = ("network.classifier.weight", "acoustic_std", "visual_mean", "bank_x_v")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda old: None,
+        lambda old: old[:-1],
+        lambda old: old.unsqueeze(0),
+        lambda old: old.new_empty(0, *old.shape[1:]),
+        lambda old: old.double(),
+        lambda old: old.half(),
+        lambda old: old.to(torch.int32),
+        lambda old: old * torch.inf,
+        lambda old: torch.full_like(old, torch.nan),
+    ],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_tensors_that_do_not_fit_are_refused_by_name(name: str, change: Callable[[Tensor], Any]):
+    write()
+    tensors = load_file(MODEL)
+    changed = change(tensors.pop(f"fold_1.seed_8.{name}"))
+    if name == "bank_x_v" and changed is not None and changed.shape == (2, VISUAL):
+        return  # a bank of fewer faces fits
+    if changed is not None:
+        tensors[f"fold_1.seed_8.{name}"] = changed
+    recount(tensors)
+    assert complaint().startswith(f"{MODEL}: fold_1.seed_8: ") and name in complaint()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fold_1.seed_8.other", "fold_1.seed_9.acoustic_mean", "fold_2.seed_8.acoustic_mean", "x", "",
+     "fold_1.seed_8", "fold_1.seed_8.", "fold_01.seed_8.acoustic_mean", "\x1b[2J.a\nb.c"],
+)  # fmt: skip
+def test_tensors_that_nobody_asked_for_are_refused(name: str):
+    write()
+    recount(load_file(MODEL) | {name: torch.ones(ACOUSTIC)})
+    assert complaint().startswith(f"{MODEL}: ")
+
+
+def test_a_deviation_that_is_not_positive_is_refused():
+    write()
+    tensors = load_file(MODEL)
+    recount(tensors | {"fold_0.seed_7.acoustic_std": torch.zeros(ACOUSTIC)})
+    assert "acoustic_std is not positive" in complaint()
+
+
+@pytest.mark.parametrize("path", [MODEL, DESCRIPTION, SPLIT])
+@pytest.mark.parametrize("put", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_neither_waited_for_nor_read(path: Path, put: Callable[[Path], Any]):
+    write()
+    path.unlink()
+    put(path)
+    assert complaint().endswith(("make it again by dvc repro", REMEDY))
+
+
+def test_links_of_dvc_are_read_and_what_is_behind_them_is_never_written_to():
+    made = write()
+    for path in (MODEL, DESCRIPTION):
+        path.rename(path.name)
+        path.symlink_to(f"../{path.name}")
+    assert len(list(read_replicas(read_description()))) == len(made)
+    before = Path(MODEL.name).read_bytes()
+    write(bank=False)
+    assert Path(MODEL.name).read_bytes() == before and not MODEL.is_symlink()
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("path", [MODEL, DESCRIPTION])
+def test_mutants_are_refused_in_one_line_or_give_shares_or_overflow(path: Path, count: int):
+    write()
+    whole, description = path.read_bytes(), DESCRIPTION.read_bytes()
+    x = torch.randn(2, ACOUSTIC, generator=torch.Generator().manual_seed(0))
+    ends: Counter[str] = Counter()
+    for index in range(count):
+        content, _ = mutate_bytes(random_of(0, index), whole, whole[::-1])
+        DESCRIPTION.write_bytes(description)
+        try:
+            recount(content) if path == MODEL else path.write_bytes(content)
+            for *_, classifier in read_replicas(read_description()):
+                shares = classifier(x)  # parameters of 1e38 overflow, and evaluate says so
+                assert shares.shape == (2, len(EMOTIONS)), index
+                assert shares.isnan().all() or shares.sum(1).allclose(torch.ones(2)), index
+            ends["read"] += 1
+        except UserError as error:
+            assert len(str(error).splitlines()) == 1 and "dvc repro" in str(error), index
+            ends["refused"] += 1
+    assert ends["refused"], ends
