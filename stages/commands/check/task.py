@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from tabulate import tabulate
 
-from stages.commands.check.clips import CALLED, KINDS, Clips
+from stages.commands.check.clips import CALLED, KINDS, MODALITIES, Clips
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.listing import list_corpus
@@ -48,7 +48,7 @@ def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task,
             found.append(Finding(ERROR, f"params.yaml trains on {name} too: {error}"))
             listings[name] = Listing()
     rows: dict[str, Rows] = {}
-    for kind, modality in (("video", "visual"), ("audio", "acoustic")):
+    for kind, modality in MODALITIES.items():
         items = []
         for name in corpora[kind]:
             here = clips.usable(kind) if name == corpus else listings[name].utterances
@@ -118,8 +118,15 @@ def speaker_findings(clips: Clips) -> Iterator[Finding]:
         )
 
 
-def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
-    """Whether the protocol of params.yaml can be carried out, or what could be instead."""
+def protocol_finding(
+    task: Task, params: Mapping[str, Any], equal: Mapping[str, Pairs], drop: bool
+) -> Finding:
+    """Whether the protocol of params.yaml can be carried out, or what could be instead.
+
+    Args:
+        equal: the copies, by modality.
+        drop: leave them out, rather than refuse them.
+    """
     protocol, folds = params["protocol"], params["folds"]
     for kind in KINDS:
         if not task.rows[kind]:
@@ -130,11 +137,10 @@ def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
     allow = params["allow_missing_classes"] or not whole
     faces, voices = task.rows["video"], task.rows["audio"]
     rows_of = {"visual": faces, "acoustic": voices}
-    equal: dict[str, Pairs] = {"visual": [], "acoustic": []}  # what features alone can tell
 
     @cache
     def samples(protocol: str) -> tuple[Rows, Rows]:
-        chosen = choose(rows_of, faces + voices, equal, protocol, params["duplicates"] == "drop")
+        chosen = choose(rows_of, faces + voices, equal, protocol, drop)
         return chosen["visual"].rows, chosen["acoustic"].rows
 
     def refusal(protocol: str, folds: int) -> str | None:
