@@ -275,7 +275,7 @@ def plant(fault: Fault) -> None:
     sections = {
         "frames": {"size": 32},
         "mels": {"max_seconds": 2.0},
-        "features": {"backbone": "squeezenet1_1", "allow_random_weights": True},
+        "features": {"backbone": "shufflenet_v2_x0_5", "allow_random_weights": True},
     }
     changes = {"folds": 2, "max_skip_fraction": ALLOWED / UTTERANCES} | fault.params
     for name, values in sections.items():
