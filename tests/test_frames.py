@@ -67,7 +67,7 @@ def test_a_broken_clip_becomes_a_row_and_the_others_are_kept(project: Path) -> N
 @pytest.mark.usefixtures("no_children")
 def test_too_many_broken_clips_stop_the_stage_and_leave_no_arrays(project: Path) -> None:
     params(0.4)
-    with pytest.raises(UserError, match=r"max_skip_fraction=0.4 of 2 .*sample/a \(unreadable"):
+    with pytest.raises(UserError, match=r"the 1 of 2 .*: 0.4 allows: sample/a \(unreadable"):
         frames.main("sample")
     assert list(Path("data/frames").iterdir()) == []
     assert len(read_table(table_path("sample", "frames"))) == 1

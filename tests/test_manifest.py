@@ -192,8 +192,8 @@ def test_too_many_missing_clips_stop_the_stage_and_are_all_named(
     make_folder(raw, present=93, absent=7)
     message = user_error(main, "folder")
     assert message.startswith(
-        "data/skipped/folder.manifest.csv: more than max_skip_fraction=0.02 of 100 utterances "
-        "cannot be used, among them folder/u093 (missing_file: no file 'u093.wav'), "
+        "data/skipped/folder.manifest.csv: names the 7 of 100 utterances that cannot be used, more "
+        "than max_skip_fraction: 0.02 allows: folder/u093 (missing_file: no file 'u093.wav'), "
     )
     assert "7 missing" in capsys.readouterr().out
     assert len(read_table(Path("data/skipped/folder.manifest.csv"))) == 7

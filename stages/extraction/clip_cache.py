@@ -9,9 +9,11 @@ counts as absent, and all of it can be deleted at any time. The folder is its us
 $FDAN_CACHE_GB (100) a stage deletes at its end what was used longest ago.
 """
 
+import ast
 import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import io
 import json
 import os
@@ -229,11 +231,24 @@ def code_and_libraries() -> str:
 
 
 def _sources(module: str) -> dict[str, str]:
-    """SHA-256 of a module and of what is loaded of its room and of media, by name."""
+    """SHA-256 of a module and of what it imports of its room and of media, by name.
+
+    What else is loaded does not count: `check` loads more than the stages whose cache it fills.
+    """
     rooms = (f"{module.rpartition('.')[0]}.", "stages.media.")
-    names = [name for name in sys.modules if name == module or name.startswith(rooms)]
-    files = {name: sys.modules[name].__file__ for name in names}
-    return {name: file_sha256(Path(file)) for name, file in files.items() if file}
+    found: dict[str, str] = {}
+    names = [module]
+    while names:
+        name = names.pop()
+        spec = importlib.util.find_spec(name)
+        if name in found or spec is None or spec.origin is None:
+            continue
+        file = Path(spec.origin)
+        found[name] = file_sha256(file)
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(rooms):
+                names.append(node.module or "")
+    return found
 
 
 def _versions() -> dict[str, str]:

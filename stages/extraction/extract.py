@@ -5,7 +5,8 @@ stage's output does not depend on how many workers there are. What was made of a
 (clip_cache.py), so that a killed stage repeats at most the clips that it was working on.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,7 +20,7 @@ from stages.extraction.clip_cache import (
     size_limit,
     warn_if_open_to_others,
 )
-from stages.extraction.workers import Job, outcomes
+from stages.extraction.workers import Job, Outcome, outcomes
 from stages.io.skips import (
     skip_row,
     table_path,
@@ -58,51 +59,71 @@ def extract(
             import.
         workers: as params.yaml has it; see `stages.extraction.workers.outcomes`.
 
-    Writes the stage's skip table at the end, or when too many clips have failed. At the end it
-    prints which emotions were skipped far more often than others.
+    Writes the stage's skip table at the end, and prints which emotions were skipped far more often
+    than others.
 
     Raises:
-        UserError: more than `max_skip_fraction` of the clips failed, a path leaves the corpus, or
-            FDAN_CACHE_GB is no size.
+        UserError: more than `max_skip_fraction` of the clips failed, which is found at the end so
+            that the table names all of them; a path leaves the corpus, or FDAN_CACHE_GB is no size.
     """
+    limit = size_limit()
     chosen = [row for row in utterances if row[column]]
+    skips: list[dict[str, str]] = []
+    results = each_clip(chosen, column, process, settings, corpus, stage, workers)
+    with closing(results):
+        for row, result in track(results, len(chosen), f"{stage}@{corpus}", "clips"):
+            if isinstance(result, ClipError):
+                skips.append(skip_row(row, stage, result.code, result.detail))
+            else:
+                yield row, result
+    table = table_path(corpus, stage)
+    write_skips(table, skips)
+    if too_many(skips, len(chosen), max_skip_fraction):
+        raise too_many_error(skips, len(chosen), max_skip_fraction, table)
+    delete_oldest(limit)
+    warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))
+
+
+def each_clip(
+    rows: Sequence[dict[str, str]],
+    column: str,
+    process: Callable[..., Any],
+    settings: dict[str, Any],
+    corpus: str,
+    stage: str,
+    workers: str,
+) -> Generator[tuple[dict[str, str], dict[str, np.ndarray] | ClipError], None, None]:
+    """Yield each row with what is made of its clip, arrays by name, or why that cannot be used.
+
+    Args are those of `extract`; every row has a path in `column`.
+
+    Raises:
+        UserError: a path leaves the corpus, or what was made of a clip is not there.
+    """
     root = (RAW / corpus).resolve()
-    for name in (PurePosixPath(row[column]) for row in chosen):
+    for name in (PurePosixPath(row[column]) for row in rows):
         if name.is_absolute() or ".." in name.parts:
             raise UserError(
                 f"{manifest_path(corpus)}: {str(name)!r} leaves {root}; make it again by dvc repro"
             )
-    limit = size_limit()
     warn_if_open_to_others()
     cache = clip_cache(stage, process, settings)
     job = Job(root, cache, process, settings, code_and_libraries())
-    skips: list[dict[str, str]] = []
-    table = table_path(corpus, stage)
-    spans = [span_of(row.get("start", ""), row.get("end", "")) for row in chosen]
-    with outcomes(job, [row[column] for row in chosen], workers, spans) as found:
-        three = zip(found, chosen, spans)
-        for outcome, row, span in track(three, len(chosen), f"{stage}@{corpus}", "clips"):
-            result = (
-                outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)
-            )
+    spans = [span_of(row.get("start", ""), row.get("end", "")) for row in rows]
+
+    def read(outcome: Outcome) -> dict[str, np.ndarray] | ClipError | None:
+        return outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)
+
+    with outcomes(job, [row[column] for row in rows], workers, spans) as found:
+        for outcome, row, span in zip(found, rows, spans):
+            result = read(outcome)
             if result is None:  # another process has deleted or damaged it
                 with outcomes(job, [row[column]], workers, [span]) as once_more:
                     outcome = next(once_more)
-                result = (
-                    outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)
-                )
+                result = read(outcome)
             if result is None:
                 raise UserError(
                     f"{outcome}: what was made of {row[column]} is not there; keep the cache while "
                     "a stage runs, and where all workers see it (FDAN_CACHE)"
                 )
-            if not isinstance(result, ClipError):
-                yield row, result
-                continue
-            skips.append(skip_row(row, stage, result.code, result.detail))
-            if too_many(skips, len(chosen), max_skip_fraction):
-                write_skips(table, skips)
-                raise too_many_error(skips, len(chosen), max_skip_fraction, table)
-    write_skips(table, skips)
-    delete_oldest(limit)
-    warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))
+            yield row, result

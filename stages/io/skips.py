@@ -74,11 +74,17 @@ def too_many(rows: Sequence[Mapping[str, str]], total: int, max_fraction: float)
 def too_many_error(
     rows: Sequence[Mapping[str, str]], total: int, max_fraction: float, path: Path
 ) -> UserError:
-    """The error of a stage that stops because too many utterances failed."""
+    """The error of a stage that stops because too many utterances failed.
+
+    Args:
+        rows: those that failed, all of which the table at `path` names.
+    """
     named = ", ".join(f"{row['id']} ({row['code']}: {row['detail']})" for row in rows[:5])
+    others = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
     return UserError(
-        f"{path}: more than max_skip_fraction={max_fraction:g} of {total} utterances cannot be "
-        f"used, among them {named}; fix them or raise max_skip_fraction"
+        f"{path}: names the {len(rows)} of {total} utterances that cannot be used, more than "
+        f"max_skip_fraction: {max_fraction:g} allows: {named}{others}; fix them, or raise "
+        "max_skip_fraction"
     )
 
 

@@ -76,9 +76,24 @@ def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[st
                 f"{CALLED[modality]} of {', '.join(absent)}; choose other corpora, or set "
                 "allow_missing_classes: true"
             )
+    known = [row for found in listed.values() for row in found]
+    # What is absent everywhere is said already.
+    division = division._replace(allow_missing_classes=allow or bool(problems))
+    return problems + role_problems(division, rows, known, {"visual": [], "acoustic": []})
+
+
+def role_problems(
+    division: Division, rows: Mapping[str, Rows], known: Rows, equal: Mapping[str, Pairs]
+) -> list[str]:
+    """Why these samples cannot be given roles, a line each; [] where they can.
+
+    Args:
+        rows: by modality, with samples of each that is needed.
+        known: the rows of all manifests.
+        equal: the samples, by modality, that are known to be the same, which features alone tell.
+    """
+    problems = []
     try:
-        known = [row for found in listed.values() for row in found]
-        equal: dict[str, Pairs] = {"visual": [], "acoustic": []}  # what features alone can tell
         drop = division.duplicates == "drop"
         chosen = choose(rows, known, equal, division.protocol, drop)
         rows = {modality: found.rows for modality, found in chosen.items()}
@@ -94,8 +109,8 @@ def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[st
             division.seed,
         )
         folds = sum(name.startswith("fold_") for name in roles[0])
-        # What is absent everywhere is said already; who gets a shuffled label is not known here.
-        allow = allow or bool(problems) or division.shuffle_labels
+        # Who gets a shuffled label is not known here.
+        allow = division.allow_missing_classes or bool(problems) or division.shuffle_labels
         check_classes(roles, folds, allow, division.acoustic_only)
     except UserError as error:
         return [*problems, str(error)]
@@ -105,17 +120,19 @@ def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[st
 def _unusable_folds(division: Division, roles: Rows, folds: Iterable[int]) -> list[str]:
     """What the stage train would stop for."""
     problems = []
+    chooses = division.selection == "validation"
     attends = division.cross_attention and division.inference != "none"
-    for fold in folds:
-        validated = select_rows(roles, "acoustic", fold, VALIDATION)
-        if division.selection == "validation" and not validated:
-            problems.append(
-                f"params.yaml: selection: fold {fold} has no validation voice to choose the epoch "
-                "by; set selection: last"
-            )
-        if attends and not division.acoustic_only and not bank_candidates(roles, fold):
-            problems.append(
-                f"params.yaml: folds: fold {fold} tests or validates the utterance of every face; "
-                "choose more folds, or inference: none"
-            )
+    needs_bank = attends and not division.acoustic_only
+    unchosen = [k for k in folds if chooses and not select_rows(roles, "acoustic", k, VALIDATION)]
+    if unchosen:
+        problems.append(
+            "params.yaml: selection: no validation voice to choose the epoch by in fold "
+            f"{', '.join(map(str, unchosen))}; set selection: last"
+        )
+    without_bank = [k for k in folds if needs_bank and not bank_candidates(roles, k)]
+    if without_bank:
+        problems.append(
+            "params.yaml: folds: the utterance of every face is tested or validated in fold "
+            f"{', '.join(map(str, without_bank))}; choose more folds, or inference: none"
+        )
     return problems

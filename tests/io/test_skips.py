@@ -82,9 +82,14 @@ def test_what_a_rule_leaves_out_does_not_count_as_failed(code: str):
 def test_a_refusal_names_the_first_five_and_the_remedy():
     rows = [failed(f"sample/{i}") for i in range(7)]
     message = str(too_many_error(rows, 50, 0.02, Path("data/skipped/sample.mels.csv")))
-    assert message.startswith("data/skipped/sample.mels.csv: more than max_skip_fraction=0.02 of")
-    assert "sample/4 (unreadable: detail)" in message and "sample/5" not in message
-    assert message.endswith("fix them or raise max_skip_fraction")
+    assert message.startswith(
+        "data/skipped/sample.mels.csv: names the 7 of 50 utterances that cannot be used, more than "
+        "max_skip_fraction: 0.02 allows: sample/0 (unreadable: detail), "
+    )
+    assert "sample/5" not in message
+    assert message.endswith(
+        "sample/4 (unreadable: detail) and 2 more; fix them, or raise max_skip_fraction"
+    )
     assert len(message.splitlines()) == 1
 
 

@@ -82,11 +82,11 @@ def test_a_name_in_two_spellings_does_not_hide_the_folds() -> None:
 def test_an_epoch_or_a_bank_that_a_fold_cannot_have_is_told() -> None:
     rows = [row | {"split": "test" if row["sentence"] == "s0" else "train"} for row in ALL]
     official = {"protocol": "official", "folds": 1}
-    assert "fold 0 has no validation voice" in problems(rows, **official)[0]
+    assert "no validation voice to choose the epoch by in fold 0;" in problems(rows, **official)[0]
     assert problems(rows, **official, selection="last") == []
     one_face = ALL[:1] + without("video", ALL[1:])
     [found] = problems(one_face, allow_missing_classes=True)
-    assert "tests or validates the utterance of every face" in found
+    assert "the utterance of every face is tested or validated in fold 1;" in found
     assert problems(one_face, allow_missing_classes=True, inference="none") == []
 
 

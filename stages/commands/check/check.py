@@ -1,30 +1,38 @@
 """Check: look a corpus over before its extraction, which may take an hour.
 
-    python -m stages check CORPUS        (a folder of data/raw, e.g. ravdess)
+    python -m stages check CORPUS          (a folder of data/raw, e.g. ravdess)
+    python -m stages check --all CORPUS    (decode every clip, however long it takes)
 
 In:  data/raw/<corpus>/, params.yaml and the weights in torch.hub's cache
-Out: on stdout what is ok, warnings, and errors to fix; no file is written. Exit code 0 where there
-     is no error, 1 where there is one, and 2 where there is no such corpus or params.yaml is wrong.
+Out: on stdout what is ok, warnings, and errors to fix. Exit code 0 where there is no error, 1 where
+     there is one, and 2 where there is no such corpus or params.yaml is wrong.
 
-The packets of every clip are read, every voice is compared with all others, and a few clips are
-decoded as the stages do it. Errors that
-appear only on decoding are found in those few alone.
+An error is what would stop one of the stages manifest, frames, mels, features and split. The
+packets of every clip are read, and clips are decoded as the stages do it: all of them where a
+minute does for the faces and another for the voices, else a random sample. What was made of them is
+kept in the cache of clips, where the stages find it; no other file is written.
 """
 
 import argparse
+import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from stages.commands.check.clips import duration_findings, file_findings, scan
+from stages.commands.check.clips import CALLED, KINDS, Clips, duration_findings, file_findings, scan
+from stages.commands.check.copies import copy_findings, equal_samples, suspect_findings
 from stages.commands.check.decoding import (
-    SAMPLE,
-    copy_finding,
-    face_findings,
-    voice_findings,
+    SECONDS,
+    Decoded,
+    decode_faces,
+    decode_voices,
+    face_finding,
+    not_decoded,
+    skip_findings,
+    time_finding,
 )
-from stages.commands.check.disk import space_findings, time_finding
+from stages.commands.check.disk import space_findings
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show
 from stages.commands.check.pretrained import at_hand, weight_findings
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
@@ -36,41 +44,74 @@ from stages.runtime.params import read_params
 from stages.runtime.paths import RAW
 
 
-def report(corpus: str) -> Iterator[tuple[str, Iterable[Finding]]]:
-    """The sections of the report, each made when it is asked for.
+def look_over(
+    corpus: str, seconds: float, section: Callable[[str, Iterable[Finding]], None]
+) -> list[Decoded]:
+    """Look a corpus over, and give what is found to `section`, part by part.
+
+    Args:
+        seconds: in which faces, and then voices, are decoded.
+        section: is given a title and findings, each made when it is asked for.
+
+    Returns:
+        What was decoded of the faces and of the voices, where there are any.
 
     Raises:
         UserError: no such corpus, its folder is not there, or params.yaml is wrong.
     """
     params = read_params().model_dump()
     frames, mels, features = params["frames"], params["mels"], params["features"]
-    largest = params["max_skip_fraction"]
-    root, label = RAW / corpus, f"check@{corpus}"
+    limit = params["max_skip_fraction"]
+    root = RAW / corpus
     listing = list_corpus(root, corpus)
-    yield "Corpus", listing_findings(corpus, listing, params)
-    clips = scan(root, listing.utterances, mels["min_seconds"], label)
-    yield "Files", file_findings(clips, root, largest)
+    section("Corpus", listing_findings(corpus, listing, params))
+    clips = scan(root, listing.utterances, mels["min_seconds"], f"check@{corpus} packets")
+    section("Files", file_findings(clips, root))
+    section("Durations", duration_findings(clips, mels["max_seconds"]))
+    section("Weights", weight_findings(corpus, frames, features))
+
+    decoded = {kind: not_decoded(clips, kind) for kind in KINDS}
+    if clips.with_kind("video") and at_hand(frame_weights(frames["detector"], frames["align"])):
+        decoded["video"] = decode_faces(clips, corpus, params, seconds)
+    if clips.with_kind("audio"):
+        decoded["audio"] = decode_voices(clips, corpus, params, seconds)
+    for kind, found in decoded.items():
+        clips = clips.with_errors(kind, found.errors)
+    there = [found for found in decoded.values() if found.total]
+    for found in there:
+        section(f"{CALLED[found.kind].title()}s", clip_findings(found, clips, frames, limit))
+
     task, of_others = task_of(corpus, clips, params)
-    yield "Emotions", emotion_findings(corpus, clips, task, params["allow_missing_classes"])
-    speakers = [*of_others, *speaker_findings(clips), protocol_finding(task, params)]
-    yield "Speakers and protocol", speakers
-    yield "Durations", duration_findings(clips, mels["max_seconds"])
-    yield "Weights", weight_findings(corpus, frames, features)
-    looked: list[Finding] = []
-    seconds = 0.0
-    faces = clips.usable("video")
-    if faces and at_hand(frame_weights(frames["detector"], frames["align"])):
-        looked, seconds = face_findings(root, clips, frames, largest, label)
-    elif faces:
-        text = f"faces were not looked for, as the weights of {frames['detector']} are not there"
-        looked = [Finding(WARNING, text)]
-    if clips.usable("audio"):
-        looked += voice_findings(root, clips, mels, largest, label)
-    yield f"A sample of {SAMPLE}", looked
-    if clips.usable("audio"):
-        yield "Copies", [copy_finding(root, clips, mels, label)]
-    needs = list(space_findings(clips, frames, mels))
-    yield "Space and time", needs + ([time_finding(clips, seconds)] if seconds else [])
+    equal = equal_samples(task, decoded)
+    copies = list(copy_findings(task, decoded, equal, params))
+    suspects = suspect_findings(decoded["audio"], equal["acoustic"], mels)
+    section("Copies", [*copies, *suspects])
+    section("Emotions", emotion_findings(corpus, clips, task, params["allow_missing_classes"]))
+    if any(found.state == ERROR for found in copies):  # once they are fixed there are none
+        division = protocol_finding(task, params, {"visual": [], "acoustic": []}, drop=True)
+    else:
+        division = protocol_finding(task, params, equal, params["duplicates"] == "drop")
+    section("Speakers and protocol", [*of_others, *speaker_findings(clips), division])
+    section("Space", space_findings(clips, frames, mels))
+    return there
+
+
+def clip_findings(
+    decoded: Decoded, clips: Clips, frames: Mapping[str, Any], limit: float
+) -> Iterator[Finding]:
+    """What decoding showed of the clips of one kind; `limit` is max_skip_fraction."""
+    yield from skip_findings(decoded, clips, limit)
+    if not decoded.count:
+        text = f"{CALLED[decoded.kind]}s were not decoded"
+        wanted = frame_weights(frames["detector"], frames["align"])
+        if decoded.kind == "video" and not at_hand(wanted):
+            text += f", as the weights of {frames['detector']} are not there"
+        yield Finding(WARNING, text)
+        return
+    if decoded.kind == "video" and decoded.samples:
+        yield face_finding(decoded, frames)
+    if decoded.extent:
+        yield time_finding(decoded)
 
 
 def listing_findings(corpus: str, listing: Listing, params: Mapping[str, Any]) -> Iterator[Finding]:
@@ -88,8 +129,9 @@ def listing_findings(corpus: str, listing: Listing, params: Mapping[str, Any]) -
         yield Finding(
             ERROR,
             f"{len(listing.missing)} of {total} utterances are missing, more than "
-            f"max_skip_fraction={largest:g}: the stage manifest would stop; put the files there, "
-            "or raise max_skip_fraction",
+            f"max_skip_fraction: {largest:g} allows: the stage manifest would stop; put the files "
+            "there, or raise it",
+            [f"{item.id}  {detail}" for item, detail in listing.missing],
         )
     to_train = ["visual:", f"  - {corpus}", f"acoustic: {corpus}"]
     if corpus not in params["corpora"]:
@@ -101,8 +143,8 @@ def listing_findings(corpus: str, listing: Listing, params: Mapping[str, Any]) -
         yield Finding(WARNING, text, to_train)
 
 
-def conclusion(corpus: str, count: int) -> str:
-    """The last line: how many errors there are, and what to run next."""
+def conclusion(corpus: str, count: int, decoded: Sequence[Decoded]) -> str:
+    """The last line: how many errors there are, what was looked at, and what to run next."""
     params = read_params().model_dump()
     is_named = corpus in params["corpora"]
     command = "dvc repro" if corpus == "sample" else "dvc repro evaluate contact_sheet"
@@ -111,8 +153,13 @@ def conclusion(corpus: str, count: int) -> str:
     if count:
         errors = f"{count} errors" if count > 1 else "1 error"
         return f"{errors}: fix them, run this check again, and then {command}"
+    extents = " and ".join(filter(None, (found.extent for found in decoded)))
+    sample = f" in a sample of {extents} (--all decodes all)" if extents else ""
     first = "" if is_named else "name the corpus in params.yaml, and "
-    return f"no errors; next: {first}{command}"
+    others = [name for name in params["corpora"] if name not in (corpus, "sample")]
+    if others and is_named:
+        first = f"check {', '.join(others)} too, and "
+    return f"no errors{sample}; next: {first}{command}"
 
 
 def main(words: Sequence[str]) -> None:
@@ -123,13 +170,17 @@ def main(words: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("corpus", help="a folder of data/raw, e.g. ravdess")
-    corpus = parser.parse_args(words).corpus
-    errors = 0
-    for title, findings in report(corpus):
+    parser.add_argument("--all", action="store_true", help="decode every clip")
+    asked = parser.parse_args(words)
+    states: Counter[str] = Counter()
+
+    def section(title: str, findings: Iterable[Finding]) -> None:
         print(title, flush=True)
         for finding in findings:
-            errors += finding.state == ERROR
+            states[finding.state] += 1
             print(show(finding), flush=True)
-    print(f"\n{conclusion(corpus, errors)}")
-    if errors:
+
+    decoded = look_over(asked.corpus, math.inf if asked.all else SECONDS, section)
+    print(f"\n{conclusion(asked.corpus, states[ERROR], decoded)}")
+    if states[ERROR]:
         sys.exit(1)

@@ -1,21 +1,20 @@
 """The clips of a corpus: which cannot be used, and how long the others last."""
 
 import statistics
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
+from stages.commands.check.findings import ERROR, OK, WARNING, Finding, some
 from stages.corpora.utterance import Utterance
 from stages.extraction.workers import of_each
-from stages.io.skips import too_many
 from stages.media.probe import APART, Probed, far_apart, probe
 from stages.media.span import Span, span_of
 from stages.runtime.errors import ClipError, UserError
 
-KINDS = ("video", "audio")
+MODALITIES = {"video": "visual", "audio": "acoustic"}
+KINDS = tuple(MODALITIES)
 CALLED = {"video": "face", "audio": "voice"}
 Part = tuple[str, Span | None]
 POINTER = "lfs_pointer"  # for the stages no code but an error
@@ -45,6 +44,21 @@ class Clips:
     def broken(self, kind: str) -> dict[Utterance, ClipError]:
         """Those that cannot be used, and why."""
         return {item: why for item, why in self.with_kind(kind) if isinstance(why, ClipError)}
+
+    def without_pointers(self, kind: str) -> list[Utterance]:
+        """Those that have one, usable or not, but for what Git LFS has not fetched."""
+        broken = self.broken(kind)
+        found = [item for item, _ in self.with_kind(kind)]
+        return [item for item in found if item not in broken or broken[item].code != POINTER]
+
+    def with_errors(self, kind: str, errors: Mapping[str, ClipError]) -> "Clips":
+        """The same, with what decoding found: why utterances, by id, cannot be used."""
+        probed = dict(self.probed)
+        for item in self.utterances:
+            if item.id in errors:
+                part = part_of(item, kind)
+                probed[part] = probed[part] | {kind: errors[item.id]}
+        return Clips(self.utterances, probed)
 
 
 def part_of(utterance: Utterance, kind: str) -> Part:
@@ -76,46 +90,25 @@ def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str
     return Clips(utterances, probed)
 
 
-def file_findings(clips: Clips, root: Path, max_skip_fraction: float) -> Iterator[Finding]:
-    """Which files cannot be used, and whether they are so many that a stage would stop."""
-    pointers: list[str] = []
-    broken: dict[str, str] = {}
-    codes: Counter[str] = Counter()
-    for (file, span), probed in clips.probed.items():
-        name = file if span is None else f"{file} from {span[0]:g} s"
-        errors = {why.code: why.detail for why in probed.values() if isinstance(why, ClipError)}
-        if POINTER in errors:
-            pointers.append(name)
-        elif errors:
-            broken[name] = "; ".join(f"{code}: {detail}" for code, detail in errors.items())
-            codes.update(errors.keys())
+def file_findings(clips: Clips, root: Path) -> Iterator[Finding]:
+    """Which files are Git LFS pointers, and how many are there to their ends."""
+    pointers, broken = [], 0
+    for (file, _), probed in clips.probed.items():
+        codes = {why.code for why in probed.values() if isinstance(why, ClipError)}
+        if POINTER in codes:
+            pointers.append(file)
+        broken += bool(codes)
     if pointers:
         yield Finding(
             ERROR,
             f"{len(pointers)} of {len(clips.probed)} files are Git LFS pointers, not the media "
-            f"themselves; run `git lfs pull` in {root}",
+            f"themselves: the stages would stop; run `git lfs pull` in {root}",
             some(pointers),
         )
-    if broken:
-        state, shares = WARNING, []
-        end = f" (max_skip_fraction={max_skip_fraction:g} allows it)"
-        for stage, kind in (("frames", "video"), ("mels", "audio")):
-            failed: list[Mapping[str, str]] = [
-                {"code": why.code} for why in clips.broken(kind).values() if why.code != POINTER
-            ]
-            total = len(clips.with_kind(kind))
-            if failed:
-                shares.append(f"the stage {stage} leaves out {len(failed)} of {total}")
-            if too_many(failed, total, max_skip_fraction):
-                state = ERROR
-                end = f", and stops where they are more than {max_skip_fraction=:g}; fix them, "
-                end += "or raise it"
-        text = f"{len(broken)} of {len(clips.probed)} files cannot be used ({listed(codes)}): "
-        lines = [f"{name}  {why}" for name, why in broken.items()]
-        yield Finding(state, text + " and ".join(shares) + end, some(lines))
-    whole = len(clips.probed) - len(pointers) - len(broken)
+    whole = len(clips.probed) - broken
     if whole:
-        yield Finding(OK, f"{whole} files can be opened and are there to their ends")
+        text = f"{whole:,} of {len(clips.probed):,} files can be opened and are there to their ends"
+        yield Finding(OK, text)
 
 
 def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
@@ -134,7 +127,7 @@ def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
     seen, heard = clips.usable("video"), clips.usable("audio")
     long = [f"{item.id}  {value:.1f} s" for item, value in heard.items() if value > max_seconds]
     if long:
-        text = f"cut off after mels.max_seconds={max_seconds:g}: {len(long)} of {len(heard)}"
+        text = f"cut off after mels.max_seconds: {max_seconds:g}, {len(long)} of {len(heard)}"
         yield Finding(WARNING, text, some(long))
     both = seen.keys() & heard.keys()
     apart = [

@@ -1,43 +1,152 @@
-"""A sample of the clips of a corpus, decoded as the stages do it."""
+"""The clips of a corpus decoded as the stages frames and mels do it, into the cache they read."""
 
+import hashlib
 import math
-import statistics
+import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.commands.check.clips import Clips, part_of
+from stages.commands.check.clips import CALLED, POINTER, Clips
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
-from stages.corpora.utterance import Utterance
-from stages.extraction.workers import of_each
-from stages.media.audio import check_speech, read_audio
-from stages.media.crops import CROPS
-from stages.media.span import Span
+from stages.extraction.extract import each_clip
+from stages.io.skips import skip_row, too_many
+from stages.media.crops import STATUS, clip_faces
+from stages.media.faces import pick_detection_device
 from stages.media.spectrogram import clip_mel
 from stages.runtime.errors import ClipError, UserError
-from stages.splits.suspects import alike, course_of
+from stages.runtime.progress import track
+from stages.splits.suspects import course_of
 
-SAMPLE = 12  # clips that are decoded
-UNLIKELY = 0.01  # chance of as many bad clips in the sample as there are
+SECONDS = 60.0  # for the faces, and for the voices; where they do not do for all, a sample is taken
+SAMPLE = 12  # clips that are decoded at least
+UNLIKELY = 0.01  # chance of as many bad clips in a sample as there are
+INSTEAD = {
+    "centre_crop": "are centre crops",
+    "nearest": "repeat the face of another",
+    "skip": "are left out",
+}
+STAGES = {"video": "frames", "audio": "mels"}
+
+Arrays = Mapping[str, np.ndarray]
 
 
-def spread(utterances: Iterable[Utterance], count: int) -> list[Utterance]:
-    """Some of the utterances, of as many emotions and speakers as can be; always the same."""
-    left = sorted(utterances, key=lambda item: item.id)
-    emotions: Counter[str] = Counter()
-    speakers: Counter[str] = Counter()
-    chosen: list[Utterance] = []
-    while left and len(chosen) < count:
-        item = min(left, key=lambda item: (emotions[item.emotion], speakers[item.speaker]))
-        left.remove(item)
-        chosen.append(item)
-        emotions[item.emotion] += 1
-        speakers[item.speaker] += 1
-    return chosen
+class Sample(NamedTuple):
+    """What is kept of a clip that can be used.
+
+    Attributes:
+        fingerprint: SHA-256 of what the backbone is shown of it.
+        status: of a video, index into STATUS of each of V1 V2 V3.
+        course: of an audio, see `stages.splits.suspects`.
+    """
+
+    fingerprint: bytes
+    status: np.ndarray | None = None
+    course: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What decoding the clips of one kind came to.
+
+    Attributes:
+        kind: "video" or "audio".
+        total: the utterances that have one, Git LFS pointers left aside.
+        samples: of what was decoded, by utterance id.
+        errors: why what was decoded cannot be used, by utterance id.
+        stopped: why decoding came to an end, as the stage would, or "".
+        seconds: that it took.
+    """
+
+    kind: str
+    total: int
+    samples: dict[str, Sample]
+    errors: dict[str, ClipError]
+    stopped: str
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        """How many were decoded."""
+        return len(self.samples) + len(self.errors)
+
+    @property
+    def extent(self) -> str:
+        """E.g. "412 of 7,442 faces"; "" where all were decoded."""
+        if self.count == self.total:
+            return ""
+        return f"{self.count:,} of {self.total:,} {CALLED[self.kind]}s"
+
+
+def not_decoded(clips: Clips, kind: str) -> Decoded:
+    """Of clips that cannot be decoded yet."""
+    return Decoded(kind, len(clips.without_pointers(kind)), {}, {}, "", 0.0)
+
+
+def decode_faces(clips: Clips, corpus: str, params: Mapping[str, Any], seconds: float) -> Decoded:
+    """What the stage frames would make of as many clips as `seconds` allow, in a random order."""
+    frames = params["frames"]
+    device = pick_detection_device(frames["detector"], frames["align"])
+
+    def keep(arrays: Arrays) -> Sample:
+        return Sample(sha256(arrays["faces"]), status=arrays["status"])
+
+    settings = frames | {"device": device}
+    return _decode(clips, "video", clip_faces, settings, keep, corpus, params["workers"], seconds)
+
+
+def decode_voices(clips: Clips, corpus: str, params: Mapping[str, Any], seconds: float) -> Decoded:
+    """What the stage mels would make of as many clips as `seconds` allow, in a random order."""
+    mels = params["mels"]
+
+    def keep(arrays: Arrays) -> Sample:
+        return Sample(sha256(arrays["values"]), course=course_of(arrays["values"], mels))
+
+    return _decode(clips, "audio", clip_mel, mels, keep, corpus, params["workers"], seconds)
+
+
+def sha256(array: np.ndarray) -> bytes:
+    """Of the values of an array."""
+    return hashlib.sha256(array.tobytes()).digest()
+
+
+def _decode(
+    clips: Clips,
+    kind: str,
+    process: Callable[..., Any],
+    settings: dict[str, Any],
+    keep: Callable[[Arrays], Sample],
+    corpus: str,
+    workers: str,
+    seconds: float,
+) -> Decoded:
+    rows = [asdict(item) for item in clips.without_pointers(kind)]
+    random.Random(0).shuffle(rows)
+    samples: dict[str, Sample] = {}
+    errors: dict[str, ClipError] = {}
+    stopped = ""
+    begun = time.monotonic()
+    results = each_clip(rows, kind, process, settings, corpus, STAGES[kind], workers)
+    label = f"check@{corpus} {CALLED[kind]}s"
+    try:
+        with closing(results):
+            for row, result in track(results, len(rows), label, "clips"):
+                if isinstance(result, ClipError):
+                    errors[row["id"]] = result
+                else:
+                    samples[row["id"]] = keep(result)
+                spent = time.monotonic() - begun
+                if spent > seconds and len(samples) + len(errors) >= SAMPLE:
+                    break
+    except UserError as error:
+        stopped = str(error)
+    return Decoded(kind, len(rows), samples, errors, stopped, time.monotonic() - begun)
 
 
 def surely_more(bad: int, sample: int, share: float) -> bool:
@@ -48,122 +157,79 @@ def surely_more(bad: int, sample: int, share: float) -> bool:
     return binom.sf(bad - 1, sample, share) < UNLIKELY
 
 
-def count_faces(path: Path, **settings: Any) -> tuple[int, float]:
-    """How many of V1 V2 V3 show a face, and the seconds that the stage frames takes for a clip."""
-    from stages.media.crops import clip_faces
-    from stages.media.faces import make_aligner, make_detector, pick_detection_device
-
-    device = pick_detection_device(settings["detector"], settings["align"])
-    # Networks are loaded once, which is no part of what a clip takes.
-    make_detector(settings["detector"], settings["min_face"], device)
-    if settings["align"]:
-        make_aligner(device)
-    start = time.perf_counter()
-    faces = clip_faces(path, **settings | {"no_face": "centre_crop"}, device=device)
-    return int(np.count_nonzero(faces.found)), time.perf_counter() - start
-
-
-def loudest_sample(
-    path: Path, sample_rate: int, surround: str, min_seconds: float, span: Span | None
-) -> float:
-    """The loudest sample of a voice, of full scale."""
-    wave = read_audio(path, sample_rate, surround=surround, span=span)
-    check_speech(wave, sample_rate, min_seconds)
-    return float(np.abs(wave).max())
-
-
-def face_findings(
-    root: Path, clips: Clips, settings: Mapping[str, Any], largest: float, label: str
-) -> tuple[list[Finding], float]:
-    """Whether the detector finds faces in a few clips; and the seconds that a clip takes, or 0.
+def skip_findings(decoded: Decoded, clips: Clips, limit: float) -> Iterator[Finding]:
+    """Which clips the stage would leave out, and whether they are so many that it would stop.
 
     Args:
-        settings: params.yaml's section `frames`.
-        largest: max_skip_fraction.
+        clips: with the errors of `decoded` (`Clips.with_errors`).
+        limit: max_skip_fraction.
     """
-    chosen = spread(clips.usable("video"), SAMPLE)
-    parts = [part_of(item, "video") for item in chosen]
-    asked = [(root / name, {**settings, "span": span}) for name, span in parts]
-    answers = of_each(count_faces, asked, f"{label} sample of faces")
-    errors = {str(item) for item in answers if isinstance(item, UserError)}
-    found = [Finding(ERROR, error) for error in sorted(errors)]
-    found += failure_findings(chosen, answers, "faces", largest)
-    looked = [(item, *answer) for item, answer in zip(chosen, answers) if isinstance(answer, tuple)]
-    if not looked:
-        return found, 0.0
-    faceless = [item.video for item, count, _ in looked if count == 0]
-    with_face, frames = sum(count for _, count, _ in looked), CROPS * len(looked)
-    no_face = settings["no_face"]
+    stage, what, total = STAGES[decoded.kind], f"{CALLED[decoded.kind]}s", decoded.total
+    if decoded.stopped:
+        yield Finding(ERROR, f"the stage {stage} would stop: {decoded.stopped}")
+    sample = f" in a sample of {decoded.count:,} of {total:,}" if decoded.extent else ""
+    rows = [
+        skip_row(asdict(item), stage, why.code, why.detail)
+        for item, why in clips.broken(decoded.kind).items()
+        if why.code != POINTER
+    ]
+    if not rows:
+        if decoded.count:
+            yield Finding(OK, f"all {decoded.count:,} {what}{sample} can be used")
+        return
+    lines = [f"{row['id']}  {row['code']}: {row['detail']}" for row in rows]
+    codes = listed(Counter(row["code"] for row in rows))
+    text = f"{len(rows):,} of {total:,} {what} cannot be used ({codes})"
+    allowed = f"max_skip_fraction: {limit:g} allows"
+    if too_many(rows, total, limit):
+        end = f"more than {allowed}: the stage {stage} would stop; fix them, or raise it"
+        yield Finding(ERROR, f"{text}, {end}", lines)
+    elif sample and surely_more(len(decoded.errors), decoded.count, limit):
+        text = f"{len(decoded.errors):,} {what}{sample} cannot be used ({codes})"
+        end = f"of all there are probably more than {allowed}: the stage {stage} would stop"
+        yield Finding(ERROR, f"{text}; {end}; fix them, or raise it", lines)
+    else:
+        least = f" at least, by{sample.removeprefix(' in')}" if sample else ""
+        text = f"the stage {stage} leaves out {text.replace(' cannot be used', '')}{least}"
+        yield Finding(WARNING, f"{text}; {allowed} {int(limit * total):,}", some(lines))
+
+
+def face_finding(decoded: Decoded, frames: Mapping[str, Any]) -> Finding:
+    """In how many frames there is a face, and what stands for one where there is none.
+
+    Args:
+        frames: params.yaml's section `frames`.
+    """
+    status = np.array([sample.status for sample in decoded.samples.values()])
+    others = status != STATUS.index("face")
     text = (
-        f"{settings['detector']} finds a face in {with_face} of {frames} frames of {len(looked)} "
-        "clips"
+        f"{frames['detector']} finds a face in {np.sum(~others):,} of {others.size:,} frames of "
+        f"{len(others):,} clips"
     )
+    if not others.any():
+        return Finding(OK, text)
+    no_face = frames["no_face"]
+    text += (
+        f"; {np.sum(others):,} frames in {np.sum(others.any(1)):,} clips {INSTEAD[no_face]} "
+        f"(frames.no_face: {no_face})"
+    )
+    faceless = [name for name, none in zip(decoded.samples, others.all(1)) if none]
     if faceless:
-        text += f", and none in {len(faceless)} of the clips"
-    if with_face < frames:
-        text += f"; frames.no_face is {no_face}"
-    state = OK if with_face == frames else WARNING
-    skips = no_face != "centre_crop"
-    if with_face == 0 or (skips and surely_more(len(faceless), len(looked), largest)):
-        text += "; look at a clip, and try another frames.detector or a smaller frames.min_face"
-        state = ERROR
-    found.append(Finding(state, text, some(faceless)))
-    return found, statistics.median(seconds for _, _, seconds in looked)
-
-
-def voice_findings(
-    root: Path, clips: Clips, mels: Mapping[str, Any], largest: float, label: str
-) -> list[Finding]:
-    """Whether a few clips decode to sound, and how loud it is; arguments as of `face_findings`."""
-    chosen = spread(clips.usable("audio"), SAMPLE)
-    settings = {key: mels[key] for key in ("sample_rate", "surround", "min_seconds")}
-    parts = [part_of(item, "audio") for item in chosen]
-    asked = [(root / name, {**settings, "span": span}) for name, span in parts]
-    answers = of_each(loudest_sample, asked, f"{label} sample of voices")
-    found = failure_findings(chosen, answers, "voices", largest)
-    peaks = [20 * math.log10(peak) for peak in answers if isinstance(peak, float)]
-    if peaks:
-        text = (
-            f"{len(peaks)} of {len(chosen)} voices can be used; their loudest samples are "
-            f"{min(peaks):.0f} to {max(peaks):.0f} dB of full scale"
+        text += (
+            f", and {len(faceless):,} clips show no face at all: look at them, and try another "
+            "frames.detector or a smaller frames.min_face"
         )
-        found.append(Finding(OK, text))
-    return found
+    return Finding(WARNING, text, some(faceless))
 
 
-def clip_course(path: Path, settings: Mapping[str, Any], span: Span | None) -> np.ndarray:
-    """The course of a voice, by which copies are known; `settings` is the section `mels`."""
-    return course_of(clip_mel(path, **settings, span=span).values, settings)
-
-
-def copy_finding(root: Path, clips: Clips, mels: Mapping[str, Any], label: str) -> Finding:
-    """Whether voices sound like copies of each other; arguments as of `face_findings`."""
-    items = list(clips.usable("audio"))
-    parts = [part_of(item, "audio") for item in items]
-    asked = [(root / name, {"settings": mels, "span": span}) for name, span in parts]
-    answers = zip(items, of_each(clip_course, asked, f"{label} copies"))
-    courses = {item.id: found for item, found in answers if isinstance(found, np.ndarray)}
-    pairs = alike(courses, mels)
-    if not pairs:
-        return Finding(OK, f"no two of {len(courses)} voices sound like one recording")
-    text = (
-        f"{len(pairs)} pairs of voices sound like one recording: the stage split refuses copies "
-        "that are the same to the bit (duplicates: drop keeps one), and warns of others"
+def time_finding(decoded: Decoded) -> Finding:
+    """How long the stage takes for what was not decoded yet."""
+    stage, what = STAGES[decoded.kind], f"{CALLED[decoded.kind]}s"
+    left = decoded.total - decoded.count
+    seconds = decoded.seconds / decoded.count
+    time = timedelta(seconds=math.ceil(left * seconds))
+    return Finding(
+        OK,
+        f"the stage {stage} takes about {time} more for the {left:,} {what} that were not decoded: "
+        f"an estimate from the sample, {seconds:.2f} s each; what was decoded is kept for it",
     )
-    return Finding(WARNING, text, some([f"{one}  {other}" for one, other in pairs]))
-
-
-def failure_findings(
-    chosen: Sequence[Utterance], answers: Sequence[Any], what: str, largest: float
-) -> list[Finding]:
-    """What to say of those of a sample that could not be used, if any."""
-    failed = [(item, why) for item, why in zip(chosen, answers) if isinstance(why, ClipError)]
-    if not failed:
-        return []
-    codes = Counter(why.code for _, why in failed)
-    text = f"{len(failed)} of {len(chosen)} {what} looked at cannot be used ({listed(codes)})"
-    lines = some([f"{item.id}  {why.code}: {why.detail}" for item, why in failed])
-    if surely_more(len(failed), len(chosen), largest):
-        text += f": of all there are probably more than max_skip_fraction={largest:g}"
-        return [Finding(ERROR, f"{text}; fix them, or raise it", lines)]
-    return [Finding(WARNING, text, lines)]

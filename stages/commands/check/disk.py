@@ -1,14 +1,10 @@
-"""The room and the time that the extraction of a corpus takes."""
+"""The room that the extraction of a corpus takes."""
 
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-import joblib
 
 from stages.commands.check.clips import Clips
 from stages.commands.check.findings import ERROR, OK, Finding, amount
@@ -52,14 +48,3 @@ def existing(path: Path) -> Path:
     """The folder itself, or the nearest above it that is there."""
     path = path.absolute()
     return next(folder for folder in [path, *path.parents] if folder.exists())
-
-
-def time_finding(clips: Clips, seconds: float) -> Finding:
-    """How long the stage frames takes, a clip of the sample having taken so many `seconds`."""
-    count, cores = len(clips.usable("video")), joblib.cpu_count()
-    time = timedelta(seconds=math.ceil(count * seconds / cores))
-    return Finding(
-        OK,
-        f"the stage frames takes about {time} for {count} clips on {cores} cores: an estimate "
-        f"from the sample, {seconds:.2f} s a clip",
-    )

@@ -8,17 +8,18 @@ from typing import Any, NamedTuple, get_args
 
 from tabulate import tabulate
 
-from stages.commands.check.clips import CALLED, KINDS, Clips
+from stages.commands.check.clips import CALLED, KINDS, MODALITIES, Clips
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.listing import list_corpus
 from stages.corpora.utterance import Listing
 from stages.io.skips import skipped_unevenly
+from stages.preflight.division import Division, role_problems
 from stages.runtime.errors import UserError
 from stages.runtime.params import Params
 from stages.runtime.paths import RAW
-from stages.splits.protocols import Rows, assign_roles, check_classes
-from stages.splits.samples import Pairs, choose
+from stages.splits.protocols import Rows
+from stages.splits.samples import Pairs
 
 PROTOCOLS = get_args(Params.model_fields["protocol"].annotation)
 MOST_FOLDS = 10  # that are tried out to say what can be done
@@ -48,7 +49,7 @@ def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task,
             found.append(Finding(ERROR, f"params.yaml trains on {name} too: {error}"))
             listings[name] = Listing()
     rows: dict[str, Rows] = {}
-    for kind, modality in (("video", "visual"), ("audio", "acoustic")):
+    for kind, modality in MODALITIES.items():
         items = []
         for name in corpora[kind]:
             here = clips.usable(kind) if name == corpus else listings[name].utterances
@@ -118,48 +119,49 @@ def speaker_findings(clips: Clips) -> Iterator[Finding]:
         )
 
 
-def protocol_finding(task: Task, params: Mapping[str, Any]) -> Finding:
-    """Whether the protocol of params.yaml can be carried out, or what could be instead."""
-    protocol, folds = params["protocol"], params["folds"]
-    for kind in KINDS:
+def protocol_finding(
+    task: Task, params: Mapping[str, Any], equal: Mapping[str, Pairs], drop: bool
+) -> Finding:
+    """Whether the protocol of params.yaml can be carried out, or what could be instead.
+
+    Args:
+        equal: the copies, by modality.
+        drop: leave them out, rather than refuse them.
+    """
+    rows = {modality: task.rows[kind] for kind, modality in MODALITIES.items()}
+    needed = KINDS if not params["acoustic_only"] else ("audio",)
+    for kind in needed:
         if not task.rows[kind]:
-            text = f"{', '.join(task.corpora[kind])}: no {CALLED[kind]} that can be used"
-            return Finding(ERROR, f"{text}; the stage split would stop")
+            named = ", ".join(task.corpora[kind]) or "visual: []"
+            text = f"{named}: no {CALLED[kind]} that can be used; the stage split would stop"
+            return Finding(ERROR, text)
     # What the whole corpus lacks is said already.
-    whole = all(len({row["emotion"] for row in task.rows[kind]}) == len(EMOTIONS) for kind in KINDS)
-    allow = params["allow_missing_classes"] or not whole
-    faces, voices = task.rows["video"], task.rows["audio"]
-    rows_of = {"visual": faces, "acoustic": voices}
-    equal: dict[str, Pairs] = {"visual": [], "acoustic": []}  # what features alone can tell
+    whole = all(
+        len({row["emotion"] for row in task.rows[kind]}) == len(EMOTIONS) for kind in needed
+    )
+    division = Division(**{name: params[name] for name in Division._fields})._replace(
+        allow_missing_classes=params["allow_missing_classes"] or not whole,
+        duplicates="drop" if drop else "refuse",
+    )
 
     @cache
-    def samples(protocol: str) -> tuple[Rows, Rows]:
-        chosen = choose(rows_of, faces + voices, equal, protocol, params["duplicates"] == "drop")
-        return chosen["visual"].rows, chosen["acoustic"].rows
+    def refusal(protocol: str, folds: int) -> str:
+        tried = division._replace(protocol=protocol, folds=folds)
+        return ". ".join(role_problems(tried, rows, rows["visual"] + rows["acoustic"], equal))
 
-    def refusal(protocol: str, folds: int) -> str | None:
-        try:
-            rows = assign_roles(
-                *samples(protocol), protocol, folds, params["validation"], params["seed"]
-            )
-            columns = sum(name.startswith("fold_") for name in rows[0])
-            check_classes(rows, columns, allow)
-        except UserError as error:
-            return str(error)
-        return None
-
+    protocol, folds = division.protocol, division.folds
     why = refusal(protocol, folds)
-    what = (
-        f"{len(voices)} voices of {', '.join(task.corpora['audio'])} and "
-        f"{len(faces)} faces of {', '.join(task.corpora['video'])}"
+    what = " and ".join(
+        f"{len(task.rows[kind])} {CALLED[kind]}s of {', '.join(task.corpora[kind])}"
+        for kind in needed[::-1]
     )
-    if why is None:
+    if not why:
         text = f"protocol {protocol} with folds: {folds} can be carried out with {what}"
         return Finding(OK, text)
     possible = []
     for name in PROTOCOLS:
         tried = [1] if name == "official" else range(min(max(folds, 5), MOST_FOLDS), 1, -1)
-        most = next((count for count in tried if refusal(name, count) is None), None)
+        most = next((count for count in tried if not refusal(name, count)), None)
         if most is not None:
             possible.append(f"{name} with folds: {most}")
     instead = ", ".join(possible) or "no protocol"

@@ -16,23 +16,23 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from stages import frames, manifest, mels
 from stages.commands.check import check
 from stages.commands.check import pretrained as weights
-from stages.commands.check.decoding import spread, surely_more
+from stages.commands.check.decoding import surely_more
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, show
 from stages.corpora.emotions import EMOTIONS
-from stages.corpora.utterance import Utterance
+from stages.extraction import workers
 from stages.extraction.workers import of_each
 from stages.media import crops
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
 from tests import clip_work
-from tests.media_files import corpora, sine, write_sound, write_video
+from tests.media_files import corpora, moving_picture, sine, write_sound, write_video
 
 PROJECT = Path(__file__).parents[3]
 FOLDER = Path("data/raw/folder")
 SPEAKERS = ("anna", "ben")
-VOICE = 0.3 * sine(220, 1.2, 48000)
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
 
 
@@ -51,14 +51,20 @@ class Report(NamedTuple):
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two speakers with one sentence in each emotion, face and voice in one clip."""
     root = tmp_path_factory.mktemp("whole")
-    clip = write_video(root / "clip.mp4", frames=30, voice=VOICE)
     names = [f"{speaker}_{emotion}" for speaker in SPEAKERS for emotion in EMOTIONS]
-    for name in names:
-        shutil.copy(clip, root / f"{name}.mp4")
-    clip.unlink()
+    for i, name in enumerate(names):
+        write_clip(root / f"{name}.mp4", i)
     rows = [(name, *name.split("_"), f"{name}.mp4", f"{name}.mp4", "hello") for name in names]
     write_rows(root, rows)
     return root
+
+
+def write_clip(path: Path, number: int) -> Path:
+    """A clip of 1.2 s whose pictures and sound no other number has."""
+    voice = 0.3 * sine(220 * 1.06**number, 1.2, 48000)
+    return write_video(
+        path, voice=voice, picture=lambda i, *size: moving_picture(i + 40 * number, *size)
+    )
 
 
 def write_rows(root: Path, rows: list[tuple[str, ...]]) -> None:
@@ -79,6 +85,7 @@ def write_params(**changes: Any) -> None:
     params = yaml.load(PROJECT / "params.yaml")
     params.update(corpora=["folder"], visual=["folder"], acoustic="folder", folds=2)
     params["max_skip_fraction"] = 0.1
+    params["selection"] = "last"  # 14 utterances leave none for validation
     params["features"]["allow_random_weights"] = True
     for key, value in changes.items():
         section, _, name = key.partition("_")
@@ -114,10 +121,10 @@ def checked(
     """Runs the check in this process, without any weights in the cache."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
-    def run_check(corpus: str = "folder") -> Report:
+    def run_check(*words: str) -> Report:
         code = 0
         try:
-            run(lambda: check.main([corpus]))
+            run(lambda: check.main(words or ["folder"]))
         except SystemExit as ended:
             code = ended.code
         said = capsys.readouterr()
@@ -135,22 +142,25 @@ def test_a_whole_corpus_has_no_errors(checked):
     assert report.code == 0 and ERROR not in report.text.replace("no errors", "")
     for text in (
         "14 utterances, 14 with a face and 14 with a voice",
-        "14 files can be opened and are there to their ends",
+        "14 of 14 files can be opened and are there to their ends",
         "7 of the seven emotions",
         "2 speakers; the fewest utterances are of folder/ben (7), the most of folder/anna (7)",
         "sentences: 1 different ones",
         "protocol paper with folds: 2 can be carried out with 14 voices of folder and 14 faces",
         "faces last 0:00:17 in all: shortest 1.20 s, median 1.20 s, longest 1.20 s",
         "frames.detector haar: part of OpenCV",
-        "haar finds a face in 36 of 36 frames of 12 clips",
-        "12 of 12 voices can be used",
+        "all 14 faces can be used",
+        "haar finds a face in 42 of 42 frames of 14 clips",
+        "all 14 voices can be used",
+        "no copies among 14 visual samples",
+        "no copies among 14 acoustic samples",
     ):
         assert report.says(OK, text), text
     assert "anger 2 2 2 0 disgust 2 2 2 0" in report.text
-    assert "the stage frames takes about 0:00:01 for 14 clips" in report.text
+    assert "in a sample of" not in report.text and "not decoded" not in report.text
 
 
-def test_nothing_is_written(checked):
+def test_nothing_is_written_but_the_cache(checked):
     def tree() -> dict[str, bytes]:
         files = [path for path in Path.cwd().rglob("*") if path.is_file()]
         return {str(path): hashlib.sha256(path.read_bytes()).digest() for path in files}
@@ -190,26 +200,31 @@ def test_wrong_params_are_one_line_and_code_2(checked):
     assert (report.code, report.text[:24]) == (2, "error: params.yaml: fold")
 
 
-@pytest.mark.parametrize("allowed, code, state", [(0.1, 0, WARNING), (0.02, 1, ERROR)])
-def test_a_truncated_clip_is_named_and_weighed(allowed: float, code: int, state: str, checked):
+@pytest.mark.parametrize(
+    "allowed, code, expected",
+    [
+        (0.1, 0, "warning the stage mels leaves out 1 of 14 voices (1 truncated); "
+                 "max_skip_fraction: 0.1 allows 1 folder/anna_fear truncated: ends after "),
+        (0.02, 1, "error 1 of 14 voices cannot be used (1 truncated), more than "
+                  "max_skip_fraction: 0.02 allows: the stage mels would stop; fix them, or raise "
+                  "it folder/anna_fear truncated: ends after "),
+    ],
+)  # fmt: skip
+def test_a_truncated_clip_is_named_and_weighed(allowed: float, code: int, expected: str, checked):
     write_params(max_skip_fraction=allowed, allow_missing_classes=True)
     clip = FOLDER / "anna_fear.mp4"
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
     report = checked()
     assert report.code == code
-    assert report.says(
-        state,
-        "1 of 14 files cannot be used (1 truncated): the stage frames leaves out 1 of 14 and the "
-        "stage mels leaves out 1 of 14",
-    )
-    assert "anna_fear.mp4 truncated: ends after " in report.text
+    assert expected in report.text
+    assert expected.replace("mels", "frames").replace("voices", "faces") in report.text
     assert "fear 2 1 1 1" in report.text
-    assert ("more than max_skip_fraction=0.02" in report.text) == (state == ERROR)
+    assert report.says(OK, "13 of 14 files can be opened")
 
 
 def test_an_empty_file_is_named(checked):
     (FOLDER / "anna_fear.mp4").write_bytes(b"")
-    assert "anna_fear.mp4 unreadable: the file is empty" in checked().text
+    assert "folder/anna_fear unreadable: the file is empty" in checked().text
 
 
 def test_git_lfs_pointers_are_named_with_the_remedy(checked):
@@ -218,10 +233,10 @@ def test_git_lfs_pointers_are_named_with_the_remedy(checked):
     report = checked()
     assert report.code == 1 and report.says(
         ERROR,
-        "2 of 14 files are Git LFS pointers, not the media themselves; run `git lfs pull` in "
-        "data/raw/folder anna_anger.mp4 anna_fear.mp4",
+        "2 of 14 files are Git LFS pointers, not the media themselves: the stages would stop; run "
+        "`git lfs pull` in data/raw/folder anna_anger.mp4 anna_fear.mp4",
     )
-    assert report.says(OK, "12 files can be opened")
+    assert report.says(OK, "12 of 14 files can be opened")
 
 
 def test_missing_files_are_named(checked):
@@ -230,7 +245,7 @@ def test_missing_files_are_named(checked):
     report = checked()
     assert "missing: folder/anna_anger (no file 'anna_anger.mp4'), folder/anna_fear" in report.text
     assert report.code == 1 and report.says(
-        ERROR, "2 of 14 utterances are missing, more than max_skip_fraction=0.1"
+        ERROR, "2 of 14 utterances are missing, more than max_skip_fraction: 0.1 allows"
     )
 
 
@@ -300,7 +315,7 @@ def test_voices_that_sound_like_one_recording_are_named(checked):
     write_rows(FOLDER, rows)
     write_params(allow_missing_classes=True)
     found = checked()
-    assert found.says(WARNING, "1 pairs of voices sound like one recording")
+    assert found.says(WARNING, "1 pairs of 3 voices sound like one recording")
     assert "folder/v0 folder/v2" in found.text
     write_rows(FOLDER, rows[:2])
     assert checked().says(OK, "no two of 2 voices sound like one recording")
@@ -340,9 +355,9 @@ def test_lengths_that_are_outside_or_do_not_match_are_named(checked):
     rows[1] = (*rows[1][:4], "short.wav", "hello")
     write_rows(FOLDER, rows)
     report = checked()
-    cut = "cut off after mels.max_seconds=2: 1 of 13 folder/anna_anger 3.0 s"
+    cut = "cut off after mels.max_seconds: 2, 1 of 13 folder/anna_anger 3.0 s"
     assert report.says(WARNING, cut)
-    assert "short.wav too_short: 0.050 s of audio; the minimum is 0.1 s" in report.text
+    assert "folder/anna_disgust too_short: 0.050 s of audio; the minimum is 0.1 s" in report.text
     assert report.says(
         WARNING,
         "face and voice differ in length by more than 20% in 1 of 13 utterances: perhaps they are "
@@ -356,35 +371,144 @@ def test_silent_voices_are_named(checked):
     report = checked()
     assert report.code == 1 and report.says(
         ERROR,
-        "12 of 12 voices looked at cannot be used (12 silent): of all there are probably more than "
-        "max_skip_fraction=0.1",
+        "14 of 14 voices cannot be used (14 silent), more than max_skip_fraction: 0.1 allows: the "
+        "stage mels would stop",
+    )
+    for emotion in EMOTIONS:  # all are named
+        assert f"folder/ben_{emotion} silent: no sample exceeds" in report.text
+
+
+def silence(count: int) -> None:
+    """Make the voices of the first utterances silent."""
+    write_sound(FOLDER / "silent.wav", 0 * sine(220, 1.2, 16000), 16000)
+    write_rows(
+        FOLDER,
+        [
+            (*row[:4], "silent.wav" if i < count else row[4], row[5])
+            for i, row in enumerate(read_rows())
+        ],
     )
 
 
-def test_one_silent_voice_of_a_sample_proves_nothing(checked):
-    write_sound(FOLDER / "silent.wav", 0 * sine(220, 1.2, 16000), 16000)
-    rows = read_rows()
-    write_rows(FOLDER, [(*rows[0][:4], "silent.wav", "hello"), *rows[1:]])
+@pytest.fixture
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave time for the smallest sample only."""
+    monkeypatch.setattr(check, "SECONDS", 0)
+
+
+def test_where_there_is_no_time_for_all_a_sample_is_decoded_and_the_verdict_says_so(
+    no_time: None, checked
+):
     report = checked()
     assert report.code == 0
-    assert report.says(WARNING, "1 of 12 voices looked at cannot be used (1 silent) folder/an")
+    assert report.says(OK, "all 12 faces in a sample of 12 of 14 can be used")
+    assert report.says(OK, "all 12 voices in a sample of 12 of 14 can be used")
+    assert report.says(
+        OK,
+        "no copies among 14 acoustic samples, 2 of them compared by the bytes of their files alone",
+    )
+    assert report.says(OK, "the stage mels takes about 0:00:01 more for the 2 voices that were not")
+    assert report.last == (
+        "no errors in a sample of 12 of 14 faces and 12 of 14 voices (--all decodes all); next: "
+        "dvc repro evaluate contact_sheet"
+    )
+    assert checked("--all", "folder").last == "no errors; next: dvc repro evaluate contact_sheet"
+
+
+def test_few_bad_ones_in_a_sample_prove_nothing(no_time: None, checked):
+    silence(1)
+    write_params(max_skip_fraction=0.1, allow_missing_classes=True)
+    report = checked()
+    assert report.code == 0 and report.says(
+        WARNING,
+        "the stage mels leaves out 1 of 14 voices (1 silent) at least, by a sample of 12 of 14; "
+        "max_skip_fraction: 0.1 allows 1 folder/anna_anger silent",
+    )
+
+
+def test_many_bad_ones_in_a_sample_are_an_error_before_they_are_too_many_of_all(
+    no_time: None, checked
+):
+    silence(6)
+    write_params(max_skip_fraction=0.45, allow_missing_classes=True)
+    report = checked()
+    assert report.code == 0  # six of all are allowed
+    rows = read_rows()
+    for i in range(60):
+        shutil.copy(FOLDER / "silent.wav", FOLDER / f"more{i}.wav")
+        rows.append((f"more{i}", "anna", "fear", "", f"more{i}.wav", "hello"))
+    write_rows(FOLDER, rows)
+    assert checked().says(
+        ERROR, "12 voices in a sample of 12 of 74 cannot be used (12 silent); of "
+    )
+
+
+def test_what_check_has_decoded_the_stages_need_not(checked, monkeypatch: pytest.MonkeyPatch):
+    checked()
+    manifest.main("folder")
+
+    def call(*_: object) -> None:
+        raise AssertionError("worked on again")
+
+    monkeypatch.setattr(workers, "call_in_child", call)
+    frames.main("folder")
+    mels.main("folder")
+
+
+def test_copies_are_named_with_what_the_split_does_about_them(checked):
+    shutil.copy(FOLDER / "anna_fear.mp4", FOLDER / "ben_fear.mp4")
+    report = checked()
+    assert report.code == 1 and report.last.startswith("1 error: ")
+    assert report.says(
+        ERROR, "the stage split would stop: data/manifest/folder.csv: folder/ben_fear is the same "
+        "recording as folder/anna_fear (and 0 more such visual pairs",
+    )  # fmt: skip
+    assert f"{FOLDER}/anna_fear.mp4 {FOLDER}/ben_fear.mp4" in report.text
+    write_params(duplicates="drop")
+    report = checked()
+    assert report.code == 1  # for want of fear in one of the folds
+    for modality in ("visual", "acoustic"):
+        text = f"the stage split leaves out 1 {modality} samples as copies (duplicates: drop)"
+        assert report.says(WARNING, f"{text} {FOLDER}/anna_fear.mp4 {FOLDER}/ben_fear.mp4")
+
+
+def test_files_that_were_not_decoded_are_compared_by_their_bytes(no_time: None, checked):
+    """No pair of copies is too far apart to be seen, whichever 12 of the 14 are decoded."""
+    for emotion in EMOTIONS:
+        shutil.copy(FOLDER / f"anna_{emotion}.mp4", FOLDER / f"ben_{emotion}.mp4")
+    report = checked()
+    assert "(and 6 more such visual pairs" in report.text
+
+
+def test_copies_in_another_corpus_of_the_task_are_found_by_their_bytes(checked):
+    write_params(corpora=["folder", "folder_b"], visual=["folder", "folder_b"])
+    shutil.copytree(FOLDER, "data/raw/folder_b")
+    write_rows(Path("data/raw/folder_b"), [(f"b_{row[0]}", *row[1:]) for row in read_rows()])
+    report = checked()
+    assert report.code == 1
+    assert "folder_b/b_anna_anger is the same recording as folder/anna_anger (and 13" in report.text
 
 
 def test_a_corpus_without_a_face_is_named(checked, monkeypatch: pytest.MonkeyPatch):
     show_faces(0, monkeypatch)
     report = checked()
-    assert report.code == 1 and report.says(
-        ERROR,
-        "haar finds a face in 0 of 36 frames of 12 clips, and none in 12 of the clips; "
-        "frames.no_face is centre_crop; look at a clip, and try another frames.detector",
+    assert report.code == 0 and report.says(
+        WARNING,
+        "haar finds a face in 0 of 42 frames of 14 clips; 42 frames in 14 clips are centre crops "
+        "(frames.no_face: centre_crop), and 14 clips show no face at all: look at them, and try "
+        "another frames.detector or a smaller frames.min_face",
     )
+    write_params(frames_no_face="skip")
+    report = checked()
+    assert report.code == 1
+    assert report.says(ERROR, "14 of 14 faces cannot be used (14 no_face), more than")
 
 
 def test_a_corpus_of_voices_alone_lacks_its_faces_only(checked):
     write_rows(FOLDER, [(*row[:3], "", *row[4:]) for row in read_rows()])
     report = checked()
     assert report.code == 1 and report.says(ERROR, "folder: no face that can be used")
-    assert "finds a face" not in report.text and "12 of 12 voices" in report.text
+    assert "finds a face" not in report.text and "all 14 voices" in report.text
 
 
 def test_a_disk_without_room_is_named(checked, monkeypatch: pytest.MonkeyPatch):
@@ -421,7 +545,7 @@ def test_weights_that_cannot_be_had_are_named_with_address_and_place(checked, yu
         "reached (<urlopen error [Errno 111] Connection refused>); fetch it where there is a "
         f"network and put it at {path}",
     )
-    assert report.says(WARNING, "faces were not looked for, as the weights of yunet are not there")
+    assert report.says(WARNING, "faces were not decoded, as the weights of yunet are not there")
 
 
 def test_a_server_that_does_not_answer_is_not_waited_for(
@@ -487,20 +611,6 @@ def test_a_finding_is_as_wide_as_the_terminal_within_limits(
     assert {line[:12] for line in wrapped[1:]} == {11 * " " + "w"} and below == 13 * " " + "a file"
 
 
-def test_a_sample_is_spread_over_emotions_and_speakers():
-    everyone = [
-        Utterance(f"folder/{speaker}_{emotion}_{i}", speaker, emotion)
-        for speaker in ("anna", "ben", "cleo", "dora")
-        for emotion in EMOTIONS
-        for i in range(20)
-    ]
-    chosen = spread(everyone, 12)
-    assert chosen == spread(reversed(everyone), 12) and len(set(chosen)) == 12
-    assert {item.emotion for item in chosen} == set(EMOTIONS)
-    assert sorted(item.speaker for item in chosen) == sorted(["anna", "ben", "cleo", "dora"] * 3)
-    assert len(spread(everyone[:5], 12)) == 5 and spread([], 12) == []
-
-
 def test_when_a_sample_says_that_too_many_are_bad():
     assert not surely_more(0, 12, 0.0) and surely_more(1, 12, 0.0)
     assert not surely_more(2, 12, 0.02) and surely_more(3, 12, 0.02)
@@ -527,11 +637,11 @@ def test_real_clips(torch_home: None, monkeypatch: pytest.MonkeyPatch):
         text=True,
     )
     report = Report(done.returncode, " ".join(done.stdout.split()), done.stdout.splitlines()[-1])
-    assert report.says(OK, "114 files can be opened and are there to their ends")
+    assert report.says(OK, "114 of 114 files can be opened and are there to their ends")
     assert report.says(OK, "yunet finds a face in 30 of 30 frames of 10 clips")
     assert report.says(WARNING, "no face of anger, disgust, fear, happiness; other corpora of")
-    assert report.last == "no errors; next: dvc repro evaluate contact_sheet"
-    assert done.returncode == 0
+    expected = "no errors; next: check ravdess_grey too, and dvc repro evaluate contact_sheet"
+    assert (done.returncode, report.last) == (0, expected)
 
 
 def test_utterances_in_one_recording_are_checked_by_their_times(checked: Callable[..., Report]):
@@ -544,8 +654,8 @@ def test_utterances_in_one_recording_are_checked_by_their_times(checked: Callabl
         for i, span in enumerate(times):
             writer.writerow([f"t{i}", SPEAKERS[i % 2], EMOTIONS[i], "all.mp4", "all.mp4", *span])
     report = checked()
-    assert "all.mp4 from 0 s too_short: 0.010 s of audio; the minimum is 0.1 s" in report.text
-    assert "all.mp4 from 2.5 s beyond_end: the table asks for 2.5 to 9 s; the file" in report.text
+    assert "folder/t4 too_short: 0.010 s of audio; the minimum is 0.1 s" in report.text
+    assert "folder/t3 beyond_end: the table asks for 2.5 to 9 s; the file" in report.text
     assert report.says(OK, "no two of 3 voices sound like one recording")
     assert "voices last 0:00:03 in all: shortest 1.00 s" in report.text
 
