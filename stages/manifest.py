@@ -59,13 +59,13 @@ def main(corpus: str) -> None:
         for item in utterances
     ]
     rows, unlike = [], []
-    understated: list[str] = []
+    understated: dict[str, None] = {}  # a recording may hold several utterances
     for item, answer in zip(utterances, of_each(probe_utterance, asked, label)):
         if isinstance(answer, UserError):
             raise answer
         lost = ProbedUtterance(None, {}, [])
         seconds, found, more = lost if isinstance(answer, ClipError) else answer
-        understated += more
+        understated |= dict.fromkeys(more)
         rows.append(asdict(item) | {"duration": "" if seconds is None else f"{seconds:.3f}"})
         if said := unlike_lengths(item, found):
             unlike.append(said)

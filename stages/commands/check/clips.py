@@ -93,6 +93,7 @@ def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str
 def file_findings(clips: Clips, root: Path) -> Iterator[Finding]:
     """Which files are Git LFS pointers, and how many are there to their ends."""
     pointers, broken = [], 0
+    files = "files" if all(span is None for _, span in clips.probed) else "parts of files"
     for (file, _), probed in clips.probed.items():
         codes = {why.code for why in probed.values() if isinstance(why, ClipError)}
         if POINTER in codes:
@@ -101,14 +102,14 @@ def file_findings(clips: Clips, root: Path) -> Iterator[Finding]:
     if pointers:
         yield Finding(
             ERROR,
-            f"{len(pointers)} of {len(clips.probed)} files are Git LFS pointers, not the media "
+            f"{len(pointers)} of {len(clips.probed)} {files} are Git LFS pointers, not the media "
             f"themselves: the stages would stop; run `git lfs pull` in {root}",
             some(pointers),
         )
     whole = len(clips.probed) - broken
     if whole:
-        text = f"{whole:,} of {len(clips.probed):,} files can be opened and are there to their ends"
-        yield Finding(OK, text)
+        text = f"{whole:,} of {len(clips.probed):,} {files} can be opened and are there to their"
+        yield Finding(OK, f"{text} ends")
 
 
 def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:

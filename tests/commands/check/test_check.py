@@ -654,6 +654,7 @@ def test_utterances_in_one_recording_are_checked_by_their_times(checked: Callabl
         for i, span in enumerate(times):
             writer.writerow([f"t{i}", SPEAKERS[i % 2], EMOTIONS[i], "all.mp4", "all.mp4", *span])
     report = checked()
+    assert report.says(OK, "3 of 5 parts of files can be opened and are there to their ends")
     assert "folder/t4 too_short: 0.010 s of audio; the minimum is 0.1 s" in report.text
     assert "folder/t3 beyond_end: the table asks for 2.5 to 9 s; the file" in report.text
     assert report.says(OK, "no two of 3 voices sound like one recording")
