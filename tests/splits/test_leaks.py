@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import best_test_epoch, evaluate, split, train, tsne
-from stages.fdan import replicas
 from stages.io.files import file_sha256, read_json, read_table, write_json, write_table
+from stages.splits import dataset
 from stages.splits.dataset import Features, select_rows
 from stages.splits.leaks import check_bank, check_leaks, find_duplicates
 from stages.splits.protocols import assign_roles
@@ -518,7 +518,7 @@ def test_a_bank_that_would_hold_a_test_face_stops_the_training(
 ):
     write_params(project, epochs=1, inference=inference, selection="last")
     split.main()
-    monkeypatch.setattr(replicas, "select_rows", training_only)
+    monkeypatch.setattr(dataset, "select_rows", training_only)
     message = user_error(train.main)
     named = ids_in(message)
     assert named[0] == named[1] and "in the inference bank" in message
