@@ -24,7 +24,7 @@ from stages.encoders.embed import Embed, face_images, make_embed, spectrogram_im
 from stages.encoders.pictures import PRECISION, for_inference, make_backbone
 from stages.io.arrays import open_arrays, write_arrays
 from stages.runtime.command import run_stage
-from stages.runtime.device import pick_device
+from stages.runtime.device import check_precision, pick_device
 from stages.runtime.errors import UserError
 from stages.runtime.params import check_random_weights, read_params
 from stages.runtime.paths import features_path, frames_path, mels_path
@@ -111,6 +111,7 @@ def main(corpus: str) -> None:
     settings = params.features.model_dump()
     check_random_weights(corpus, settings["weights"], settings.pop("allow_random_weights"))
     device = pick_device()
+    check_precision(settings["precision"], device)
     name, db_min, db_max = settings["backbone"], settings["db_min"], settings["db_max"]
     backbone, source = make_backbone(name, settings["weights"], settings["seed"])
     dtype = PRECISION[settings["precision"]]

@@ -204,6 +204,16 @@ def test_a_corpus_without_any_clip_gives_an_empty_file(project: Path):
         assert len(file["visual_ids"]) == len(file["acoustic_ids"]) == 0
 
 
+def test_bfloat16_is_refused_by_the_stage_where_the_cpu_lacks_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_inputs(project, precision="bf16")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(UserError, match="features.precision: the CPU has no bfloat16"):
+        main("sample")
+    assert not Path("data/features").exists()
+
+
 def test_random_weights_are_refused_for_a_real_corpus(project: Path):
     write_inputs(project, "ravdess")
     with pytest.raises(UserError, match="random weights say nothing about ravdess; set imagenet"):
