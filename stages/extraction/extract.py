@@ -15,6 +15,7 @@ from stages.extraction.clip_cache import (
     clip_cache,
     code_and_libraries,
     delete_oldest,
+    lost,
     read_entry,
     size_limit,
     warn_if_open_to_others,
@@ -87,10 +88,7 @@ def extract(
                     outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)
                 )
             if result is None:
-                raise UserError(
-                    f"{outcome}: what was made of {row[column]} is not there; keep the cache while "
-                    "a stage runs, and where all workers see it (FDAN_CACHE)"
-                )
+                raise lost(outcome, row[column])
             if not isinstance(result, ClipError):
                 yield row, result
                 continue

@@ -83,6 +83,19 @@ def require_determinism() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+def name_of(device: str) -> str:
+    """The kind of hardware that the last bits of a result may depend on.
+
+    Args:
+        device: "cpu" or "cuda", as `pick_device` returns it.
+    """
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return torch.backends.cpu.get_cpu_capability()  # as AVX2: which kernels a CPU gets
+
+
 def check_precision(precision: str, device: str) -> None:
     """Refuse bfloat16 where the hardware only emulates it, many times slower than float32.
 
