@@ -1,7 +1,9 @@
 """The benchmarks still run; what they find is for `python -m tests.benchmarks` to say."""
 
 import pytest
+import torch
 
+from tests.benchmarks import features
 from tests.benchmarks.__main__ import GROUPS
 from tests.benchmarks.timing import rows_of
 from tests.benchmarks.whole import (
@@ -25,6 +27,17 @@ def test_a_group_compares_ours_with_the_usual_way(group: str) -> None:
         assert row.group == group and (row.aim is None or row.aim > 1)
         if row.found is not None:
             assert 0 < row.found.low <= row.found.ratio <= row.found.high
+
+
+def test_bfloat16_is_not_measured_where_the_cpu_only_emulates_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(features, "PICTURES", 1)
+    monkeypatch.setattr(features, "gemm_peak", lambda dtype: 1e12)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    fp32, bf16 = features.rows(repeats=1)
+    assert fp32.found is not None
+    assert bf16.found is None and bf16.usual.startswith("not here")
 
 
 @pytest.mark.long

@@ -1,29 +1,21 @@
 """Features: what the backbone is shown, and what is kept of it."""
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from stages import features
-from stages.encoders.embed import face_images
-from stages.features import (
-    acoustic_features,
-    ahead,
-    main,
-    require_finite,
-    visual_features,
-)
+from stages.features import main, require_finite
 from stages.io.arrays import decode_ids, encode_ids, open_arrays, read_settings, write_arrays
 from stages.runtime.errors import UserError
-from tests.encoders.test_embed import HIGH, LOW, picture
+from tests.encoders.test_embed import HIGH, LOW
 from tests.feature_files import PARAMS, write_params
 from tests.helpers import ROOT
 
@@ -33,35 +25,7 @@ def test_values_that_are_not_finite_are_refused():
         require_finite(np.array([[0, np.inf]]), "ravdess", "vgg11")
 
 
-def test_batches_are_prepared_ahead_and_no_further_than_two():
-    made = []
-
-    def batches():
-        for i in range(6):
-            made.append(i)
-            yield torch.tensor(i)
-
-    taken = []
-    for batch in ahead(batches()):
-        taken.append(int(batch))
-        time.sleep(0.05)
-        assert taken[-1] < made[-1] <= taken[-1] + 2 or made[-1] == 5
-    assert taken == made == list(range(6))
-
-
-def test_what_goes_wrong_ahead_is_raised():
-    def batches():
-        yield torch.tensor(0)
-        raise UserError("a damaged file")
-
-    found = ahead(batches())
-    assert int(next(found)) == 0
-    with pytest.raises(UserError, match="a damaged file"):
-        next(found)
-
-
 CLIPS = 5
-LENGTHS = [20, 7, 33, 20, 9]
 NAMES = [f"sample/{i}" for i in range(CLIPS)]
 
 
@@ -69,7 +33,8 @@ def write_inputs(root: Path, corpus: str = "sample", clips: int = CLIPS, **chang
     """Params, and frames and mels of a few clips, whose first face is missing."""
     write_params(root, features=PARAMS["features"] | {"backbone": "squeezenet1_1"} | changes)
     rng = np.random.default_rng(0)
-    ids = encode_ids(NAMES[:clips])
+    ids = encode_ids([f"sample/{i}" for i in range(clips)])
+    lengths = [(20, 7, 33, 20, 9)[i % 5] for i in range(clips)]
     with write_arrays(root / f"data/frames/{corpus}.h5", "frames", {}, 0) as arrays:
         arrays.append("ids", ids)
         if clips:
@@ -79,9 +44,10 @@ def write_inputs(root: Path, corpus: str = "sample", clips: int = CLIPS, **chang
             arrays.append("faces", rng.integers(0, 256, (clips, 3, 32, 32, 3), dtype=np.uint8))
     with write_arrays(root / f"data/mels/{corpus}.h5", "mels", {}, 0) as arrays:
         arrays.append("ids", ids)
-        arrays.append("offsets", np.cumsum([0, *LENGTHS[:clips]]))
+        arrays.append("offsets", np.cumsum([0, *lengths]))
         if clips:
-            mels = rng.uniform(LOW, HIGH, (sum(LENGTHS[:clips]), 40)).astype(np.float32)
+            rng = np.random.default_rng(1)  # so that more clips begin with the same ones
+            mels = rng.uniform(LOW, HIGH, (sum(lengths), 40)).astype(np.float32)
             arrays.append("values", mels)
 
 
@@ -91,38 +57,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return tmp_path
-
-
-def mean_and_corner(images: Tensor) -> np.ndarray:
-    """What stands for a backbone: two numbers that tell pictures apart."""
-    return torch.stack([images.mean((1, 2, 3)), images[:, 0, 0, 0]], dim=1).numpy()
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 5, 16])
-def test_every_face_keeps_its_place_however_many_are_embedded_at_once(
-    at_once: int, project: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setitem(features.CLIPS, "cpu", at_once)
-    write_inputs(project)
-    with open_arrays(Path("data/frames/sample.h5"), "frames") as frames:
-        found = np.stack(list(visual_features(frames, mean_and_corner, "cpu")))
-        expected = [
-            mean_and_corner(face_images(torch.from_numpy(clip))) for clip in frames["faces"][...]
-        ]
-    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-6)
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 5, 16])
-def test_every_voice_keeps_its_place_however_many_are_embedded_at_once(
-    at_once: int, project: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setitem(features.CLIPS, "cpu", at_once)
-    write_inputs(project)
-    with open_arrays(Path("data/mels/sample.h5"), "mels") as mels:
-        found = np.stack(list(acoustic_features(mels, mean_and_corner, LOW, HIGH, "cpu")))
-        values = np.split(mels["values"][...], np.cumsum(LENGTHS)[:-1])
-    expected = [mean_and_corner(picture(mel)[None])[0] for mel in values]
-    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-6)
 
 
 def test_the_file_holds_the_features_of_every_face_and_every_voice(project: Path):
@@ -150,12 +84,108 @@ def test_the_file_says_what_it_was_made_with(project: Path):
         }
 
 
-def test_the_same_input_gives_the_same_bytes(project: Path):
+def test_the_same_input_gives_the_same_bytes_made_anew_or_kept(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
     write_inputs(project)
+    found = []
+    for cache in ("one", "other", "other"):
+        monkeypatch.setenv("FDAN_CACHE", str(project / cache))
+        main("sample")
+        found.append(Path("data/features/sample.h5").read_bytes())
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures were given to the network, batch by batch."""
+    sizes = []
+    real = features.make_embed
+
+    def counting(*arguments: Any) -> Any:
+        embed = real(*arguments)
+        return lambda images: (sizes.append(len(images)), embed(images))[1]
+
+    monkeypatch.setattr(features, "make_embed", counting)
+    return sizes
+
+
+def test_more_clips_cost_no_more_than_those(project: Path, pictures: list[int]):
+    write_inputs(project, clips=4)
     main("sample")
-    first = Path("data/features/sample.h5").read_bytes()
+    assert sorted(pictures) == [4, 12]
+    write_inputs(project, clips=5)
     main("sample")
-    assert Path("data/features/sample.h5").read_bytes() == first
+    assert sorted(pictures) == [4, 4, 12, 12]
+    main("sample")
+    assert len(pictures) == 4
+
+
+CHANGES = {
+    "backbone": {"backbone": "mobilenet_v3_small"},
+    "weights": {"seed": 1},
+    "precision": {"precision": "bf16"},
+    "range": {"db_min": LOW - 1},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_with_another_setting_nothing_is_taken_that_it_changes(
+    what: str, project: Path, pictures: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    write_inputs(project, clips=1)
+    main("sample")
+    pictures.clear()
+    write_inputs(project, clips=1, **CHANGES[what])
+    main("sample")
+    assert sorted(pictures) == ([4] if what == "range" else [4, 12])
+    kept = Path("data/features/sample.h5").read_bytes()
+    monkeypatch.setenv("FDAN_CACHE", str(project / "empty"))
+    main("sample")
+    assert Path("data/features/sample.h5").read_bytes() == kept
+
+
+def test_on_other_hardware_nothing_is_taken(
+    project: Path, pictures: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    write_inputs(project, clips=1)
+    main("sample")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+    main("sample")
+    assert sorted(pictures) == [4, 4, 12, 12]
+
+
+def test_a_kill_costs_at_most_what_was_under_way(
+    project: Path, pictures: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """Of six batches of faces, on two cores; the fourth is begun with the third under way."""
+    write_inputs(project, clips=24)
+    script = """
+import joblib, os, signal
+from stages import features
+joblib.cpu_count = lambda: 2
+real, batches = features.make_embed, []
+def killed(*arguments):
+    embed = real(*arguments)
+    def one(images):
+        batches.append(len(images))
+        if len(batches) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return embed(images)
+    return one
+features.make_embed = killed
+features.main("sample")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", script], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    main("sample")
+    assert pictures.count(12) in (3, 4) and pictures.count(4) == 6
+    kept = Path("data/features/sample.h5").read_bytes()
+    monkeypatch.setenv("FDAN_CACHE", str(project / "empty"))
+    main("sample")
+    assert Path("data/features/sample.h5").read_bytes() == kept
 
 
 @pytest.mark.parametrize("cores", [1, 3])
@@ -177,6 +207,7 @@ def test_neither_threads_nor_surroundings_change_a_byte(project: Path, cores: in
             "features.main('sample')"
         )
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **changes}
+        environment["FDAN_CACHE"] = str(root / "cache")
         subprocess.run(
             [sys.executable, "-c", script],
             cwd=root,
@@ -202,6 +233,16 @@ def test_a_corpus_without_any_clip_gives_an_empty_file(project: Path):
     main("sample")
     with open_arrays(Path("data/features/sample.h5"), "features") as file:
         assert len(file["visual_ids"]) == len(file["acoustic_ids"]) == 0
+
+
+def test_bfloat16_is_refused_by_the_stage_where_the_cpu_lacks_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_inputs(project, precision="bf16")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(UserError, match="features.precision: the CPU has no bfloat16"):
+        main("sample")
+    assert not Path("data/features").exists()
 
 
 def test_random_weights_are_refused_for_a_real_corpus(project: Path):

@@ -1,49 +1,44 @@
 """Pictures of faces and spectrograms, and what the frozen backbone makes of them."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from stages.encoders.pictures import normalise
+from stages.encoders.pictures import IMAGE_SIZE, normalise
 from stages.runtime.device import enough_memory
-
-IMAGE_SIZE = 224
 
 Embed = Callable[[torch.Tensor], np.ndarray]
 
 
 def spectrogram_images(
-    values: torch.Tensor, offsets: Sequence[int], db_min: float, db_max: float
+    spectrograms: Sequence[np.ndarray], db_min: float, db_max: float, device: str = "cpu"
 ) -> torch.Tensor:
-    """Log-Mel spectrograms as grey pictures [N, 3, 224, 224] in [0, 1].
+    """Log-Mel spectrograms as grey pictures [N, 3, 224, 224] in [0, 1], made on the device.
 
     [db_min, db_max] spans black to white; time runs to the right over the whole width.
 
     Args:
-        values: of all spectrograms one after another, [sum of T, n_mels] in dB.
-        offsets: N + 1 rows of `values` at which they begin and the last ends.
+        spectrograms: N times float32 [T, n_mels] in dB.
     """
+    values = torch.from_numpy(np.concatenate(spectrograms)).to(device)
     grey = ((values - db_min) / (db_max - db_min)).clamp(0, 1).flip(1)
     size = (IMAGE_SIZE, IMAGE_SIZE)
     pictures = [
-        interpolate(
-            grey[start:end].T[None, None],
-            size,
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
-        for start, end in pairwise(offsets)
+        interpolate(part.T[None, None], size, mode="bilinear", align_corners=False, antialias=True)
+        for part in grey.split([len(spectrogram) for spectrogram in spectrograms])
     ]
     return torch.cat(pictures).expand(-1, 3, -1, -1)
 
 
-def face_images(faces: torch.Tensor) -> torch.Tensor:
-    """Crops uint8 [N, S, S, 3] as pictures [N, 3, 224, 224] in [0, 1]."""
-    images = faces.permute(0, 3, 1, 2).float() / 255
+def face_images(crops: Sequence[np.ndarray], device: str = "cpu") -> torch.Tensor:
+    """Crops of faces as pictures [sum of n, 3, 224, 224] in [0, 1], made on the device.
+
+    Args:
+        crops: of some clips, each uint8 [n, S, S, 3].
+    """
+    images = torch.from_numpy(np.concatenate(crops)).to(device).permute(0, 3, 1, 2).float() / 255
     if images.shape[-1] == IMAGE_SIZE:
         return images
     size = (IMAGE_SIZE, IMAGE_SIZE)

@@ -15,6 +15,7 @@ from stages.encoders.weights import checkpoint_path, fetching, warn_if_renamed
 from stages.io.files import file_sha256
 from stages.runtime.errors import UserError
 
+IMAGE_SIZE = 224
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -88,6 +89,13 @@ def imagenet_weights(name: str) -> torchvision.models.WeightsEnum:
             f"params.yaml: features.backbone: torchvision has no IMAGENET1K_V1 weights of {name}"
         )
     return published["IMAGENET1K_V1"]
+
+
+def feature_dim(backbone: nn.Module) -> int:
+    """D of the features [N, D] that a backbone gives, found without computing any."""
+    shapes = {name: values.to("meta") for name, values in backbone.state_dict().items()}
+    images = torch.empty(1, 3, IMAGE_SIZE, IMAGE_SIZE, device="meta")
+    return torch.func.functional_call(backbone, shapes, images).shape[1]
 
 
 def require_model(name: str) -> None:

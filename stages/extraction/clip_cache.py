@@ -2,11 +2,12 @@
 
 DVC deletes a stage's outputs before it runs the stage, so what a killed run had finished is kept
 outside of them: in $FDAN_CACHE, else $XDG_CACHE_HOME/fdan, else ~/.cache/fdan. An entry's name is
-the SHA-256 of all that its content follows from: the bytes of the clip, the span of it that is
-used, the function, its settings, the code that works on clips and the versions of the libraries
-that it uses. Nothing in it ever needs repair: what is damaged, or is not what the function returns,
-counts as absent, and all of it can be deleted at any time. The folder is its user's alone. Above
-$FDAN_CACHE_GB (100) a stage deletes at its end what was used longest ago.
+the SHA-256 of all that its content follows from: the bytes of the clip (for features those of its
+crops or its spectrogram), the span of it that is used, the function, its settings, the code that
+works on clips and the versions of the libraries that it uses. Nothing in it ever needs repair: what
+is damaged, or is not what the function returns, counts as absent, and all of it can be deleted at
+any time. The folder is its user's alone. Above $FDAN_CACHE_GB (100) a stage deletes at its end what
+was used longest ago.
 """
 
 import ast
@@ -34,7 +35,16 @@ from stages.io.files import file_sha256
 from stages.media.span import Span
 from stages.runtime.errors import ClipError, UserError
 
-LIBRARIES = ("av", "face-alignment", "librosa", "numpy", "opencv-python", "scipy", "torch")
+LIBRARIES = (
+    "av",
+    "face-alignment",
+    "librosa",
+    "numpy",
+    "opencv-python",
+    "scipy",
+    "torch",
+    "torchvision",
+)
 FAILURE = "failure"  # the entry of a clip that cannot be used: its code and detail
 DIGEST = 32  # bytes of a SHA-256
 # As a pattern, for FDAN_CACHE may name a folder of other things; a kill leaves names that go on.
@@ -70,8 +80,16 @@ class ClipCache:
             OSError: the clip cannot be read.
         """
         status = clip.stat()
-        content = f"{self.origin} {_content(clip, status.st_size, status.st_mtime_ns)} {span}"
-        return self.folder / hashlib.sha256(content.encode()).hexdigest()
+        return self._named(f"{_content(clip, status.st_size, status.st_mtime_ns)} {span}")
+
+    def entry_of(self, array: np.ndarray) -> Path:
+        """Where what is made of an array of a clip is kept."""
+        content = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
+        content.update(np.ascontiguousarray(array).data)
+        return self._named(content.hexdigest())
+
+    def _named(self, content: str) -> Path:
+        return self.folder / hashlib.sha256(f"{self.origin} {content}".encode()).hexdigest()
 
 
 @lru_cache
@@ -80,13 +98,19 @@ def _content(clip: Path, size: int, changed: int) -> str:
     return file_sha256(clip)
 
 
-def clip_cache(stage: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> ClipCache:
+def clip_cache(
+    stage: str,
+    function: Callable[..., Any],
+    settings: Mapping[str, Any],
+    layout: Layout | None = None,
+) -> ClipCache:
     """The cache of what a stage's `function` makes of clips with its settings.
 
     Args:
-        function: returns a NamedTuple of arrays, whose class has a `layout` of the settings.
+        layout: of what it makes; unless given, `function` returns a NamedTuple of arrays, whose
+            class has a `layout` of the settings.
     """
-    layout = function.__annotations__["return"].layout(settings)
+    layout = layout or function.__annotations__["return"].layout(settings)
     name = f"{function.__module__}:{function.__qualname__}"
     made_with = [name, settings, _sources(function.__module__), _versions()]
     origin = json.dumps(made_with, sort_keys=True)
@@ -121,6 +145,15 @@ def read_entry(entry: Path, layout: Layout) -> dict[str, np.ndarray] | ClipError
     return arrays if fits(arrays, layout) else None
 
 
+def is_kept(entry: Path, layout: Layout) -> bool:
+    """Whether there is an entry as `read_entry` takes it; it then counts as used now."""
+    if read_entry(entry, layout) is None:
+        return False
+    with contextlib.suppress(OSError):  # of another user
+        os.utime(entry)
+    return True
+
+
 def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError, layout: Layout) -> None:
     """Keep the arrays that were made of a clip, or the reason why none were.
 
@@ -153,6 +186,14 @@ def write_entry(entry: Path, result: Mapping[str, np.ndarray] | ClipError, layou
             f"{entry.parent}: cannot be written: {error.strerror}; make room, empty it by "
             "python -m stages cache --clear, or set FDAN_CACHE to another folder"
         ) from error
+
+
+def lost(entry: object, clip: str) -> UserError:
+    """The error of an entry that was kept, or found, and is not there when its stage needs it."""
+    return UserError(
+        f"{entry}: what was made of {clip} is not there; keep the cache while a stage runs, and "
+        "where all workers see it (FDAN_CACHE)"
+    )
 
 
 def keep(

@@ -16,6 +16,7 @@ from stages.extraction.clip_cache import (
     clip_cache,
     code_and_libraries,
     delete_oldest,
+    lost,
     read_entry,
     size_limit,
     warn_if_open_to_others,
@@ -122,8 +123,5 @@ def each_clip(
                     outcome = next(once_more)
                 result = read(outcome)
             if result is None:
-                raise UserError(
-                    f"{outcome}: what was made of {row[column]} is not there; keep the cache while "
-                    "a stage runs, and where all workers see it (FDAN_CACHE)"
-                )
+                raise lost(outcome, row[column])
             yield row, result

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from stages.runtime.command import end_with
@@ -128,22 +129,33 @@ class Guard:
 
 
 def call_in_child(function: Callable[..., Any], clip: Path, settings: Mapping[str, Any]) -> Any:
-    """As `Guard.call`, by the guard of this thread."""
-    if not hasattr(_THREAD, "guard"):
-        _THREAD.guard = Guard()
-    return _THREAD.guard.call(function, clip, settings)
+    """As `Guard.call`, by a guard that no other thread uses."""
+    if not hasattr(_THREAD, "guards"):
+        _THREAD.guards = SimpleQueue()
+        _THREAD.guards.put(Guard())
+    guard = _THREAD.guards.get()
+    try:
+        return guard.call(function, clip, settings)
+    finally:
+        _THREAD.guards.put(guard)
 
 
 @contextlib.contextmanager
 def guarded_threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for `call_in_child`; at the end all calls are cancelled and no child is left."""
+    """Threads for `call_in_child`; at the end all calls are cancelled and no child is left.
+
+    There are two threads to each of `count` children, so that one can look at its clip, and at what
+    is kept of it, while the child works for the other.
+    """
     guards = [Guard() for _ in range(count)]
-    unused = iter(guards)
+    free: SimpleQueue[Guard] = SimpleQueue()
+    for guard in guards:
+        free.put(guard)
 
-    def take_one() -> None:
-        _THREAD.guard = next(unused)
+    def share() -> None:
+        _THREAD.guards = free
 
-    with ThreadPoolExecutor(count, initializer=take_one) as threads:
+    with ThreadPoolExecutor(2 * count, initializer=share) as threads:
         try:
             yield threads
         finally:

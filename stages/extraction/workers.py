@@ -7,7 +7,6 @@ under the same paths, and have the same code and libraries.
 """
 
 import contextlib
-import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 import joblib
 
-from stages.extraction.clip_cache import ClipCache, code_and_libraries, keep, read_entry
+from stages.extraction.clip_cache import ClipCache, code_and_libraries, is_kept, keep
 from stages.extraction.guard import call_in_child, guarded_threads
 from stages.media.span import Span
 from stages.runtime.errors import ClipError, UserError, one_line
@@ -124,9 +123,7 @@ def attempt(job: Job, clip: str, span: Span | None = None) -> Outcome:
         entry = job.cache.entry(path, span)
     except OSError as error:
         return ClipError("unreadable", f"cannot be opened: {error.strerror}")
-    if read_entry(entry, job.cache.layout) is not None:
-        with contextlib.suppress(OSError):  # of another user
-            os.utime(entry)  # its last use
+    if is_kept(entry, job.cache.layout):
         return entry
     work = {
         "entry": entry,

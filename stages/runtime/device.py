@@ -12,6 +12,7 @@ from stages.runtime.errors import UserError, one_line
 
 DRIVER = Path("/proc/driver/nvidia/version")
 WORKSPACES = (":4096:8", ":16:8")  # with which cuBLAS is deterministic, as NVIDIA says
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # CPU instructions, of x86 and of ARM
 
 
 def pick_device() -> str:
@@ -80,6 +81,50 @@ def require_determinism() -> None:
     deterministic.fill_uninitialized_memory = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+def name_of(device: str) -> str:
+    """The kind of hardware that the last bits of a result may depend on.
+
+    Args:
+        device: "cpu" or "cuda", as `pick_device` returns it.
+    """
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return torch.backends.cpu.get_cpu_capability()  # as AVX2: which kernels a CPU gets
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Refuse bfloat16 where the hardware only emulates it, many times slower than float32.
+
+    Known at once, without running a network; imports PyTorch for bf16 only.
+
+    Args:
+        precision: as features.precision.
+        device: "cpu" or "cuda", as `pick_device` returns it.
+
+    Raises:
+        UserError: `precision` is "bf16", and the device has no instructions for it.
+    """
+    if precision != "bf16":
+        return
+    import torch
+
+    if device == "cuda":
+        there = torch.cuda.is_bf16_supported(including_emulation=False)
+        lacking = f"the GPU ({torch.cuda.get_device_name()}) has no bfloat16 arithmetic"
+    else:
+        found = torch.cpu.get_capabilities()
+        there = any(found.get(name) for name in BFLOAT16)
+        named = f"the CPU ({found['cpu_name']})" if found.get("cpu_name") else "the CPU"
+        lacking = f"{named} has no bfloat16 arithmetic (avx512_bf16 or amx_bf16)"
+    if not there:
+        raise UserError(
+            f"params.yaml: features.precision: {lacking}, and would be far slower than with fp32; "
+            "set fp32"
+        )
 
 
 @contextlib.contextmanager

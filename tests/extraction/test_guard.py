@@ -181,6 +181,13 @@ def test_each_thread_has_a_child_and_none_is_left() -> None:
     assert not any(map(alive, found))
 
 
+def test_a_thread_can_look_at_the_next_clip_while_the_child_works() -> None:
+    with guarded_threads(1) as threads:
+        busy = threads.submit(call_in_child, clip_work.work, Path("a.wav"), {"how": "hang"})
+        assert threads.submit(lambda: "looked at").result(timeout=10) == "looked at"
+        assert not busy.done()
+
+
 def test_at_the_end_no_call_is_waited_for() -> None:
     hang = {"how": "hang"}
     with guarded_threads(2) as threads:
@@ -190,7 +197,7 @@ def test_at_the_end_no_call_is_waited_for() -> None:
         time.sleep(0.5)
         start = time.monotonic()
     assert time.monotonic() - start < 5
-    assert sum(one.cancelled() for one in calls) == 7
+    assert sum(one.cancelled() for one in calls) == 5  # two threads to each child
     assert all(isinstance(one.exception(), ClipError) for one in calls if not one.cancelled())
 
 

@@ -1,0 +1,129 @@
+"""Many clips through the frozen backbone: in batches of one size, and kept by clip.
+
+What a network gives for a picture can differ in its last bits with the size of the batch, for which
+libraries choose other kernels (seen on a CPU for batches of one to three pictures), and did not
+differ with its place in a batch, or with the others in it, for any backbone tried. So every batch
+has the same size, the last is filled up, and the features of a clip depend on nothing else.
+"""
+
+import ctypes
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import joblib
+import numpy as np
+import torch
+
+from stages.encoders.embed import Embed
+from stages.extraction.clip_cache import ClipCache, is_kept, lost, read_entry, write_entry
+
+CLIPS = {"cpu": 4, "cuda": 128}  # in one pass through the backbone
+T = TypeVar("T")
+
+
+class Group(NamedTuple):
+    """Clips that follow one another, of which no more are to be encoded than fit into a batch.
+
+    Attributes:
+        entries: in the cache, of all of them, each with the id of its clip.
+        missing: the entries that are not there, each with the array of its clip.
+    """
+
+    entries: list[tuple[Path, str]]
+    missing: list[tuple[Path, np.ndarray]]
+
+
+def encode(
+    clips: Iterable[tuple[str, np.ndarray]],
+    to_images: Callable[[Sequence[np.ndarray]], torch.Tensor],
+    embed: Embed,
+    cache: ClipCache,
+    device: str,
+) -> Iterator[np.ndarray]:
+    """Yield the features of each clip in their order, float32 [pictures of a clip, D].
+
+    Args:
+        clips: the id of each, and an array, of which `to_images` makes pictures [N, 3, 224, 224],
+            as many for every clip.
+        cache: of what `embed` makes of these, under the name "values".
+
+    Raises:
+        UserError: the cache cannot be written, or is emptied meanwhile.
+    """
+    size = CLIPS[device]
+
+    def prepare(group: Group) -> tuple[Group, torch.Tensor | None]:
+        arrays = [array for _, array in group.missing]
+        filled_up = arrays + arrays[-1:] * (size - len(arrays))
+        return group, to_images(filled_up) if arrays else None
+
+    def work(prepared: tuple[Group, torch.Tensor | None]) -> tuple[Group, np.ndarray | None]:
+        group, images = prepared
+        return group, None if images is None else embed(images)
+
+    def keep(worked: tuple[Group, np.ndarray | None]) -> Group:
+        group, features = worked
+        if features is not None:
+            of_clips = features.reshape(size, -1, features.shape[1])
+            for (entry, _), values in zip(group.missing, of_clips):
+                write_entry(entry, {"values": values}, cache.layout)
+        return group
+
+    groups = grouped(clips, cache, size)
+    if device == "cpu":
+        done = side_by_side(lambda group: keep(work(prepare(group))), groups)
+    else:  # is quicker than a core that prepares pictures and keeps features
+        done = map(keep, ahead(map(work, ahead(map(prepare, groups)))))
+    for group in done:
+        for entry, clip in group.entries:
+            kept = read_entry(entry, cache.layout)
+            if not isinstance(kept, dict):
+                raise lost(entry, clip)
+            yield kept["values"]
+
+
+def grouped(
+    clips: Iterable[tuple[str, np.ndarray]], cache: ClipCache, size: int
+) -> Iterator[Group]:
+    """All clips, in groups of which `size` clips, in the last one fewer, are not in the cache."""
+    group = Group([], [])
+    for clip, array in clips:
+        entry = cache.entry_of(array)
+        group.entries.append((entry, clip))
+        if not is_kept(entry, cache.layout):
+            group.missing.append((entry, array))
+        if len(group.missing) == size:
+            yield group
+            group = Group([], [])
+    if group.entries:
+        yield group
+
+
+def side_by_side(function: Callable[[T], T], items: Iterator[T]) -> Iterator[T]:
+    """What `function` gives for each item; a thread on every core works on one.
+
+    Several threads to one batch would add up in another order, and give other last bits, for each
+    number of threads.
+    """
+    torch.set_num_threads(1)
+    # Blocks of 4 MB and more go back to the system at once (glibc's M_MMAP_THRESHOLD, which else
+    # grows): kept in the heaps of several threads they would fall apart, and memory would grow.
+    ctypes.CDLL(None).mallopt(-3, 4 << 20)
+    cores = joblib.cpu_count()
+    with ThreadPoolExecutor(cores) as threads:
+        # All begin together, so that the first round needs as much memory as any.
+        while together := list(islice(items, cores)):
+            yield from threads.map(function, together)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; a thread prepares the next two while another works on one."""
+    with ThreadPoolExecutor(1) as thread:
+        prepared = deque(thread.submit(next, items, None) for _ in range(2))
+        while (item := prepared.popleft().result()) is not None:
+            prepared.append(thread.submit(next, items, None))
+            yield item
