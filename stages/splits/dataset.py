@@ -64,8 +64,9 @@ class Features:
                 bad = [name for name, values in features.items() if not np.isfinite(values).all()]
                 if bad:
                     raise UserError(
-                        f"{path}: the {modality} features of {bad[0]} (and of {len(bad) - 1} "
-                        "more) are not finite; delete it and run dvc repro"
+                        f"{path}: the {modality} features of {len(bad)} of {len(features)} "
+                        f"utterances are not finite, first those of {bad[0]}; delete it and run "
+                        "dvc repro"
                     )
 
     def visual_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
