@@ -88,7 +88,7 @@ def main() -> None:
         patience=params.patience,
     )
     split, rows = read_split()
-    check_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     features = Features(split["features_sha256"])
     task = Task(features, rows, split["protocol"], settings, params.inference)
     seeds = [params.seed + number for number in range(params.seeds)]

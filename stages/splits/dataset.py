@@ -15,7 +15,7 @@ from stages.splits.protocols import Rows
 SPLIT_KEYS = (
     "backbone", "duplicates", "excluded", "features_sha256", "folds",
     "n_test_with_suspected_copy", "n_test_with_trained_face", "precision", "protocol",
-    "shuffle_labels", "skipped", "skipped_unevenly", "weights", "weights_source",
+    "shuffle_labels", "skipped", "skipped_unevenly", "validated_by", "weights", "weights_source",
 )  # fmt: skip
 
 
