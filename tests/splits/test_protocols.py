@@ -315,6 +315,13 @@ def test_an_emotion_of_one_speaker_alone_does_not_validate_whole_speakers():
     assert validated_by(divided, 4) == "utterance"
 
 
+def test_faces_of_validation_speakers_stay_out_even_without_a_voice():
+    rows = utterances("ravdess", speakers=8)
+    voices = [row for row in rows if row["sentence"] == "s0"]
+    of = in_modality("visual", rows), in_modality("acoustic", voices)
+    assert validated_by(assign_roles(*of, "speaker", 4, SHARE, 0), 4) == "speaker"
+
+
 def test_another_seed_gives_other_validation_speakers():
     divided = [roles_of("ravdess", "speaker", 2, speakers=12, seed=seed) for seed in range(6)]
     held = {frozenset(each("speaker", having(rows, 0, "validation"))) for rows in divided}
