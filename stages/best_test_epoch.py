@@ -45,10 +45,10 @@ def main() -> None:
     from stages.scoring.predictions import predict_fold, to_arrays
 
     split, rows = read_split()
-    check_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     description = read_description()
     features = Features(split["features_sha256"])
-    settings = replace(Settings(**description["settings"]), select="war")
+    settings = replace(Settings(**description["settings"]), select="war", patience=0)
     task = Task(features, rows, split["protocol"], settings, description["inference"], TEST)
     seed = description["seeds"][0]
     replicas = train_all(task, split["folds"], [seed], "best_test_epoch")

@@ -123,7 +123,7 @@ def main() -> None:
     """Test every replica on the test utterances of its fold, and write the measures."""
     torch.set_num_threads(1)
     split, rows = read_split()
-    check_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     features = Features(split["features_sha256"])
     description = read_description()
     predictions = []

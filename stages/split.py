@@ -34,6 +34,7 @@ from stages.splits.protocols import (
     marks,
     recording_id,
     tested_with_visual_training,
+    validated_by,
 )
 from stages.splits.samples import choose_samples, read_manifest, shared_settings
 from stages.splits.suspects import suspected_copies, tested_with_suspected_copy
@@ -96,7 +97,8 @@ def main() -> None:
     rows = assign_roles(visual, acoustic, protocol, params.folds, params.validation, params.seed)
     folds = [name for name in rows[0] if name.startswith("fold_")]
     check_classes(rows, len(folds), params.allow_missing_classes, acoustic_only)
-    check_leaks(rows, protocol, len(folds))
+    validation_unit = validated_by(rows, len(folds))
+    check_leaks(rows, protocol, len(folds), validation_unit)
 
     corpora = list(dict.fromkeys([*params.visual, params.acoustic]))
     encoder = shared_settings(corpora)
@@ -113,6 +115,7 @@ def main() -> None:
         "acoustic": params.acoustic,
         "protocol": protocol,
         "folds": len(folds),
+        "validated_by": validation_unit,
         "shuffle_labels": params.shuffle_labels,
         **{key: encoder[key] for key in ("backbone", "weights", "weights_source", "precision")},
         "n_visual": len(visual),
@@ -133,7 +136,7 @@ def main() -> None:
     print(
         f"split: {len(visual)} visual and {len(acoustic)} acoustic samples in {len(folds)} folds, "
         f"protocol {protocol}; {roles[VALIDATION] / len(folds):g} acoustic samples per fold "
-        f"validate, {roles[OUT]} roles out"
+        f"validate, by {validation_unit}, {roles[OUT]} roles out"
     )
     if any(copies.values()):
         print(

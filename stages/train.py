@@ -3,13 +3,15 @@
 In:  data/split.csv, data/split.json, and the data/features/<corpus>.h5 that it names
 Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/checkpoint.py)
      metrics/train.json       losses and recalls in the epochs kept, mean over the replicas
-     metrics/curves/*.csv     loss, recall and LMMD of every epoch, mean and sd over the replicas
+     metrics/curves/*.csv     loss, recall and LMMD of every epoch: mean and sd over the replicas
+                              that have not ended, and their number
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
 Run: dvc repro train, or python -m stages.train
 """
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import zip_longest
 
 import numpy as np
 
@@ -45,15 +47,22 @@ def mean_of(epochs: Iterable[Epoch]) -> dict[str, float]:
 
 
 def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, str | int]]:
-    """Rows epoch, series, mean, sd over the replicas, of the series that there are."""
+    """Rows epoch, series, mean and sd over the replicas still in training, and their number."""
     rows: list[dict[str, str | int]] = []
     for label, name in series.items():
         if name not in replicas[0].history[0]:
             continue
-        values = np.array([[epoch[name] for epoch in replica.history] for replica in replicas])
-        for number, (mean, sd) in enumerate(zip(values.mean(0), values.std(0)), 1):
+        for number, epochs in enumerate(zip_longest(*(one.history for one in replicas)), 1):
+            values = [epoch[name] for epoch in epochs if epoch is not None]
+            mean, sd = f"{np.mean(values):.6f}", f"{np.std(values):.6f}"
             rows.append(
-                {"epoch": number, "series": label, "mean": f"{mean:.6f}", "sd": f"{sd:.6f}"}
+                {
+                    "epoch": number,
+                    "series": label,
+                    "mean": mean,
+                    "sd": sd,
+                    "n_replicas": len(values),
+                }
             )
     return rows
 
@@ -76,9 +85,10 @@ def main() -> None:
         network=params.network.model_dump() | flags,
         lmmd=params.lmmd.model_dump(),
         select={"validation": "uar", "last": "last"}[params.selection],
+        patience=params.patience,
     )
     split, rows = read_split()
-    check_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     features = Features(split["features_sha256"])
     task = Task(features, rows, split["protocol"], settings, params.inference)
     seeds = [params.seed + number for number in range(params.seeds)]
@@ -96,6 +106,7 @@ def main() -> None:
             "acoustic_dim": len(next(iter(features.acoustic.values()))),
             "epochs": {name: replica.epoch for name, replica in zip(names, replicas)},
             "bank": {name: replica.bank for name, replica in zip(names, replicas)},
+            "trained_emotions": {name: replica.emotions for name, replica in zip(names, replicas)},
         },
     )
 
@@ -105,7 +116,7 @@ def main() -> None:
     kept["lmmd_in_loss"] = settings.alpha * sum(kept[name] for name in layers.values())
     write_json(METRICS / "train.json", kept | {"n_replicas": len(replicas)})
     for name, series in {"loss": LOSSES, "recall": RECALLS, "lmmd": layers}.items():
-        columns = ["epoch", "series", "mean", "sd"]
+        columns = ["epoch", "series", "mean", "sd", "n_replicas"]
         write_table(METRICS / f"curves/{name}.csv", columns, curves(replicas, series))
     longest = max(replica.seconds for replica in replicas)
     how = "at once on a GPU, in" if pick_device() == "cuda" else "on CPUs, each in at most"

@@ -51,7 +51,7 @@ def main() -> None:
     """Embed the samples of the first replica before and after the adaptation."""
     torch.set_num_threads(1)
     split, rows = read_split()
-    check_leaks(rows, split["protocol"], split["folds"])
+    check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     features, description = Features(split["features_sha256"]), read_description()
     fold, _, classifier = next(read_replicas(description))
 

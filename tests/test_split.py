@@ -148,6 +148,7 @@ def test_the_share_of_the_params_validates(project: Path):
 def test_the_description_says_what_was_split(project: Path):
     _, task = run_split()
     assert task == {
+        "validated_by": "utterance",
         "visual": ["sample"],
         "acoustic": "sample",
         "protocol": "paper",

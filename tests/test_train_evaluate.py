@@ -17,9 +17,11 @@ from sklearn import metrics as sklearn_metrics
 
 from stages import best_test_epoch, evaluate, split, train, tsne
 from stages.corpora.emotions import CODES, EMOTIONS
+from stages.fdan.checkpoint import read_description, read_replicas
 from stages.io.files import read_json, read_table, write_json
 from stages.splits.dataset import SPLIT_KEYS
 from tests.feature_files import (
+    DIM,
     Rows,
     officially_split,
     prepare,
@@ -212,7 +214,7 @@ def test_every_ablation_runs_from_features_to_metrics(name: str, monkeypatch: py
     if changes.get("acoustic_only"):
         layers = 0
         series.remove("training faces")
-        assert Path("metrics/curves/lmmd.csv").read_text() == "epoch,series,mean,sd\n"
+        assert Path("metrics/curves/lmmd.csv").read_text() == "epoch,series,mean,sd,n_replicas\n"
         assert "visual_loss" not in kept
     if changes.get("validation") == 0:
         series.remove("validation voices")
@@ -445,6 +447,55 @@ def test_the_curves_have_a_row_an_epoch_and_series(hard: Any):
             assert [row["epoch"] for row in rows] == ["1", "2", "3"]
             assert all(float(row["sd"]) >= 0 for row in rows)
     assert all(float(row["sd"]) > 0 for row in of["loss"]["training voices"])  # six replicas
+
+
+def test_the_curves_are_of_the_replicas_that_have_not_ended():
+    prepare(noise=1.0, epochs=40, seeds=3, patience=4)
+    train.main()
+    kept = read_json(Path("models/fdan.json"))["epochs"].values()
+    made = [min(epoch + 4, 40) for epoch in kept]
+    assert len(set(made)) > 1
+    for series in (*curve("loss").values(), *curve("recall").values(), *curve("lmmd").values()):
+        assert [(row["epoch"], row["n_replicas"]) for row in series] == [
+            (str(number), str(sum(number <= count for count in made)))
+            for number in range(1, max(made) + 1)
+        ]
+
+
+def test_patience_that_never_runs_out_changes_no_byte():
+    files = []
+    for patience in (0, 8, 100):
+        run_all(noise=1.0, epochs=8, patience=patience)
+        files.append(Path("models/fdan.safetensors").read_bytes())
+    assert files[0] == files[1] == files[2]
+
+
+def test_only_emotions_that_were_trained_on_are_predicted():
+    """Surprise is in the test part alone; of fear there are faces to learn from, and no voices."""
+    rows = officially_split(utterances("sample", sentences=4))
+    rows = [row for row in rows if row["emotion"] != "surprise" or row["split"] == "test"]
+    voices = [row for row in rows if row["emotion"] != "fear" or row["split"] == "test"]
+    write_params(Path(), protocol="official", folds=1, allow_missing_classes=True)
+    write_corpus(Path(), "sample", rows, voices=voices, noise=2.0)
+    split.main()
+    train.main()
+    evaluate.main()
+    best_test_epoch.main()
+    _, predictions = results()
+    trained = [emotion for emotion in EMOTIONS if emotion != "surprise"]
+    assert read_json(Path("models/fdan.json"))["trained_emotions"] == {"fold_0.seed_0": trained}
+    surprise, fear = (CODES[EMOTIONS.index(emotion)] for emotion in ("surprise", "fear"))
+    assert {row["actual"] for row in predictions} >= {surprise, fear}
+    assert {row[surprise] for row in predictions} == {"0.000000"}
+    assert all(float(row[fear]) > 0 for row in predictions)
+    _, _, classifier = next(read_replicas(read_description()))
+    probabilities = classifier(9 * torch.randn(200, DIM))
+    assert (probabilities[:, EMOTIONS.index("surprise")] == 0).all()
+
+
+def test_every_emotion_is_among_the_trained_where_all_are_there(plain: Any):
+    trained = read_json(Path("models/fdan.json"))["trained_emotions"]
+    assert trained == dict.fromkeys(["fold_0.seed_0", "fold_1.seed_0"], list(EMOTIONS))
 
 
 def test_the_curves_of_the_last_epoch_are_the_metrics_of_training_where_it_is_kept(hard: Any):

@@ -45,7 +45,7 @@ def check_spellings(names: Iterable[str], what: str, where: str) -> None:
     if pairs:
         one, other = pairs[0]
         raise UserError(
-            f"{where}: {what} {one!r} and {other!r} differ in spelling alone (and "
-            f"{len(pairs) - 1} more such pairs); write one name for the same, or names that "
+            f"{where}: {what} {one!r} and {other!r} differ in spelling alone (such pairs: "
+            f"{len(pairs)}); write one name for the same, or names that "
             "differ in more"
         )

@@ -5,14 +5,16 @@ On CPUs they run side by side, in processes of one thread each; on a GPU they ar
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import joblib
 import torch
 from torch import Tensor
 
+from stages.corpora.emotions import EMOTIONS
 from stages.fdan.batches import BANK, Samples, make_generator
+from stages.fdan.board import Reporter, board
 from stages.fdan.inference import (
     Bank,
     SpeechClassifier,
@@ -21,11 +23,19 @@ from stages.fdan.inference import (
     fit_standardizer,
     prototypes,
 )
-from stages.fdan.training import DivergedError, Epoch, Inputs, Replica, Settings, train_replicas
+from stages.fdan.training import (
+    DivergedError,
+    Epoch,
+    Inputs,
+    Replica,
+    Report,
+    Settings,
+    train_replicas,
+    trained_classes,
+)
 from stages.runtime.command import end_with
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
-from stages.runtime.progress import track
 from stages.splits.dataset import Features, bank_candidates, select_rows
 from stages.splits.leaks import check_bank
 from stages.splits.protocols import TRAIN, VALIDATION, Rows
@@ -55,6 +65,7 @@ class Trained(NamedTuple):
     Attributes:
         state: of its SpeechClassifier.
         bank: ids of the utterances whose visual samples are in its bank.
+        emotions: those of its training samples, which are all that it predicts.
         epoch: the epoch kept, from 1.
         seconds: how long the training took, on a GPU that of all replicas.
     """
@@ -63,6 +74,7 @@ class Trained(NamedTuple):
     seed: int
     state: dict[str, Tensor]
     bank: list[str]
+    emotions: list[str]
     epoch: int
     history: list[Epoch]
     seconds: float
@@ -76,6 +88,7 @@ class Fold(NamedTuple):
         validation: standardised acoustic samples that each epoch is scored on.
         visual_scale, acoustic_scale: what they were standardised by.
         visual_ids: the utterance of every visual sample.
+        emotions: those of the training samples.
     """
 
     visual: Samples | None
@@ -84,13 +97,14 @@ class Fold(NamedTuple):
     visual_scale: Standardizer | None
     acoustic_scale: Standardizer
     visual_ids: list[str]
+    emotions: list[str]
 
 
 def prepare_fold(task: Task, fold: int) -> Fold:
     """The samples of a fold.
 
     Raises:
-        UserError: no utterance is left to choose the epoch.
+        UserError: no utterance that could be recognised is left to choose the epoch.
     """
     settings = task.settings
 
@@ -99,12 +113,6 @@ def prepare_fold(task: Task, fold: int) -> Fold:
 
     acoustic = acoustic_samples(select_rows(task.rows, "acoustic", fold, TRAIN))
     acoustic_scale = fit_standardizer(acoustic.x)
-    watched = select_rows(task.rows, "acoustic", fold, task.watched)
-    if not watched and settings.select != "last":
-        raise UserError(
-            f"params.yaml: selection: fold {fold} has no {task.watched} voice to choose the epoch "
-            "by; set selection: last"
-        )
     visual, visual_scale = None, None
     visual_ids: list[str] = []
     if not settings.network["acoustic_only"]:
@@ -114,6 +122,15 @@ def prepare_fold(task: Task, fold: int) -> Fold:
         visual = Samples(torch.from_numpy(x), torch.from_numpy(y))
         visual_scale = fit_standardizer(visual.x)
         visual = _scaled(visual, visual_scale)
+    emotions = [EMOTIONS[label] for label in trained_classes(visual, acoustic)]
+    watched = select_rows(task.rows, "acoustic", fold, task.watched)
+    if not any(row["emotion"] in emotions for row in watched):
+        watched = []
+        if settings.select != "last":
+            raise UserError(
+                f"params.yaml: selection: fold {fold} has no {task.watched} voice to choose the "
+                "epoch by; set selection: last"
+            )
     return Fold(
         visual,
         _scaled(acoustic, acoustic_scale),
@@ -121,6 +138,7 @@ def prepare_fold(task: Task, fold: int) -> Fold:
         visual_scale,
         acoustic_scale,
         visual_ids,
+        emotions,
     )
 
 
@@ -128,7 +146,7 @@ def train_group(
     task: Task,
     pairs: Sequence[tuple[int, int]],
     device: str,
-    watch: Callable[[range], Iterable[int]] = iter,
+    report: Report,
 ) -> list[Trained]:
     """Train the replicas of the folds and seeds given, each on its training samples alone.
 
@@ -147,7 +165,7 @@ def train_group(
         bank_ids.append(ids)
     started = time.perf_counter()
     try:
-        replicas = train_replicas(inputs, task.settings, torch.device(device), watch)
+        replicas = train_replicas(inputs, task.settings, torch.device(device), report)
     except DivergedError as error:
         fold, seed = pairs[error.place]
         raise UserError(
@@ -155,7 +173,15 @@ def train_group(
         ) from error
     seconds = time.perf_counter() - started
     return [
-        Trained(fold, seed, _state(replica, folds[fold], bank), ids, *replica[1:], seconds)
+        Trained(
+            fold,
+            seed,
+            _state(replica, folds[fold], bank),
+            ids,
+            folds[fold].emotions,
+            *replica[1:],
+            seconds,
+        )
         for (fold, seed), replica, (*_, bank, _), ids in zip(pairs, replicas, inputs, bank_ids)
     ]
 
@@ -170,11 +196,15 @@ def _state(replica: Replica, shared: Fold, bank: Bank | None) -> dict[str, Tenso
 def train_side_by_side(task: Task, pairs: Sequence[tuple[int, int]], label: str) -> list[Trained]:
     """Train the replicas one by one, on as many cores as there are."""
     jobs = min(len(pairs), joblib.cpu_count())
-    parallel = joblib.Parallel(
-        jobs, return_as="generator", initializer=end_with, initargs=(os.getpid(),)
-    )
-    calls = (joblib.delayed(train_group)(task, [pair], "cpu") for pair in pairs)
-    return [trained for [trained] in track(parallel(calls), len(pairs), label, "replicas")]
+    parallel = joblib.Parallel(jobs, initializer=end_with, initargs=(os.getpid(),))
+    with board(label, len(pairs), task.settings.epochs) as path:
+        return [
+            trained
+            for [trained] in parallel(
+                joblib.delayed(train_group)(task, [pair], "cpu", Reporter(path, place))
+                for place, pair in enumerate(pairs)
+            )
+        ]
 
 
 def train_at_once(task: Task, pairs: Sequence[tuple[int, int]], label: str) -> list[Trained]:
@@ -184,10 +214,11 @@ def train_at_once(task: Task, pairs: Sequence[tuple[int, int]], label: str) -> l
         UserError: as `train_group`, or the GPU has no memory left.
     """
     advice = f"lower seeds, batch_size ({task.settings.batch_size}), network.dim or network.ffn_dim"
-    with enough_memory(f"train: {len(pairs)} replicas at once", advice):
-        return train_group(
-            task, pairs, pick_device(), lambda epochs: track(epochs, len(epochs), label, "epochs")
-        )
+    with (
+        enough_memory(f"train: {len(pairs)} replicas at once", advice),
+        board(label, len(pairs), task.settings.epochs) as path,
+    ):
+        return train_group(task, pairs, pick_device(), Reporter(path))
 
 
 def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | None, list[str]]:

@@ -19,7 +19,7 @@ What differs between the replicas of a stack:
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ class Inputs(NamedTuple):
         visual, acoustic: training samples; no `visual` for a network without the visual modality.
             The replicas of a fold should share theirs, which the device then holds once.
         validation: acoustic samples that each epoch is scored on, and that choose the epoch where
-            `Settings.select` says so.
+            `Settings.select` says so; at least one is of a class that is trained on.
         bank: what the validation utterances attend to.
     """
 
@@ -59,6 +59,9 @@ class Inputs(NamedTuple):
 # validation utterances: validation_loss, validation_uar, validation_war. Without a modality or
 # without validation their entries are absent.
 Epoch = dict[str, float]
+# Told of a replica, by its place among the inputs: an epoch's number, what is known of it, and
+# whether it was the last.
+Report = Callable[[int, int, Epoch, bool], None]
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Settings:
         network: arguments of FDAN after the classes.
         lmmd: options of `lmmd`.
         select: "last" epoch, or that with the best "uar" or "war" of the validation utterances.
+        patience: a replica ends after so many epochs that are no better than the one it keeps;
+            0 for never. It does not end before its time where the last epoch is kept.
     """
 
     classes: int
@@ -81,6 +86,7 @@ class Settings:
     network: dict[str, Any]
     lmmd: dict[str, Any]
     select: str
+    patience: int = 0
 
 
 class Replica(NamedTuple):
@@ -117,14 +123,12 @@ def train_replicas(
     inputs: Sequence[Inputs],
     settings: Settings,
     device: torch.device,
-    watch: Callable[[range], Iterable[int]] = iter,
+    report: Report = lambda *_: None,
 ) -> list[Replica]:
     """Train one FDAN by SGD for each of the inputs.
 
-    Of epochs with equal scores the earliest is kept.
-
-    Args:
-        watch: sees the epochs of a stack go by.
+    Of epochs with equal scores (`score_of`) the earliest is kept. Classes that no training sample
+    of a replica has are never predicted by it (`untrained_classes`).
 
     Returns:
         Replicas on the CPU, in the order of the inputs.
@@ -141,7 +145,7 @@ def train_replicas(
     trained: dict[int, Replica] = {}
     for places in stacks.values():
         replicas = _train_stack(
-            [inputs[place] for place in places], settings, device, watch, places
+            [inputs[place] for place in places], settings, device, report, places
         )
         trained |= zip(places, replicas)
     return [trained[place] for place in range(len(inputs))]
@@ -151,7 +155,7 @@ def _train_stack(
     inputs: Sequence[Inputs],
     settings: Settings,
     device: torch.device,
-    watch: Callable[[range], Iterable[int]],
+    report: Report,
     places: Sequence[int],
 ) -> list[Replica]:
     """`train_replicas` of replicas whose batches and banks have the same shapes."""
@@ -163,9 +167,10 @@ def _train_stack(
     histories: list[list[Epoch]] = [[] for _ in inputs]
     scores = [(-math.inf, -math.inf)] * len(inputs)
     kept = [settings.epochs] * len(inputs)
+    running = list(range(len(inputs)))
     best = {name: value.detach().clone() for name, value in stack.state.items()}
     indices = training.draw_epoch()
-    for number in watch(range(1, settings.epochs + 1)):
+    for number in range(1, settings.epochs + 1):
         training.train_one_epoch(indices)
         if validation is not None:
             validation.evaluate()
@@ -174,7 +179,8 @@ def _train_stack(
         indices = following
         if validation is not None:
             epochs = [old | new for old, new in zip(epochs, validation.read_epoch())]
-        for r, epoch in enumerate(epochs):
+        for r in list(running):
+            epoch = epochs[r]
             if not all(map(math.isfinite, epoch.values())):
                 raise DivergedError(places[r], number)
             histories[r].append(epoch)
@@ -182,16 +188,43 @@ def _train_stack(
                 scores[r], kept[r] = score_of(epoch, settings.select), number
                 for name, value in stack.state.items():
                     best[name][r].copy_(value[r].detach())
+            ended = number == settings.epochs or 0 < settings.patience <= number - kept[r]
+            report(places[r], number, epoch, ended)
+            if ended:  # in a stack it goes on, unread, until all have ended
+                running.remove(r)
+        if not running:
+            break
     final = stack.state if settings.select == "last" else best
     for r, network in enumerate(networks):
         network.load_state_dict({name: value[r] for name, value in final.items()})
+        bias = network.classifier.bias.data
+        bias[untrained_classes(inputs[r], settings)] = torch.finfo(bias.dtype).min
     return [Replica(*parts) for parts in zip(map(nn.Module.eval, networks), kept, histories)]
 
 
 def score_of(epoch: Epoch, select: str) -> tuple[float, float]:
-    """What the epoch kept has most of: recall, and of equal recall the lower loss decides."""
+    """What the epoch kept has most of: recall, and of equal recall the lower loss decides.
+
+    Recalls are counts, and of the loss two decimals count, so that the rounding of another machine
+    keeps the same epoch.
+    """
     recall = round(epoch[f"validation_{select}"], 9)  # summed in whatever order
-    return recall, -epoch["validation_loss"]
+    return recall, -round(epoch["validation_loss"], 2)
+
+
+def trained_classes(*samples: Samples | None) -> Tensor:
+    """The classes, int64 in ascending order, that any of the training samples has."""
+    return torch.cat([part.y for part in samples if part is not None]).unique()
+
+
+def untrained_classes(inputs: Inputs, settings: Settings) -> Tensor:
+    """The classes, bool [C], that no training sample has, neither acoustic nor visual.
+
+    Their logits are the lowest number there is, so that their probability is exactly 0.
+    """
+    untrained = torch.ones(settings.classes, dtype=torch.bool)
+    untrained[trained_classes(inputs.visual, inputs.acoustic)] = False
+    return untrained
 
 
 def objective(
@@ -328,16 +361,20 @@ class Training:
 
 
 def validation_outputs(
-    network: FDAN, x_a: Tensor, y_a: Tensor, *bank: Tensor
+    network: FDAN, x_a: Tensor, y_a: Tensor, untrained: Tensor, *bank: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Losses [n] and classes predicted [n] of utterances that attend to the bank, as at test."""
     visual = bank_states(network, Bank(*bank))[0] if bank else None
     logits = network.classifier(network.encode_acoustic(x_a, visual))
+    logits = logits.masked_fill(untrained, torch.finfo(logits.dtype).min)
     return cross_entropy(logits, y_a, reduction="none"), logits.argmax(1)
 
 
 class Validation:
-    """The validation utterances of a stack, and how well they are recognised."""
+    """The validation utterances of a stack, and how well they are recognised.
+
+    Those of a class that a replica was not trained on are errors, and have no part in its loss.
+    """
 
     def __init__(
         self, inputs: Sequence[Inputs], settings: Settings, stack: Stack, device: torch.device
@@ -348,8 +385,10 @@ class Validation:
         self.labels = y.numpy()
         self.there = np.arange(y.shape[1]) < [[len(part.y)] for part in samples]  # [R, longest]
         self.classes = settings.classes
+        untrained = torch.stack([untrained_classes(replica, settings) for replica in inputs])
+        self.known = self.there & ~untrained.gather(1, y).numpy()
         bank = [torch.stack(part).to(device) for part in zip(*banks)]
-        self.given = [x.to(device), y.to(device), *bank]
+        self.given = [x.to(device), y.to(device), untrained.to(device), *bank]
         self.losses = torch.zeros_like(self.given[1], dtype=x.dtype)
         self.predicted = torch.zeros_like(self.given[1])
         self.outputs = stack.map(validation_outputs)
@@ -361,11 +400,11 @@ class Validation:
         confusion = _confusions(self.labels.T, predicted.T, self.there.T, self.classes)
         return [
             {
-                "validation_loss": float(of_one[there].mean()),
+                "validation_loss": float(of_one[known].mean()),
                 "validation_uar": float(uar(counts)),
                 "validation_war": float(war(counts)),
             }
-            for of_one, there, counts in zip(losses, self.there, confusion)
+            for of_one, known, counts in zip(losses, self.known, confusion)
         ]
 
     @torch.no_grad()

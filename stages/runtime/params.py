@@ -213,6 +213,7 @@ class Params(Section):
     weight_decay: Number = Field(ge=0)
     batch_size: Whole = Field(ge=2, le=65536)
     epochs: Whole = Field(ge=1, le=100000)
+    patience: Whole = Field(ge=0, le=100000)
     network: Network
     lmmd: Lmmd
 

@@ -15,7 +15,7 @@ from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Row
 SPLIT_KEYS = (
     "backbone", "duplicates", "excluded", "features_sha256", "folds",
     "n_test_with_suspected_copy", "n_test_with_trained_face", "precision", "protocol",
-    "shuffle_labels", "skipped", "skipped_unevenly", "weights", "weights_source",
+    "shuffle_labels", "skipped", "skipped_unevenly", "validated_by", "weights", "weights_source",
 )  # fmt: skip
 
 
@@ -64,8 +64,9 @@ class Features:
                 bad = [name for name, values in features.items() if not np.isfinite(values).all()]
                 if bad:
                     raise UserError(
-                        f"{path}: the {modality} features of {bad[0]} (and of {len(bad) - 1} "
-                        "more) are not finite; delete it and run dvc repro"
+                        f"{path}: the {modality} features of {len(bad)} of {len(features)} "
+                        f"utterances are not finite, first those of {bad[0]}; delete it and run "
+                        "dvc repro"
                     )
 
     def visual_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from stages.runtime.errors import UserError
 from stages.splits.protocols import (
+    SAME_RECORDING,
     TEST,
     TRAIN,
     VALIDATION,
@@ -27,24 +28,32 @@ RELATIONS = {
 }
 
 
-def check_leaks(rows: Rows, protocol: str, folds: int) -> None:
+def check_leaks(rows: Rows, protocol: str, folds: int, validated_by: str) -> None:
     """Check the roles of all samples in all folds.
 
+    Args:
+        validated_by: "speaker" or "utterance", see `stages.splits.protocols.validated_by`.
+
     Raises:
-        UserError: the acoustic sample of a test recording is in training, or, but for protocol
-            "paper", its visual samples are; or a test speaker or test sentence is in training
-            where the protocol keeps them apart. Copies count as what they are copies of.
+        UserError: the acoustic sample of a test or validation recording is in training, or, but for
+            protocol "paper", its visual samples are; or a test speaker or test sentence is in
+            training where the protocol keeps them apart; or a validation speaker is, where these
+            are said to be apart. Copies count as what they are copies of.
     """
     kinds = kept_apart(protocol)
+    apart = (*SAME_RECORDING, "speaker") if validated_by == "speaker" else SAME_RECORDING
     for fold in range(folds):
         column = f"fold_{fold}"
-        tested = _tested(rows, kinds, column)
+        tested = _held_out(rows, TEST, kinds, column)
+        validated = _held_out(rows, VALIDATION, apart, column)
         for row in rows:
             allowed = row["modality"] == "visual" and protocol == "paper"
             # VALIDATION chooses the epoch
             if row[column] in (TRAIN, VALIDATION) and not allowed:
                 sample = f"the {row['modality']} sample of {row['id']}"
-                _check_apart(fold, row, sample, tested)
+                _check_apart(fold, row, sample, tested, TEST)
+                if row[column] == TRAIN:
+                    _check_apart(fold, row, sample, validated, VALIDATION)
                 if protocol == "official" and (parts := marks(row, ["part"])):
                     _leak(fold, sample, f"is of the official {parts[0][1]} part")
 
@@ -53,37 +62,41 @@ def check_bank(rows: Rows, protocol: str, fold: int, bank: Iterable[str]) -> Non
     """Check the utterances whose visual samples are in the inference bank of a fold.
 
     Raises:
-        UserError: one is tested in the fold, has something in common with the test utterances that
-            the protocol keeps apart, or is no visual training sample at all.
+        UserError: one is tested or validates in the fold, has something in common with the test
+            utterances that the protocol keeps apart, or is no visual training sample at all.
     """
     column = f"fold_{fold}"
-    tested = _tested(rows, kept_apart(protocol), column)
+    tested = _held_out(rows, TEST, kept_apart(protocol), column)
+    validated = _held_out(rows, VALIDATION, SAME_RECORDING, column)
     visual = {row["id"]: row for row in rows if row["modality"] == "visual"}
     for name in bank:
         sample = f"the visual sample of {name} in the inference bank"
         row = visual.get(name)
         if row:
-            _check_apart(fold, row, sample, tested)
+            _check_apart(fold, row, sample, tested, TEST)
+            _check_apart(fold, row, sample, validated, VALIDATION)
         if not row or row[column] != TRAIN:
             raise UserError(
                 f"data/split.csv: fold {fold}: {sample} is not in training; run dvc repro"
             )
 
 
-def _tested(rows: Rows, kinds: Sequence[str], column: str) -> dict[Mark, str]:
-    """The marks of the test voices, and of each a voice that has it."""
+def _held_out(rows: Rows, role: str, kinds: Sequence[str], column: str) -> dict[Mark, str]:
+    """The marks of the test or validation voices, and of each a voice that has it."""
     return {
         mark: row["id"]
         for row in rows
-        if row["modality"] == "acoustic" and row[column] == TEST
+        if row["modality"] == "acoustic" and row[column] == role
         for mark in marks(row, kinds)
     }
 
 
-def _check_apart(fold: int, row: dict[str, str], sample: str, tested: dict[Mark, str]) -> None:
+def _check_apart(
+    fold: int, row: dict[str, str], sample: str, held_out: dict[Mark, str], role: str
+) -> None:
     for mark in marks(row, list(RELATIONS)):
-        if mark in tested:
-            _leak(fold, sample, f"{RELATIONS[mark[0]]} the test utterance {tested[mark]}")
+        if mark in held_out:
+            _leak(fold, sample, f"{RELATIONS[mark[0]]} the {role} utterance {held_out[mark]}")
 
 
 def find_duplicates(fingerprints: Mapping[str, bytes]) -> list[tuple[str, str]]:

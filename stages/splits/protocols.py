@@ -11,11 +11,15 @@ samples of test utterances train; the other protocols keep them out:
 - "speaker_sentence": both, in folds x folds folds; what shares only one of the two with the test
   part is left out of that fold;
 - "official": the corpus' own split, one fold.
+
+The validation part of "speaker" and "speaker_sentence" is of speakers who do not train, as the test
+part is, where enough speakers are left to train (MIN_SPEAKERS); else, and under the others, it is
+drawn from all training utterances.
 """
 
 import warnings
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +36,7 @@ OFFICIAL = {"train": TRAIN, "dev": VALIDATION, "test": TEST}
 SPEAKER_DISJOINT = ("speaker", "speaker_sentence")
 SENTENCE_DISJOINT = ("sentence", "speaker_sentence")
 SAME_RECORDING = ("recording", "overlap")
+MIN_SPEAKERS = 4  # that must train: to leave out one of fewer costs over a fifth of the voices
 KINDS = (*SAME_RECORDING, "speaker", "sentence", "part")
 Mark = tuple[str, str]  # one of KINDS, and a name
 
@@ -84,41 +89,120 @@ def assign_roles(
     """All rows, with a column fold_k each that holds their role in fold k.
 
     Args:
-        validation: share of the acoustic training samples of each emotion that validate; the
-            official split has a part of its own for that.
+        validation: share of the acoustic training samples that validate, of each emotion or, where
+            every fold has enough speakers, of the speakers; the official split has a part of its
+            own for that.
 
     Raises:
         UserError: the protocol cannot be carried out with these folds or utterances.
     """
-    kinds = kept_apart(protocol)
-    columns = []
-    for fold, roles in enumerate(acoustic_roles(protocol, acoustic, folds, seed)):
-        tested = {
-            mark for row, role in zip(acoustic, roles) if role == TEST for mark in marks(row, kinds)
-        }
-        roles = [
-            OUT if role != TEST and not tested.isdisjoint(marks(row, kinds)) else role
+    kinds, rows = kept_apart(protocol), visual + acoustic
+
+    def complete(roles: list[str], apart: Sequence[str] = SAME_RECORDING) -> list[str]:
+        """Roles of all rows, out what shares `kinds` with the test or `apart` with validation."""
+        held_out = {
+            mark
             for row, role in zip(acoustic, roles)
-        ]
-        if protocol != "official":
-            rng = np.random.default_rng([seed, fold])
-            roles = with_validation(roles, [row["emotion"] for row in acoustic], validation, rng)
-        held_out = tested.union(
-            *(
-                marks(row, SAME_RECORDING)
-                for row, role in zip(acoustic, roles)
-                if role == VALIDATION
-            )
-        )
+            if role in (TEST, VALIDATION)
+            for mark in marks(row, kinds if role == TEST else apart)
+        }
         roles = [
             OUT if role == TRAIN and not held_out.isdisjoint(marks(row, kinds)) else role
             for row, role in zip(acoustic, roles)
         ]
-        columns.append(visual_roles(protocol, visual, held_out) + roles)
+        return visual_roles(protocol, visual, held_out) + roles
+
+    divided = []
+    for roles in acoustic_roles(protocol, acoustic, folds, seed):
+        tested = {
+            mark for row, role in zip(acoustic, roles) if role == TEST for mark in marks(row, kinds)
+        }
+        divided.append(
+            [
+                OUT if role != TEST and not tested.isdisjoint(marks(row, kinds)) else role
+                for row, role in zip(acoustic, roles)
+            ]
+        )
+    columns: list[list[str]] = []
+    if protocol in SPEAKER_DISJOINT and validation > 0:
+        for fold, roles in enumerate(divided):
+            whole = complete(roles)
+            tried = (
+                complete(part, (*SAME_RECORDING, "speaker"))
+                for part in speaker_parts(acoustic, roles, validation, [seed, fold])
+            )
+            enough = (one for one in tried if _enough_speakers(visual, acoustic, one, whole))
+            columns.append(next(enough, []))
+    if not columns or not all(columns):  # in all folds alike
+        columns = []
+        for fold, roles in enumerate(divided):
+            if protocol != "official":
+                rng = np.random.default_rng([seed, fold])
+                emotions = [row["emotion"] for row in acoustic]
+                roles = with_validation(roles, emotions, validation, rng)
+            columns.append(complete(roles))
     return [
         {**row, **{f"fold_{fold}": column[i] for fold, column in enumerate(columns)}}
-        for i, row in enumerate(visual + acoustic)
+        for i, row in enumerate(rows)
     ]
+
+
+def speaker_parts(
+    rows: Rows, roles: Sequence[str], share: float, seed: Sequence[int]
+) -> Iterator[list[str]]:
+    """The roles with one part of the training speakers after another in validation.
+
+    Args:
+        rows, roles: of the acoustic samples.
+        share: of the training samples in a part, as nearly as whole speakers allow.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    train = [i for i, role in enumerate(roles) if role == TRAIN]
+    emotions, speakers = ([rows[i][key] for i in train] for key in ("emotion", "speaker"))
+    most = min(len(set(speakers)), max(Counter(emotions).values(), default=0))
+    parts = min(round(1 / share), most)
+    if parts < 2:
+        return
+    random_state = int(np.random.default_rng(seed).integers(2**32))
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=random_state)
+    part_of = dict(zip(train, _test_folds(splitter, emotions, speakers).tolist()))
+    for part in range(parts):
+        yield [VALIDATION if part_of.get(i) == part else role for i, role in enumerate(roles)]
+
+
+def _enough_speakers(
+    visual: Rows, acoustic: Rows, column: Sequence[str], whole: Sequence[str]
+) -> bool:
+    """Whether MIN_SPEAKERS train, and every emotion that trains without a validation part.
+
+    Args:
+        column, whole: roles of the visual and then the acoustic samples, with a validation part
+            and without; every emotion of the voices must validate as well.
+    """
+
+    def found(key: str, role: str, roles: Sequence[str], rows: Rows = acoustic) -> set[str]:
+        of_rows = roles[: len(visual)] if rows is visual else roles[len(visual) :]
+        return {row[key] for row, of in zip(rows, of_rows) if of == role}
+
+    emotions = found("emotion", TRAIN, whole)
+    return (
+        len(found("speaker", TRAIN, column)) >= MIN_SPEAKERS
+        and found("emotion", TRAIN, column) == found("emotion", VALIDATION, column) == emotions
+        and found("emotion", TRAIN, column, visual) == found("emotion", TRAIN, whole, visual)
+    )
+
+
+def validated_by(rows: Rows, folds: int) -> str:
+    """What validates: "speaker" if no validation speaker trains in any fold, else "utterance"."""
+    for column in (f"fold_{fold}" for fold in range(folds)):
+        speakers = {
+            role: {mark for row in rows if row[column] == role for mark in marks(row, ["speaker"])}
+            for role in (TRAIN, VALIDATION)
+        }
+        if not speakers[VALIDATION] or not speakers[TRAIN].isdisjoint(speakers[VALIDATION]):
+            return "utterance"
+    return "speaker"
 
 
 def acoustic_roles(protocol: str, rows: Rows, folds: int, seed: int) -> list[list[str]]:

@@ -166,10 +166,10 @@ def without_copies(rows: Rows, equal: Pairs, modality: str, protocol: str, drop:
         relation = "is the same recording as" if equal else "overlaps, in another official split,"
         said = f", but is labelled {emotion_of[copy]} and not {emotion_of[kept]}" if unlike else ""
         raise UserError(
-            f"{manifest_path(copy.split('/')[0])}: {copy} {relation} {kept}{said} (and "
-            f"{len({*equal, *overlapping}) - 1} more such {modality} pairs, {len(unlike)} labelled "
-            "differently); fix the corpus, or set duplicates: drop in params.yaml to keep one of "
-            "each, and none of those that are labelled differently"
+            f"{manifest_path(copy.split('/')[0])}: {copy} {relation} {kept}{said} (such "
+            f"{modality} pairs: {len({*equal, *overlapping})}, labelled differently: "
+            f"{len(unlike)}); fix the corpus, or set duplicates: drop in params.yaml to keep one "
+            "of each, and none of those that are labelled differently"
         )
     copies = dict(pair[::-1] for pair in [*overlapping, *equal])
     disputed = {kept for kept, _ in unlike}

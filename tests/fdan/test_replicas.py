@@ -279,7 +279,9 @@ def test_training_that_diverges_is_told_with_its_fold_and_seed_and_leaves_no_mod
 def test_features_that_are_not_finite_are_refused_with_their_utterance(modality: str):
     prepare()
     spoil({"sample/S1_FE_s0"}, modality, by=np.nan)
-    said = f"{modality} features of sample/S1_FE_s0 (and of 0 more) are not finite; delete it"
+    said = (
+        f"{modality} features of 1 of 56 utterances are not finite, first those of sample/S1_FE_s0"
+    )
     assert complaint().startswith(f"data/features/sample.h5: the {said}")
 
 

@@ -244,20 +244,75 @@ def test_a_replica_that_diverges_is_named_with_its_epoch(place: int):
     assert str(caught.value).endswith("epoch 1") == (not left_out)
 
 
-def test_the_epochs_of_every_stack_are_watched():
-    seen = []
-
-    def watch(epochs: range) -> Iterator[int]:
-        for number in epochs:
-            seen.append(number)
-            yield number
-
+def test_every_epoch_of_every_replica_is_reported():
     settings = with_changes({"epochs": 3})
-    train_replicas(some_inputs(settings), settings, CPU, watch)
-    assert seen == [1, 2, 3]
-    small = some_inputs(settings, sizes=[*SIZES, (40, 5, 4)])  # of 5 voices is no batch of 8
-    train_replicas(small, settings, CPU, watch)
-    assert seen == [1, 2, 3] * 3
+    sizes = [*SIZES, (40, 5, 4)]  # of 5 voices is no batch of 8: a stack of its own
+    told: dict[int, list[tuple]] = {place: [] for place in range(6)}
+    inputs = some_inputs(settings, sizes=sizes)
+    found = train_replicas(inputs, settings, CPU, lambda place, *rest: told[place].append(rest))
+    for place, replica in enumerate(found):
+        assert told[place] == list(zip([1, 2, 3], replica.history, [False, False, True]))
+
+
+def test_replicas_of_a_stack_end_as_they_do_alone(float64: None):
+    settings = with_changes({"epochs": 40, "patience": 3})
+    inputs = some_inputs(settings, seeds=2)
+    found, expected = train_replicas(inputs, settings, CPU), one_by_one(inputs, settings)
+    assert_agree(found, expected, 1e-10)
+    lengths = {len(replica.history) for replica in found}
+    assert len(lengths) > 1 and max(lengths) < 40
+    assert all(len(replica.history) == replica.epoch + 3 for replica in found)
+
+
+def test_a_stack_makes_no_epoch_after_the_last_replica_has_ended(monkeypatch: pytest.MonkeyPatch):
+    made = []
+    original = Training.train_one_epoch
+    monkeypatch.setattr(Training, "train_one_epoch", lambda *of: made.append(1) or original(*of))
+    settings = with_changes({"epochs": 40, "patience": 3})
+    found = train_replicas(some_inputs(settings), settings, CPU)
+    assert len(made) == max(len(replica.history) for replica in found)
+
+
+def test_what_diverges_after_its_end_stops_nothing(monkeypatch: pytest.MonkeyPatch):
+    """The first replica is best in epoch 1 and ends in epoch 2, the others go on to the last."""
+    epochs = itertools.count(1)
+
+    def scripted(self: Validation) -> list[dict[str, float]]:
+        number = next(epochs)
+        first = {"validation_uar": 1 / number, "validation_loss": 1.0 if number < 3 else math.nan}
+        return [first] + [{"validation_uar": number / 9, "validation_loss": 1.0}] * 4
+
+    monkeypatch.setattr(Validation, "read_epoch", scripted)
+    settings = with_changes({"patience": 1})
+    found = train_replicas(some_inputs(settings), settings, CPU)
+    assert [len(replica.history) for replica in found] == [2, 4, 4, 4, 4]
+    assert [replica.epoch for replica in found] == [1, 4, 4, 4, 4]
+
+
+def without(labels: list[int], part: Samples) -> Samples:
+    """The samples that have none of these labels."""
+    kept = ~torch.isin(part.y, torch.tensor(labels))
+    return Samples(part.x[kept], part.y[kept])
+
+
+@pytest.mark.parametrize("acoustic_only", [False, True])
+def test_in_a_stack_every_replica_has_the_classes_of_its_own_samples(
+    acoustic_only: bool, float64: None
+):
+    settings = with_changes({"acoustic_only": acoustic_only})
+    missing: list[list[int]] = [[], [0], [1, 3], [2], []]
+    inputs = [
+        of_one._replace(
+            acoustic=without(labels, of_one.acoustic),
+            visual=of_one.visual and without(labels, of_one.visual),
+        )
+        for labels, of_one in zip(missing, some_inputs(settings, "none"))
+    ]
+    found = train_replicas(inputs, settings, CPU)
+    assert_agree(found, one_by_one(inputs, settings), 1e-10)
+    lowest = torch.finfo(torch.float64).min
+    for labels, replica in zip(missing, found):
+        assert torch.nonzero(replica.network.classifier.bias == lowest).flatten().tolist() == labels
 
 
 class Operations(TorchDispatchMode):

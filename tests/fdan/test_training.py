@@ -349,7 +349,7 @@ def test_the_history_is_of_all_batches_of_an_epoch(layers: int, alpha: float, st
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["bank", "none", "FDAN_1", "acoustic only"])
 def test_validation_equals_a_computation_in_numpy(layers: int, kind: str):
-    """Of the fourth class there is no voice, so that it counts in no recall."""
+    """Of the fourth class there is no voice: it counts in no recall and is never predicted."""
     options = {"cross_attention": kind != "FDAN_1", "acoustic_only": kind == "acoustic only"}
     network = with_random_parameters(FDAN(4, DIM, 4, **NETWORK | {"layers": layers} | options))
     x_v, x_a = random_features(6, 4, 1), random_features(8, DIM, 2)
@@ -360,6 +360,7 @@ def test_validation_equals_a_computation_in_numpy(layers: int, kind: str):
     bank = None if faces is None else Bank(x_v, x_a)
     y = held_out.y.numpy()
     logits = linear(one_sided(w, "acoustic", held_out.x.numpy(), layers, faces), w, "classifier")
+    logits[:, 3] = -1e9
     assert validate(network, held_out, bank) == pytest.approx(
         {
             "validation_loss": cross_entropy(logits, y),
@@ -380,7 +381,8 @@ def test_the_network_has_the_parameters_of_the_best_epoch(select: str, changes: 
     replica = train(held_out=held_out, bank=bank, select=select, epochs=20, **changes)
     history, measure = replica.history, f"validation_{select}"
     best = min(
-        range(20), key=lambda i: (-round(history[i][measure], 6), history[i]["validation_loss"], i)
+        range(20),
+        key=lambda i: (-round(history[i][measure], 6), round(history[i]["validation_loss"], 2), i),
     )
     assert len(history) == 20 and replica.epoch == best + 1 < 20
     again = validate(replica.network, held_out, bank)
@@ -407,6 +409,8 @@ def test_the_network_kept_is_the_one_that_training_had_after_that_epoch(changes:
         ([0.0, 0.0, 0.0, 0.0], [4, 3, 5, 3], "uar", 2),
         ([0.1, 0.2, 0.3, 0.4], [1, 2, 3, 4], "uar", 4),
         ([0.1, 0.2, 0.3, 0.4], [1, 2, 3, 4], "war", 1),
+        ([0.7, 0.7, 0.7, 0.7], [0.5, 0.4999995, 0.4989, 0.4981], "uar", 1),
+        ([0.7, 0.7, 0.7, 0.7], [0.5, 0.4999995, 0.49, 0.4899], "uar", 3),
     ],
 )
 def test_of_the_best_epochs_the_one_with_the_lowest_loss_is_kept_then_the_earliest(
@@ -435,6 +439,71 @@ def test_recalls_that_differ_by_their_rounding_are_equal(monkeypatch: pytest.Mon
     )
     monkeypatch.setattr(Validation, "read_epoch", lambda _: [next(scripted)])
     assert train(held_out=noisy_voices(), select="uar", epochs=2).epoch == 1
+
+
+@pytest.mark.parametrize("relative", [0, 1e-6, 1e-4])
+def test_rounding_does_not_choose_the_epoch(relative: float, monkeypatch: pytest.MonkeyPatch):
+    """Around the lowest loss, in epoch 9, the losses differ by less than rounding changes them."""
+    chosen = set()
+    for seed in range(10):
+        noise = iter(1 + relative * np.random.default_rng(seed).normal(size=20))
+        losses = (0.641 + 1e-7 * (number - 9) ** 2 for number in range(1, 21))
+        scripted = (
+            {"validation_uar": 0.7, "validation_loss": loss * next(noise)} for loss in losses
+        )
+        monkeypatch.setattr(Validation, "read_epoch", lambda _, of=scripted: [next(of)])
+        chosen.add(train(held_out=noisy_voices(), select="uar", epochs=20).epoch)
+    assert chosen == {1}
+
+
+def test_the_rounding_of_features_does_not_choose_the_epoch():
+    voices, chosen = noisy_voices(), set()
+    for seed in range(8):
+        noise = torch.randn(voices.x.shape, generator=torch.Generator().manual_seed(seed))
+        rounded = voices._replace(x=voices.x * (1 + 1e-6 * noise))
+        chosen.add(train(held_out=rounded, select="uar", epochs=30, learning_rate=0.003).epoch)
+    assert len(chosen) == 1 and chosen < {*range(2, 30)}
+
+
+@pytest.mark.parametrize(
+    "patience, made, kept",
+    [(0, 8, 7), (1, 2, 1), (2, 5, 3), (3, 6, 3), (4, 8, 7), (8, 8, 7), (100, 8, 7)],
+)
+def test_a_replica_ends_after_so_many_epochs_that_are_no_better(
+    patience: int, made: int, kept: int, monkeypatch: pytest.MonkeyPatch
+):
+    recalls = [0.5, 0.4, 0.6, 0.6, 0.5, 0.6, 0.7, 0.5]
+    scripted = iter({"validation_uar": recall, "validation_loss": 1.0} for recall in recalls)
+    monkeypatch.setattr(Validation, "read_epoch", lambda _: [next(scripted)])
+    replica = train(held_out=noisy_voices(), select="uar", epochs=8, patience=patience)
+    assert (len(replica.history), replica.epoch) == (made, kept)
+    assert state_bytes(replica.network) == state_bytes(train(epochs=kept).network)
+
+
+def test_without_a_choice_of_the_epoch_no_patience_ends_a_replica():
+    replica = train(held_out=noisy_voices(), select="last", patience=1)
+    assert len(replica.history) == replica.epoch == SETTINGS.epochs
+
+
+@pytest.mark.parametrize(
+    "faces, voices, missing", [(2, 2, [2]), (3, 2, []), (2, 3, []), (1, 1, [1, 2])]
+)
+def test_a_class_that_no_training_sample_has_is_never_predicted(
+    faces: int, voices: int, missing: list[int]
+):
+    """Faces and voices are of the first classes, and the held-out voices of all three."""
+    visual, acoustic = toy(FACES, 0), toy(VOICES, 1)
+    visual, acoustic = (
+        Samples(part.x[part.y < count], part.y[part.y < count])
+        for part, count in [(visual, faces), (acoustic, voices)]
+    )
+    settings = replace(SETTINGS, select="uar")
+    replica = train_one(Inputs(visual, acoustic, toy(30, 1, 3), toy_bank(), 0), settings)
+    probabilities = predict(replica.network, 9 * torch.randn(200, DIM), None)
+    never = [label for label in range(3) if (probabilities[:, label] == 0).all()]
+    assert never == missing and torch.allclose(probabilities.sum(1), torch.ones(200))
+    kept = replica.history[replica.epoch - 1]
+    assert kept["validation_loss"] < 10 and kept["validation_war"] <= 1 - len(missing) / 3
 
 
 @pytest.mark.parametrize("changes", [{}, {"layers": 2}, {"acoustic_only": True}])

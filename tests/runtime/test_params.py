@@ -138,6 +138,7 @@ def test_a_good_value_is_read_as_its_type(name: str, given_value: Any, expected:
 NO_NUMBERS = [math.nan, math.inf, "nan", ".nan", "abc", "", "1\n2", True, None, [0.1], 10**400]
 BAD = {
     "alpha": [-1, {"value": 0.1}, *NO_NUMBERS],
+    "patience": [-1, 2.5, *NO_NUMBERS],
     "epochs": [0, 2.5, "2.5", 2**64, *NO_NUMBERS],
     "lmmd.bandwidth": [0, -1, "Mean", ["mean"], *NO_NUMBERS],
     "learning_rate": [0],

@@ -13,7 +13,7 @@ from stages.io.files import file_sha256, read_json, read_table, write_json, writ
 from stages.splits import dataset
 from stages.splits.dataset import Features, select_rows
 from stages.splits.leaks import check_bank, check_leaks, find_duplicates
-from stages.splits.protocols import assign_roles
+from stages.splits.protocols import assign_roles, validated_by
 from tests.feature_files import (
     Rows,
     officially_split,
@@ -64,7 +64,7 @@ def ids_in(message: str) -> list[str]:
 @given(st.sampled_from(PROTOCOLS), st.integers(0, 2**31))
 def test_the_roles_of_every_protocol_have_no_leak(protocol: str, seed: int):
     rows, folds = roles_of(protocol, seed)
-    assert check_leaks(rows, protocol, folds) is None
+    assert check_leaks(rows, protocol, folds, validated_by(rows, folds)) is None
 
 
 @pytest.mark.parametrize("modality", ["acoustic", "visual"])
@@ -76,9 +76,9 @@ def test_the_recording_of_a_test_voice_in_training_is_refused(protocol: str, mod
         twin = tested | {"modality": modality, f"fold_{fold}": "train"}
         twin["id"] = tested["id"].replace("sample/", "sample_grey/")
         if (modality, protocol) == ("visual", "paper"):
-            assert check_leaks([*rows, twin], protocol, folds) is None
+            assert check_leaks([*rows, twin], protocol, folds, "utterance") is None
         else:
-            message = user_error(check_leaks, [*rows, twin], protocol, folds)
+            message = user_error(check_leaks, [*rows, twin], protocol, folds, "utterance")
             assert ids_in(message) == [twin["id"], tested["id"]]
             assert f"fold {fold}: " in message and "is the same recording as" in message
 
@@ -105,14 +105,14 @@ def test_what_a_protocol_keeps_apart_is_refused_in_training_and_nothing_else(
     tested = voice_tested_in(0, rows)
     learned = stranger(tested, modality=modality, **{key: tested[key]})
     if protocol in protocols:
-        message = user_error(check_leaks, [*rows, learned], protocol, folds)
+        message = user_error(check_leaks, [*rows, learned], protocol, folds, "utterance")
         named = ids_in(message)
         assert named[0] == learned["id"] and named[1] in {row["id"] for row in rows}
         assert relation in message
         (culprit,) = [row for row in rows if row["id"] == named[1] and row["modality"] != "visual"]
         assert culprit[key] == learned[key] and culprit["fold_0"] == "test"
     else:
-        assert check_leaks([*rows, learned], protocol, folds) is None
+        assert check_leaks([*rows, learned], protocol, folds, "utterance") is None
 
 
 @pytest.mark.parametrize("protocol, key", [("speaker", "speaker"), ("sentence", "sentence")])
@@ -120,21 +120,43 @@ def test_what_chooses_the_epoch_is_kept_apart_from_the_test_as_well(protocol: st
     rows, folds = roles_of(protocol)
     tested = voice_tested_in(0, rows)
     chooser = stranger(tested, **{key: tested[key], "fold_0": "validation"})
-    message = user_error(check_leaks, [*rows, chooser], protocol, folds)
+    message = user_error(check_leaks, [*rows, chooser], protocol, folds, "utterance")
     assert ids_in(message)[0] == chooser["id"] and "fold 0: " in message
+
+
+@pytest.mark.parametrize("modality", ["acoustic", "visual"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("by", ["speaker", "utterance"])
+def test_what_chooses_the_epoch_is_not_in_training(protocol: str, modality: str, by: str):
+    """Its recording never, but for the faces of protocol paper; its speaker where so is said."""
+    rows, folds = roles_of(protocol)
+    chooser = stranger(select_rows(rows, "acoustic", 0, "validation")[0])
+    chooser = chooser | {"modality": "acoustic", "fold_0": "validation", "split": ""}
+    same = chooser | {"modality": modality, "id": "sample_grey/S9_other", "fold_0": "train"}
+    of_speaker = stranger(same, id="sample/S9_more", speaker=chooser["speaker"])
+    allowed = (modality, protocol) == ("visual", "paper")
+    for learned, refused in [(same, not allowed), (of_speaker, not allowed and by == "speaker")]:
+        planted = [row | {"fold_0": "out"} for row in rows if row["fold_0"] == "validation"]
+        planted += [row for row in rows if row["fold_0"] != "validation"] + [chooser, learned]
+        if refused:
+            message = user_error(check_leaks, planted, protocol, 1, by)
+            assert ids_in(message) == [learned["id"], chooser["id"]]
+            assert "the validation utterance" in message
+        else:
+            assert check_leaks(planted, protocol, 1, by) is None
 
 
 def test_voices_of_corpora_without_sentences_do_not_say_the_same():
     rows, folds = roles_of("sentence")
     learned = stranger(voice_tested_in(0, rows), modality="visual", sentence="")
-    assert check_leaks([*rows, learned], "sentence", folds) is None
+    assert check_leaks([*rows, learned], "sentence", folds, "utterance") is None
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_bank_of_training_faces_is_let_through(protocol: str):
     rows, folds = roles_of(protocol)
     for fold in range(folds):
-        held = {row["id"] for row in select_rows(rows, "acoustic", fold, "test")}
+        held = {row["id"] for row in rows if row[f"fold_{fold}"] in ("test", "validation")}
         bank = [
             row["id"]
             for row in select_rows(rows, "visual", fold, "train")
@@ -154,11 +176,18 @@ def test_the_face_of_a_test_voice_in_a_bank_is_refused(protocol: str, variant: s
         assert ids_in(message) == [face, tested] and f"fold {fold}: " in message
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_face_of_a_validation_voice_in_a_bank_is_refused(protocol: str):
+    rows, _ = roles_of(protocol)
+    held = select_rows(rows, "acoustic", 0, "validation")[0]["id"]
+    message = user_error(check_bank, rows, protocol, 0, [held])
+    assert ids_in(message)[0] == held and "fold 0: " in message
+
+
 @pytest.mark.parametrize("protocol", ["speaker", "sentence"])
 def test_a_face_that_stays_out_is_refused_in_a_bank(protocol: str):
     rows, _ = roles_of(protocol)
-    tested = {row["id"] for row in rows if row["fold_0"] == "test"}
-    rows = [row for row in rows if row["modality"] == "visual" or row["id"] not in tested]
+    rows = [row for row in rows if row["fold_0"] not in ("test", "validation")]
     face = next(row["id"] for row in select_rows(rows, "visual", 0, "out"))
     message = user_error(check_bank, rows, protocol, 0, [face])
     assert ids_in(message) == [face] and "is not in training" in message
@@ -372,7 +401,8 @@ def test_copies_labelled_differently_are_refused_with_both_labels_or_all_left_ou
     write_corpus(project, "sample", utterances("sample"), copies=copies, copied=copied)
     message = user_error(split.main)
     assert f"{other} is the same recording as {ORIGINAL}" in message
-    assert "labelled surprise and not anger" in message and "1 more such" in message
+    assert "labelled surprise and not anger" in message
+    assert re.search(r"\(such \w+ pairs: \d, labelled differently: 1\); fix", message)
     write_params(project, duplicates="drop")
     split.main()
     modality, spared = ("visual", "acoustic") if copied == "faces" else ("acoustic", "visual")

@@ -16,6 +16,7 @@ from stages.splits.protocols import (
     check_classes,
     recording_id,
     sentence_id,
+    validated_by,
     with_validation,
 )
 from stages.splits.protocols import tested_with_visual_training as count_with_trained_face
@@ -55,7 +56,11 @@ def manifest(speakers: int, sentences: int, share: float, seed: int) -> tuple[Ro
 
 
 manifests = st.builds(
-    manifest, st.integers(1, 5), st.integers(1, 5), st.floats(0.05, 1), st.integers(0, 2**31)
+    manifest,
+    st.one_of(st.integers(1, 5), st.integers(6, 9)),
+    st.integers(1, 5),
+    st.one_of(st.floats(0.05, 1), st.just(1.0)),
+    st.integers(0, 2**31),
 )
 fold_numbers, seeds = st.integers(2, 5), st.integers(0, 2**31)
 
@@ -145,12 +150,15 @@ def test_the_face_of_a_held_out_voice_stays_out_in_any_variant(protocol, of, fol
 @given(st.sampled_from(PROTOCOLS[1:]), manifests, fold_numbers, seeds)
 def test_no_face_stays_out_without_a_reason(protocol, of, folds, seed):
     rows, folds = divide(protocol, of, folds, seed)
+    apart = validated_by(rows, folds) == "speaker"
     for fold in range(folds):
         tested = having(rows, fold, "test")
         held = each(recording, having(rows, fold, "test", "validation"))
+        validated = each("speaker", having(rows, fold, "validation")) if apart else set()
         for row in having(rows, fold, "out", modality="visual"):
             assert (
                 recording(row) in held
+                or row["speaker"] in validated
                 or (protocol in OF_SPEAKERS and row["speaker"] in each("speaker", tested))
                 or (protocol in OF_SENTENCES and spoken(row) in each(spoken, tested))
                 or (protocol == "official" and row["split"] in ("test", "dev"))
@@ -245,6 +253,79 @@ def test_validation_takes_training_voices_of_each_emotion_and_nothing_else(
         changed = {name: role for name, role in after.items() if role != before[name]}
         assert set(changed.values()) <= {"validation"}
         assert {before[name] for name in changed} <= {"train"}
+
+
+@given(st.sampled_from(DIVIDED), manifests, fold_numbers, seeds)
+def test_validation_speakers_are_whole_where_enough_speakers_are_left(protocol, of, folds, seed):
+    """Neither seen nor heard in training, with every emotion; else each fold has its share."""
+    plain, _ = divide(protocol, of, folds, seed, validation=0)
+    rows, folds = divide(protocol, of, folds, seed)
+    apart = validated_by(rows, folds) == "speaker"
+    assert not apart or protocol in OF_SPEAKERS
+    for fold in range(folds if apart else 0):
+        held, learned = having(rows, fold, "validation"), having(rows, fold, "train")
+        seen = having(rows, fold, "train", modality="visual")
+        assert each("speaker", held).isdisjoint(each("speaker", learned + seen))
+        assert len(each("speaker", learned)) >= 4
+        before = having(plain, fold, "train")
+        assert each("emotion", held) == each("emotion", learned) == each("emotion", before)
+        assert each("emotion", seen) == each(
+            "emotion", having(plain, fold, "train", modality="visual")
+        )
+        assert each("id", held + learned) == each("id", before)
+
+
+@pytest.mark.parametrize(
+    "protocol, speakers, folds, expected",
+    [
+        ("speaker", 4, 4, "utterance"),  # 3 train, as in SAVEE
+        ("speaker", 5, 5, "utterance"),  # 4 train: 3 would be left
+        ("speaker", 6, 6, "speaker"),
+        ("speaker", 10, 5, "speaker"),  # as in IEMOCAP
+        ("speaker", 24, 5, "speaker"),  # as in RAVDESS
+        ("speaker", 6, 2, "utterance"),  # 3 train
+        ("speaker_sentence", 10, 2, "speaker"),
+        ("sentence", 10, 2, "utterance"),
+        ("paper", 10, 2, "utterance"),
+    ],
+)
+def test_validation_is_of_whole_speakers_from_five_that_train(
+    protocol: str, speakers: int, folds: int, expected: str
+):
+    for validation in (0.1, SHARE, 0.5):
+        rows = roles_of("ravdess", protocol, folds, validation, speakers=speakers)
+        count = sum(name.startswith("fold_") for name in rows[0])
+        if validation == 0.5 and expected == "speaker":  # half of 5 leaves fewer than 4
+            continue
+        assert validated_by(rows, count) == expected
+        for fold in range(count):
+            held, learned = having(rows, fold, "validation"), having(rows, fold, "train")
+            share = len(held) / len(held + learned)
+            assert share == pytest.approx(validation, abs=0.1)
+
+
+def test_an_emotion_of_one_speaker_alone_does_not_validate_whole_speakers():
+    rows = [
+        row
+        for row in utterances("ravdess", speakers=8)
+        if row["emotion"] != "fear" or row["speaker"] in ("ravdess/S0", "ravdess/S1")
+    ]
+    faces, voices = in_modality("visual", rows), in_modality("acoustic", rows)
+    divided = assign_roles(faces, voices, "speaker", 4, SHARE, 0)
+    assert validated_by(divided, 4) == "utterance"
+
+
+def test_faces_of_validation_speakers_stay_out_even_without_a_voice():
+    rows = utterances("ravdess", speakers=8)
+    voices = [row for row in rows if row["sentence"] == "s0"]
+    of = in_modality("visual", rows), in_modality("acoustic", voices)
+    assert validated_by(assign_roles(*of, "speaker", 4, SHARE, 0), 4) == "speaker"
+
+
+def test_another_seed_gives_other_validation_speakers():
+    divided = [roles_of("ravdess", "speaker", 2, speakers=12, seed=seed) for seed in range(6)]
+    held = {frozenset(each("speaker", having(rows, 0, "validation"))) for rows in divided}
+    assert len(held) > 2
 
 
 @given(
@@ -427,10 +508,17 @@ def test_a_corpus_without_sentences_is_refused_and_names_the_utterance(protocol:
         acoustic_roles(protocol, voices, 2, 0)
 
 
-def roles_of(corpus: str = "sample", protocol: str = "paper", folds: int = 2, **shape: Any) -> Rows:
+def roles_of(
+    corpus: str = "sample",
+    protocol: str = "paper",
+    folds: int = 2,
+    validation: float = SHARE,
+    seed: int = 0,
+    **shape: Any,
+) -> Rows:
     rows = utterances(corpus, **shape)
     faces, voices = in_modality("visual", rows), in_modality("acoustic", rows)
-    return assign_roles(faces, voices, protocol, folds, SHARE, 0)
+    return assign_roles(faces, voices, protocol, folds, validation, seed)
 
 
 def out_of_fold_1(rows: Rows, **those: str) -> Rows:
