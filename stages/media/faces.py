@@ -33,7 +33,6 @@ class Kind(NamedTuple):
             cost, and YuNet was trained on faces of up to 300 pixels and overlooks larger ones.
         width: of its own box, the root of its area, for a Haar box of width 1 on the same face.
         down: how far below the centre of that Haar box its own centre is.
-        least_side: frames are enlarged to this shorter side, which the network needs.
         threshold_key: what face-alignment calls `least`.
     """
 
@@ -42,7 +41,6 @@ class Kind(NamedTuple):
     side: int
     width: float = 1.0
     down: float = 0.0
-    least_side: int = 1
     threshold_key: str = ""
 
 
@@ -55,7 +53,7 @@ class Kind(NamedTuple):
 DETECTORS = {
     "haar": Kind(0.0, 6.0, 320),
     "sfd": Kind(0.5, 0.9, 640, 0.95, threshold_key="filter_threshold"),
-    "blazeface": Kind(0.5, 0.8, 640, 0.9, 0.12, 128, threshold_key="min_score_thresh"),
+    "blazeface": Kind(0.5, 0.8, 640, 0.9, 0.12, threshold_key="min_score_thresh"),
     "yunet": Kind(0.7, 0.9, 640, 0.95, threshold_key="score_threshold"),
 }
 HAAR_NEIGHBOURS = 5  # its cascade has no threshold: so many windows must agree
@@ -68,6 +66,7 @@ HAAR_MEDIUM = 0.15
 HAAR_STEP = 1.2
 HAAR_FINE_STEP = 1.1
 HAAR_ENOUGH = 0.5  # certainty
+BLAZEFACE_SIDE = 128  # pixels of the square that its network sees
 SAME_FACE = 0.3  # intersection over union above which two boxes hold one face
 
 # What a choice of faces weighs, in octaves of size: a certain face counts as much as one without
@@ -332,7 +331,6 @@ def _make_published(name: str, device: str) -> Detector:
     def find_in_common_boxes(images: np.ndarray) -> list[np.ndarray]:
         height, width = images.shape[1:3]
         scale = min(1.0, kind.side / max(height, width))
-        scale = max(scale, kind.least_side / min(height, width))
         scaled = np.stack([_scaled(image, scale) for image in images])
         return [_common_box(boxes, kind, scale) for boxes in find_all(scaled)]
 
@@ -378,12 +376,23 @@ def _in_squares(find: Detector) -> Detector:
         side, spare = min(height, width), abs(height - width)
         offsets = np.linspace(0, spare, 1 + math.ceil(2 * spare / side)).astype(int)
         corners = [(offset, 0) if width > height else (0, offset) for offset in offsets]
-        squares = [images[:, top : top + side, left : left + side] for left, top in corners]
-        found = iter(find(np.concatenate(squares)))
+        squares = [
+            # Resized here: face-alignment makes 127 pixels of 128 where the side is e.g. 197.
+            cv2.resize(
+                image[top : top + side, left : left + side],
+                (BLAZEFACE_SIDE,) * 2,
+                interpolation=cv2.INTER_AREA,
+            )
+            for left, top in corners
+            for image in images
+        ]
+        found = iter(find(np.stack(squares)))
+        to_frame = [side / BLAZEFACE_SIDE] * 4 + [1]
         of_image: list[list[np.ndarray]] = [[] for _ in images]
         for left, top in corners:
             for boxes in of_image:
-                boxes.append(np.reshape(next(found), (-1, 5)) + (left, top, left, top, 0))
+                in_square = np.reshape(next(found), (-1, 5)) * to_frame
+                boxes.append(in_square + (left, top, left, top, 0))
         return [once(np.concatenate(boxes)) for boxes in of_image]
 
     def once(boxes: np.ndarray) -> np.ndarray:
