@@ -1,125 +1,292 @@
-"""Contact sheet: V1 V2 V3 and the log-Mel spectrogram of one utterance an emotion, to look at.
+"""Contact sheet: V1 V2 V3 and the log-Mel spectrogram of some utterances, to look at.
 
 In:  data/manifest/<corpus>.csv, data/frames/<corpus>.h5, data/mels/<corpus>.h5
 Out: metrics/contact_sheet/<corpus>.png
+       above, utterances drawn at random, of each emotion; below, those whose faces are worst
+     metrics/contact_sheet/<corpus>.csv
+       every clip with a frame without a face, a jump, or a face that is hardly one, worst first:
+       id, status of V1 V2 V3, the least certainty of its faces and the largest jump (crops.Faces)
 
 A detector that crops elbows or a spectrogram that is all silence shows here at a glance.
 
 Run: dvc repro contact_sheet@<corpus>, or python -m stages.contact_sheet <corpus>
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import librosa
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stages.corpora.emotions import EMOTIONS
 from stages.io.arrays import decode_ids, open_arrays, read_settings
-from stages.io.files import read_table, replacing
+from stages.io.files import read_table, replacing, write_table
+from stages.media.crops import JUMP, STATUS
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import METRICS, frames_path, manifest_path, mels_path
 
-COLUMNS = 2  # utterances an emotion
-FRAMES = 3
+KINDS = ("video", "audio")  # an utterance of each emotion is drawn for each
+WORST = 8
+COLUMNS = 2  # utterances side by side
+DOUBTFUL = 0.5  # certainty below which a face is hardly one
+SEED = 0
+HERTZ = (500, 1000, 2000, 4000, 8000, 16000)
+RED, GREY = "#c1121f", "#555555"
+FONT = 7.0
+LONGEST = 48  # characters of an id that have room above its faces
+FIRST_ROW, ROW, GAP, LAST_ROW = 1.0, 1.5, 0.48, 0.1  # inches
 
 
-def choose(
-    utterances: list[dict[str, str]], visual: set[str], acoustic: set[str]
-) -> list[list[str]]:
-    """For each emotion up to COLUMNS ids: those with both modalities first, then new speakers."""
+class Face(NamedTuple):
+    """What is known of a clip's faces: arrays over V1 V2 V3 as in the frames file."""
+
+    row: int
+    status: np.ndarray
+    certainty: np.ndarray
+    jumps: np.ndarray
+    still: bool  # V1 V2 V3 are one frame
+
+    @property
+    def badness(self) -> tuple[float, float, float]:
+        """Frames without a face, then jumps, then uncertainty: the larger, the worse."""
+        with_face = self.status == STATUS.index("face")
+        least = float(self.certainty[with_face].min(initial=1.0))
+        jump = float(self.jumps.max())
+        return (float((~with_face).sum()), jump if jump > JUMP else 0.0, 1.0 - least)
+
+    @property
+    def bad(self) -> bool:
+        """Whether a person should look at it."""
+        without, jump, doubt = self.badness
+        return without > 0 or jump > 0 or doubt > 1 - DOUBTFUL
+
+
+def draw_lots(utterances: list[dict[str, str]]) -> list[list[str]]:
+    """For each emotion the ids of one utterance with a video and one with an audio, at random.
+
+    Whatever became of them: one that was skipped shows as such. Where no other has a video, or an
+    audio, one that has none stands in.
+    """
     chosen = []
-    for emotion in EMOTIONS:
-        rows = [row for row in utterances if row["emotion"] == emotion]
-        rows = [row for row in rows if row["id"] in visual | acoustic]
-        rows.sort(key=lambda row: row["id"] not in visual & acoustic)
-        firsts = {row["speaker"]: row["id"] for row in reversed(rows)}.values()
-        ids = [row["id"] for row in rows]
-        ids.sort(key=lambda item: (item not in visual & acoustic, item not in firsts))
-        chosen.append(ids[:COLUMNS])
+    for number, emotion in enumerate(EMOTIONS):
+        generator = np.random.default_rng([SEED, number])
+        left = [row for row in utterances if row["emotion"] == emotion]
+        ids: list[str] = []
+        for kind in KINDS:
+            rows = [row for row in left if row[kind]] or left
+            if rows:
+                row = rows[generator.integers(len(rows))]
+                ids.append(row["id"])
+                left.remove(row)
+        chosen.append(ids)
     return chosen
+
+
+def worst_first(faces: Mapping[str, Face]) -> list[str]:
+    """The ids of all clips by the badness of their faces; of equals in their order."""
+    return sorted(faces, key=lambda name: [-value for value in faces[name].badness])
+
+
+def table(faces: Mapping[str, Face]) -> list[dict[str, Any]]:
+    """A row for each clip that a person should look at, worst first."""
+    rows = []
+    for name in worst_first(faces):
+        face = faces[name]
+        if face.bad:
+            status = " ".join(STATUS[i] for i in face.status)
+            least = 1 - face.badness[2] if "face" in status.split() else 0.0
+            jump = f"{face.jumps.max():.2f}"
+            rows.append({"id": name, "status": status, "certainty": f"{least:.2f}", "jump": jump})
+    return rows
+
+
+def draw_faces(axes: Sequence[Axes], face: Face, crops: np.ndarray) -> None:
+    """Three crops [3, S, S, 3] with what is known of each beneath; of a still picture one."""
+    for i, (axis, crop) in enumerate(zip(axes, crops)):
+        if face.still and i > 0:
+            break
+        status = STATUS[face.status[i]]
+        text, good = f"V{i + 1}  {face.certainty[i]:.2f}", face.certainty[i] >= DOUBTFUL
+        if status != "face":
+            text, good = f"V{i + 1}  {status.replace('_', ' ')}", False
+        elif face.jumps[i] > JUMP:
+            text, good = f"{text}, jump {face.jumps[i]:.1f}", False
+        if face.still:
+            text = text.replace("V1", "still")
+        axis.imshow(crop)
+        axis.set_frame_on(not good)
+        for spine in axis.spines.values():
+            spine.set(color=RED, linewidth=1.5)
+        axis.set_xlabel(text, fontsize=FONT, color=GREY if good else RED, labelpad=2)
+
+
+def draw_mel(
+    axis: Axes, mel: np.ndarray, settings: Mapping[str, Any], db_range: tuple[float, float]
+) -> None:
+    """A log-Mel spectrogram [T, n_mels] in dB, with axes in seconds and kHz."""
+    step = settings["hop_length"] / settings["sample_rate"]
+    bands = mel.shape[1]
+    centres = librosa.mel_frequencies(bands + 2, fmin=settings["fmin"], fmax=settings["fmax"])[1:-1]
+    hertz = [f for f in HERTZ if centres[0] <= f <= 1.05 * centres[-1]]
+    axis.imshow(
+        mel.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=db_range[0],
+        vmax=db_range[1],
+        extent=(0, len(mel) * step, -0.5, bands - 0.5),
+    )
+    axis.set_frame_on(True)
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.set_yticks(np.interp(hertz, centres, range(bands)), [f"{f / 1000:g}" for f in hertz])
+    axis.tick_params(labelsize=FONT - 1, length=2, pad=1.5, color=GREY, labelcolor=GREY)
+    axis.set_ylabel("kHz", fontsize=FONT - 1, color=GREY, labelpad=1)
+    axis.set_xlabel("s", fontsize=FONT - 1, color=GREY)
+    axis.xaxis.set_label_coords(1.02, -0.05)
+    axis.set_title(
+        f"{len(mel) * step:.2f} s, {round(mel.min())} to {round(mel.max())} dB",
+        fontsize=FONT,
+        color=GREY,
+        loc="right",
+        pad=3,
+    )
 
 
 def draw_sheet(
     corpus: str,
-    chosen: list[list[str]],
-    faces: dict[str, np.ndarray],
-    mels: dict[str, np.ndarray],
+    parts: Sequence[tuple[str, Sequence[Sequence[str]]]],
+    emotions: Mapping[str, str],
+    faces: Mapping[str, tuple[Face, np.ndarray]],
+    mels: Mapping[str, np.ndarray],
+    settings: Mapping[str, Any],
     db_range: tuple[float, float],
-    step: float,
 ) -> Figure:
-    """One row an emotion, COLUMNS utterances side by side: three faces [S, S, 3] and a mel [T, n].
+    """Parts one below another, in rows of COLUMNS utterances: three faces and a spectrogram each.
 
     Args:
-        step: seconds between two columns of a spectrogram.
+        parts: heading, and rows of up to COLUMNS ids.
+        emotions: of each utterance.
+        faces: of utterances that have some, with the crops uint8 [3, S, S, 3].
+        mels: of utterances that have one, float32 [T, n_mels].
+        settings: of the stage mels.
     """
-    widths = ([1.0] * FRAMES + [2.2]) * COLUMNS
-    figure = Figure((1.25 * sum(widths), 1.42 * len(EMOTIONS) + 0.5))
-    axes = figure.subplots(
-        len(EMOTIONS),
-        len(widths),
-        gridspec_kw={"width_ratios": widths, "wspace": 0.04, "hspace": 0.36},
-        squeeze=False,
+    inches = FIRST_ROW + LAST_ROW + sum(GAP + ROW * len(rows) for _, rows in parts)
+    figure = Figure((13.2, inches))
+    figure.text(0.012, 1 - 0.3 / inches, f"{corpus}: faces and voices", fontsize=15, weight="bold")
+    figure.text(
+        0.012,
+        1 - 0.58 / inches,
+        "V1 V2 V3 with the certainty of the face detector (1: a clear face), and the log-Mel "
+        "spectrogram. Red: no face, a face that is hardly one, or a jump by more than its width.",
+        fontsize=FONT + 1.5,
+        color=GREY,
     )
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.set_frame_on(False)
-    for line, (emotion, ids) in enumerate(zip(EMOTIONS, chosen)):
-        axes[line][0].set_ylabel(emotion, fontsize=10)
-        for column, name in enumerate(ids):
-            left = column * (FRAMES + 1)
-            axes[line][left].set_title(name, fontsize=7, loc="left", pad=2)
-            for i, crop in enumerate(faces.get(name, [])):
-                axes[line][left + i].imshow(crop)
-            if name in mels:
-                mel = mels[name]
-                axes[line][left + FRAMES].imshow(
-                    mel.T,
-                    origin="lower",
-                    aspect="auto",
-                    cmap="magma",
-                    vmin=db_range[0],
-                    vmax=db_range[1],
+    bar = figure.add_axes((0.84, 1 - 0.36 / inches, 0.145, 0.1 / inches))
+    scale = ScalarMappable(Normalize(*db_range), "magma")
+    figure.colorbar(scale, cax=bar, orientation="horizontal").set_label("dB", fontsize=FONT)
+    bar.tick_params(labelsize=FONT, length=2, pad=1)
+    top = FIRST_ROW - 0.2
+    for heading, rows in parts:
+        figure.text(0.012, 1 - (top + 0.1) / inches, heading, fontsize=11, weight="bold")
+        top += GAP
+        for ids in rows:
+            for column, name in enumerate(ids):
+                cell = (0.012 + 0.498 * column, 1 - (top + 1.05) / inches, 1.05 / inches)
+                short = name if len(name) <= LONGEST else f"{name[:30]}...{name[33 - LONGEST :]}"
+                title = f"{emotions[name].capitalize()}: {short}"
+                _draw_utterance(
+                    figure, cell, title, faces.get(name), mels.get(name), settings, db_range
                 )
-                axes[line][left + FRAMES].set_title(
-                    f"{len(mel) * step:.2f} s, {mel.min():.0f} to {mel.max():.0f} dB",
-                    fontsize=7,
-                    loc="right",
-                    pad=2,
-                )
-    figure.suptitle(f"{corpus}: V1, V2, V3 and log-Mel spectrogram", fontsize=11, y=0.985)
-    figure.subplots_adjust(left=0.03, right=0.995, top=0.935, bottom=0.01)
+            top += ROW
     return figure
 
 
+def _draw_utterance(
+    figure: Figure,
+    cell: tuple[float, float, float],
+    title: str,
+    faces: tuple[Face, np.ndarray] | None,
+    mel: np.ndarray | None,
+    settings: Mapping[str, Any],
+    db_range: tuple[float, float],
+) -> None:
+    """One utterance in a cell: its left and lower edge and its height, as shares of the figure."""
+    left, bottom, height = cell
+    boxes = [(left + 0.083 * i, bottom, 0.0795, height) for i in range(3)]
+    boxes.append((left + 0.278, bottom, 0.188, height))
+    *thirds, voice = (figure.add_axes(box, frame_on=False, xticks=[], yticks=[]) for box in boxes)
+    thirds[0].set_title(title, fontsize=FONT + 1, loc="left", pad=4)
+    if faces:
+        draw_faces(thirds, *faces)
+    else:
+        thirds[1].text(0.5, 0.5, "no faces", ha="center", color=GREY, fontsize=FONT + 1)
+    if mel is not None:
+        draw_mel(voice, mel, settings, db_range)
+    else:
+        voice.text(0.5, 0.5, "no spectrogram", ha="center", color=GREY, fontsize=FONT + 1)
+
+
 def main(corpus: str) -> None:
-    """Draw the sheet of a corpus."""
+    """Draw the sheet of a corpus and write the table beside it."""
     params = read_params()
-    utterances = read_table(manifest_path(corpus), ["id", "speaker", "emotion"])
+    utterances = read_table(manifest_path(corpus), ["id", "emotion", *KINDS])
+    emotions = {row["id"]: row["emotion"] for row in utterances}
     with (
         open_arrays(frames_path(corpus), "frames") as frames,
         open_arrays(mels_path(corpus), "mels") as mels,
     ):
-        face_row = {name: i for i, name in enumerate(decode_ids(frames["ids"][...]))}
+        ids = decode_ids(frames["ids"][...])
+        known = (
+            [frames[key][...] for key in ("status", "certainty", "jumps", "times")] if ids else []
+        )
+        faces = {
+            name: Face(row, status, certainty, jumps, bool((times == times[0]).all()))
+            for row, (name, status, certainty, jumps, times) in enumerate(zip(ids, *known))
+        }
         mel_row = {name: i for i, name in enumerate(decode_ids(mels["ids"][...]))}
-        chosen = choose(utterances, set(face_row), set(mel_row))
-        wanted = [name for ids in chosen for name in ids]
-        settings = read_settings(mels)
         offsets = mels["offsets"][...]
+        lots, rows = draw_lots(utterances), table(faces)
+        worst = worst_first(faces)[:WORST]
+        wanted = {name for ids in [*lots, worst] for name in ids}
+        pairs = [worst[i : i + COLUMNS] for i in range(0, len(worst), COLUMNS)]
         figure = draw_sheet(
             corpus,
-            chosen,
-            {name: frames["faces"][face_row[name]] for name in wanted if name in face_row},
+            [
+                ("Drawn at random: two utterances of each emotion", [ids for ids in lots if ids]),
+                (
+                    f"Worst faces first: {len(rows)} of {len(faces)} clips have a frame without a "
+                    f"face, a jump or a doubtful face (metrics/contact_sheet/{corpus}.csv)",
+                    pairs,
+                ),
+            ],
+            emotions,
             {
-                name: mels["values"][offsets[mel_row[name]] : offsets[mel_row[name] + 1]]
-                for name in wanted
-                if name in mel_row
+                name: (face, frames["faces"][face.row])
+                for name, face in faces.items()
+                if name in wanted
             },
+            {
+                name: mels["values"][offsets[row] : offsets[row + 1]]
+                for name, row in mel_row.items()
+                if name in wanted
+            },
+            read_settings(mels),
             (params.features.db_min, params.features.db_max),
-            settings["hop_length"] / settings["sample_rate"],
         )
+    write_table(
+        METRICS / f"contact_sheet/{corpus}.csv", ["id", "status", "certainty", "jump"], rows
+    )
     with replacing(METRICS / f"contact_sheet/{corpus}.png") as temporary:
         # No software version in the file: the same sheet, the same bytes.
-        figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+    print(f"contact_sheet@{corpus}: {len(rows)} of {len(faces)} clips with faces to look at")
 
 
 if __name__ == "__main__":

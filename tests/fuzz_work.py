@@ -134,7 +134,7 @@ def check_faces(path: Path) -> None:
     from stages.media.faces import centre_crop, crop_face
     from stages.media.video import sample_frames
 
-    made = clip_faces(path, "haar", 0.15, 0.2, SIZE, False, "centre_crop", "cpu")
+    made = clip_faces(path, "haar", 0.06, 0.2, SIZE, False, "centre_crop", "cpu")
     frames = sample_frames(path)
     assert made.faces.shape == (3, SIZE, SIZE, 3) and made.ok.all()
     assert np.array_equal(made.times, frames.times)

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from stages import sample
 from stages.corpora.emotions import CODES
 from stages.media.audio import read_audio
-from stages.media.faces import choose_face, crop_face, make_detector
+from stages.media.faces import choose_faces, crop_face, make_detector
 from stages.media.video import sample_frames
 from stages.synthesis import clip, voice
 
@@ -40,7 +40,7 @@ def corpus(tmp_path_factory) -> Path:
 def crops(path: Path) -> list[np.ndarray]:
     """The faces that the frames stage finds in V1 V2 V3, by the settings of params.yaml."""
     frames = sample_frames(path, 3).images
-    boxes = map(choose_face, make_detector("haar", 0.15, "cpu")(frames))
+    boxes = choose_faces(make_detector("haar", 0.06, "cpu")(frames), "haar")
     return [crop_face(f, box, 0.2, 64) for f, box in zip(frames, boxes) if box is not None]
 
 

@@ -43,6 +43,8 @@ LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a 
         "ok": ("bool", (None, 3)),
         "status": ("uint8", (None, 3)),
         "boxes": ("float32", (None, 3, 5)),
+        "certainty": ("float32", (None, 3)),
+        "jumps": ("float32", (None, 3)),
         "times": ("float64", (None, 3)),
         "found": ("int16", (None, 3)),
     },

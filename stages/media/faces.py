@@ -1,14 +1,17 @@
-"""Faces: where they are in a frame, which of them counts, and the square cut around it.
+"""Faces: where they are in a frame, which of them are one person's, and the square cut around each.
 
-A box is (x1, y1, x2, y2, score) in pixels of the frame. Detectors differ in what a box holds and
-in what a score means: Haar's and BlazeFace's boxes are squares, YuNet's and SFD's follow the face
-from hairline to chin; Haar's score is the cascade's last stage weight, the others' a probability.
+A box is (x1, y1, x2, y2, score) in pixels of the frame. All detectors give the one kind of box that
+Haar's cascade gives, a square from mid-forehead to chin, so that sizes, and crops, mean the same
+whatever the detector: the others' own boxes are made into it by what `DETECTORS` says of them.
+Scores are the detector's own, Haar's a weight of the cascade's last stage, the others' a
+probability; `certainty` makes them comparable.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,22 +22,58 @@ from stages.runtime.device import pick_device, require_determinism
 Detector = Callable[[np.ndarray], list[np.ndarray]]
 Aligner = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# The least score of a face. Haar's cascade has none of its own: so many windows must agree.
-SCORE_THRESHOLD = {"sfd": 0.5, "blazeface": 0.5, "yunet": 0.7}
-HAAR_NEIGHBOURS = 5
-THRESHOLD_KEY = {
-    "sfd": "filter_threshold", "blazeface": "min_score_thresh", "yunet": "score_threshold"
-}  # fmt: skip
-# Frames are shrunk to this longer side before detection: detectors cost what the pixels cost, and
-# YuNet was trained on faces of up to 300 pixels and overlooks larger ones.
-DETECTION_SIDE = {"haar": 320, "sfd": 640, "blazeface": 640, "yunet": 640}
+
+class Kind(NamedTuple):
+    """What is known of a detector.
+
+    Attributes:
+        least: the score below which it reports no face.
+        sure: the score from which a face is certain.
+        side: frames are shrunk to this longer side before detection: detectors cost what the pixels
+            cost, and YuNet was trained on faces of up to 300 pixels and overlooks larger ones.
+        width: of its own box, the root of its area, for a Haar box of width 1 on the same face.
+        down: how far below the centre of that Haar box its own centre is.
+        threshold_key: what face-alignment calls `least`.
+    """
+
+    least: float
+    sure: float
+    side: int
+    width: float = 1.0
+    down: float = 0.0
+    threshold_key: str = ""
+
+
+# Widths: medians over people, one in 54 frames of RAVDESS (YuNet 0.92, BlazeFace 0.89) and the
+# others in photographs: six for YuNet, two for BlazeFace. On the drawn faces of the sample YuNet's
+# is 0.80. SFD's, for want of its weights, is taken to be YuNet's: both learned the boxes of WIDER
+# FACE. Scores: on RAVDESS every face is certain. Shrunk to 0.06 of a height of 720 pixels and put
+# on photographs of things, each is by YuNet (0.98), and 95 % by Haar (0.8). What was found in 34
+# frames without a face has up to 0.7 (Haar), 0.1 (YuNet), and 1 (BlazeFace, which cannot tell).
+DETECTORS = {
+    "haar": Kind(0.0, 6.0, 320),
+    "sfd": Kind(0.5, 0.9, 640, 0.95, threshold_key="filter_threshold"),
+    "blazeface": Kind(0.5, 0.8, 640, 0.9, 0.12, threshold_key="min_score_thresh"),
+    "yunet": Kind(0.7, 0.9, 640, 0.95, threshold_key="score_threshold"),
+}
+HAAR_NEIGHBOURS = 5  # its cascade has no threshold: so many windows must agree
 HAAR_WINDOW = 24  # pixels: no smaller face is found, so the least that counts must not become so
-# Haar looks for faces of this share of the shorter side and more, and in larger steps, before it
-# looks for all: the largest counts, and all together take four times as long.
+# Haar looks for faces of at least these shares of the shorter side, one after another, until one is
+# half certain: to look for those of 0.06 takes seven times as long as for those of 0.15, and for
+# these four times as long as for large ones in larger steps.
 HAAR_LARGE = 0.4
+HAAR_MEDIUM = 0.15
 HAAR_STEP = 1.2
 HAAR_FINE_STEP = 1.1
+HAAR_ENOUGH = 0.5  # certainty
+BLAZEFACE_SIDE = 128  # pixels of the square that its network sees
 SAME_FACE = 0.3  # intersection over union above which two boxes hold one face
+
+# What a choice of faces weighs, in octaves of size: a certain face counts as much as one without
+# any certainty that is 16 times as wide; a jump by a width between two frames as one half as wide;
+# and jumps of two widths and more, which are all to another place, alike.
+CERTAINTY_OCTAVES = 4.0
+FARTHEST = 2.0
 
 # Of the 68 landmarks of the 300-W scheme.
 LEFT_EYE = slice(36, 42)
@@ -56,28 +95,11 @@ def make_detector(name: str, min_face: float, device: str) -> Detector:
     Raises:
         UserError: weights cannot be fetched.
     """
-    least = 0.0
-    if name == "haar":
-        find, least = _make_haar(min_face), HAAR_WINDOW / min_face
-    elif name == "blazeface":
-        find = _in_squares(_make_published(name, "cpu"))
-    else:
-        find = _make_published(name, "cpu" if name == "yunet" else device)
-    side = DETECTION_SIDE[name]
+    find = _make_haar(min_face) if name == "haar" else _make_published(name, device)
 
     def detect(images: np.ndarray) -> list[np.ndarray]:
-        height, width = images.shape[1:3]
-        scale = min(1.0, max(side / max(height, width), least / min(height, width)))
-        if scale < 1:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            images = np.stack([cv2.resize(i, size, interpolation=cv2.INTER_AREA) for i in images])
-        return [large_enough(boxes, scale, min_face * min(height, width)) for boxes in find(images)]
-
-    def large_enough(found: np.ndarray, scale: float, least_side: float) -> np.ndarray:
-        boxes = np.array(found, np.float32).reshape(-1, 5)
-        boxes[:, :4] /= scale
-        sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        return boxes[sides >= least_side]
+        least = min_face * min(images.shape[1:3])
+        return [boxes[boxes[:, 2] - boxes[:, 0] >= least] for boxes in find(images)]
 
     return detect
 
@@ -105,21 +127,53 @@ def aligner_url() -> str:
     return models_urls["2DFAN-4"]
 
 
-def choose_face(boxes: np.ndarray) -> np.ndarray | None:
-    """The box of the largest area; of equals the left one, then the upper one.
+def certainty(scores: np.ndarray, detector: str) -> np.ndarray:
+    """Scores of a detector as shares of certainty: 0 at its threshold, 1 for a clear face."""
+    kind = DETECTORS[detector]
+    return np.clip((scores - kind.least) / (kind.sure - kind.least), 0.0, 1.0)
+
+
+def jump(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How far boxes are from others in place and size together, in widths (the mean of both).
 
     Args:
-        boxes: float32 [k, 5], in any order.
+        boxes: [..., 5], squares; `others` likewise, of a shape that goes with it.
+    """
+    width, other = boxes[..., 2] - boxes[..., 0], others[..., 2] - others[..., 0]
+    centres = (boxes[..., :2] + boxes[..., 2:4] - others[..., :2] - others[..., 2:4]) / 2
+    return (np.hypot(centres[..., 0], centres[..., 1]) + abs(width - other)) / (width + other) * 2
+
+
+def choose_faces(candidates: Sequence[np.ndarray], detector: str) -> list[np.ndarray | None]:
+    """One box of each frame, so that they are likely those of the person who matters.
+
+    Of all ways to take a box from each frame that has one, the one with the greatest sum of sizes
+    (octaves) and certainties, less the jumps from frame to frame (see `CERTAINTY_OCTAVES`); among
+    equals the leftmost, then the upper box in the last frame, then in those before it.
+
+    Args:
+        candidates: float32 [k, 5] of each frame, squares in any order.
 
     Returns:
-        float32 [5], or None for k = 0.
+        float32 [5] of each frame, or None for k = 0.
     """
-
-    def rank(box: np.ndarray) -> tuple[float, ...]:
-        x1, y1, x2, y2, score = box.tolist()
-        return (-(x2 - x1) * (y2 - y1), x1, y1, x2, y2, -score)
-
-    return min(boxes, key=rank, default=None)
+    chosen: list[np.ndarray | None] = [None] * len(candidates)
+    frames = [i for i, boxes in enumerate(candidates) if len(boxes)]
+    # Sorted, so that the first of equals is the same in whatever order they were found.
+    boxes = [candidates[i][np.lexsort(candidates[i].T[::-1])].astype(np.float64) for i in frames]
+    # Frame by frame, the best sum that ends in each box, and the box before it that it came from.
+    best, origins = np.zeros(1), []
+    for before, now in zip([None, *boxes], boxes):
+        jumps = 0.0 if before is None else jump(before[:, None], now[None])
+        sums = best[:, None] - np.minimum(jumps, FARTHEST)
+        value = np.log2(now[:, 2] - now[:, 0]) + CERTAINTY_OCTAVES * certainty(now[:, 4], detector)
+        origins.append(sums.argmax(axis=0) * np.ones(len(now), int))
+        best = sums.max(axis=0) + value
+    at = int(best.argmax())
+    for i, of_frame, origin in reversed([*zip(frames, boxes, origins)]):
+        chosen[i] = of_frame[at].astype(np.float32)
+        at = int(origin[at])
+    return chosen
 
 
 def crop_face(image: np.ndarray, box: np.ndarray, margin: float, size: int) -> np.ndarray:
@@ -206,19 +260,33 @@ def level_eyes(image: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.
 def _make_haar(min_face: float) -> Detector:
     folder = cv2.data.haarcascades  # type: ignore[attr-defined]
     cascade = cv2.CascadeClassifier(folder + "haarcascade_frontalface_default.xml")
+    medium = max(min_face, HAAR_MEDIUM)
+    # Of each look the least face that is seen, the least that is looked for, the least that counts,
+    # and the step. A box is the mean of windows of several sizes, of which those below the share
+    # looked for are missing where the face is less than a step larger: it would come out too large.
+    looks = [
+        (medium, HAAR_LARGE, HAAR_STEP * HAAR_LARGE, HAAR_STEP),
+        (medium, medium, 0.0, HAAR_FINE_STEP),
+        (min_face, min_face, 0.0, HAAR_FINE_STEP),
+    ][min_face >= HAAR_LARGE : 2 + (min_face < medium)]
 
-    def find(image: np.ndarray) -> list[list[float]]:
+    def find(image: np.ndarray) -> np.ndarray:
+        boxes = np.empty((0, 5), np.float32)
+        for look_at in looks:
+            if (certainty(boxes[:, 4], "haar") >= HAAR_ENOUGH).any():
+                break
+            more = look(image, *look_at)
+            boxes = np.concatenate([boxes, more[~_overlap(more, boxes)]])
+        return boxes
+
+    def look(
+        image: np.ndarray, seen: float, share: float, counts: float, step: float
+    ) -> np.ndarray:
+        height, width = image.shape[:2]
+        side = DETECTORS["haar"].side
+        scale = min(1.0, max(side / max(height, width), HAAR_WINDOW / seen / min(height, width)))
         # Not equalised: measured on RAVDESS, that costs true faces and adds false ones.
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        large = look(grey, HAAR_LARGE, HAAR_STEP) if min_face < HAAR_LARGE else []
-        # A box is the mean of windows of several sizes, of which those below the share are missing
-        # where the face is less than a step larger: it would come out too large.
-        least = HAAR_STEP * HAAR_LARGE * min(grey.shape)
-        if any(x2 - x1 >= least for x1, _, x2, _, _ in large):
-            return large
-        return look(grey, min_face, HAAR_FINE_STEP)
-
-    def look(grey: np.ndarray, share: float, step: float) -> list[list[float]]:
+        grey = cv2.cvtColor(_scaled(image, scale), cv2.COLOR_RGB2GRAY)
         least = max(1, int(share * min(grey.shape)))
         windows, _, weights = cascade.detectMultiScale3(
             grey,
@@ -227,12 +295,16 @@ def _make_haar(min_face: float) -> Detector:
             minSize=(least, least),
             outputRejectLevels=True,
         )
-        return [
+        found = [
             [x, y, x + width, y + height, weight]
             for (x, y, width, height), weight in zip(windows, weights)
+            if width >= counts * min(grey.shape)
         ]
+        boxes = np.array(found, np.float32).reshape(-1, 5)
+        boxes[:, :4] /= scale
+        return boxes
 
-    return lambda images: [np.array(find(image), np.float32) for image in images]
+    return lambda images: [find(image) for image in images]
 
 
 def _make_published(name: str, device: str) -> Detector:
@@ -241,19 +313,55 @@ def _make_published(name: str, device: str) -> Detector:
     import torch
 
     require_determinism()
+    kind = DETECTORS[name]
     package = import_module(f"face_alignment.detection.{name}")
     urls = detector_urls(name)
     for url in urls:
         _fetch(url)
     with fetching(urls[0]):
         detector = package.FaceDetector(
-            device=device, **{THRESHOLD_KEY[name]: SCORE_THRESHOLD[name]}
+            device=device if name == "sfd" else "cpu", **{kind.threshold_key: kind.least}
         )
 
     def find(images: np.ndarray) -> list[np.ndarray]:
         return detector.detect_from_batch(torch.from_numpy(images).permute(0, 3, 1, 2))
 
-    return find
+    find_all = _in_squares(find) if name == "blazeface" else find
+
+    def find_in_common_boxes(images: np.ndarray) -> list[np.ndarray]:
+        height, width = images.shape[1:3]
+        scale = min(1.0, kind.side / max(height, width))
+        scaled = np.stack([_scaled(image, scale) for image in images])
+        return [_common_box(boxes, kind, scale) for boxes in find_all(scaled)]
+
+    return find_in_common_boxes
+
+
+def _scaled(image: np.ndarray, scale: float) -> np.ndarray:
+    if scale == 1:
+        return image
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _common_box(found: np.ndarray, kind: Kind, scale: float) -> np.ndarray:
+    """The boxes of one image that was scaled, as those that Haar would give, float32 [k, 5]."""
+    boxes = np.array(found, np.float64).reshape(-1, 5)
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:4]) / 2, boxes[:, 2:4] - boxes[:, :2]
+    sides = np.sqrt(sizes.clip(min=0).prod(axis=1, keepdims=True)) / kind.width
+    centres[:, 1:] -= kind.down * sides
+    squares = np.hstack([centres - sides / 2, centres + sides / 2]) / scale
+    return np.hstack([squares, boxes[:, 4:]]).astype(np.float32)
+
+
+def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which boxes hold a face that one of the others holds: bool [k]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:4], others[None, :, 2:4])
+    both = (high - low).clip(min=0).prod(axis=-1)
+    areas, others_areas = ((b[:, 2:4] - b[:, :2]).prod(axis=-1) for b in (boxes, others))
+    return (both > SAME_FACE * (areas[:, None] + others_areas - both)).any(axis=1)
 
 
 def _in_squares(find: Detector) -> Detector:
@@ -268,12 +376,23 @@ def _in_squares(find: Detector) -> Detector:
         side, spare = min(height, width), abs(height - width)
         offsets = np.linspace(0, spare, 1 + math.ceil(2 * spare / side)).astype(int)
         corners = [(offset, 0) if width > height else (0, offset) for offset in offsets]
-        squares = [images[:, top : top + side, left : left + side] for left, top in corners]
-        found = iter(find(np.concatenate(squares)))
+        squares = [
+            # Resized here: face-alignment makes 127 pixels of 128 where the side is e.g. 197.
+            cv2.resize(
+                image[top : top + side, left : left + side],
+                (BLAZEFACE_SIDE,) * 2,
+                interpolation=cv2.INTER_AREA,
+            )
+            for left, top in corners
+            for image in images
+        ]
+        found = iter(find(np.stack(squares)))
+        to_frame = [side / BLAZEFACE_SIDE] * 4 + [1]
         of_image: list[list[np.ndarray]] = [[] for _ in images]
         for left, top in corners:
             for boxes in of_image:
-                boxes.append(np.reshape(next(found), (-1, 5)) + (left, top, left, top, 0))
+                in_square = np.reshape(next(found), (-1, 5)) * to_frame
+                boxes.append(in_square + (left, top, left, top, 0))
         return [once(np.concatenate(boxes)) for boxes in of_image]
 
     def once(boxes: np.ndarray) -> np.ndarray:

@@ -3,16 +3,18 @@
 import itertools
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from stages.io.arrays import fits
 from stages.media import crops
-from stages.media.crops import STATUS, Faces, clip_faces
+from stages.media.crops import JUMP, STATUS, Faces, clip_faces
 from stages.runtime.errors import ClipError, UserError
-from tests.media_files import write_video
+from tests.media_files import corpora, write_video
 
 ROOT = Path(__file__).parents[2]
 SIZE = 32
@@ -39,6 +41,12 @@ def faces_in(monkeypatch: pytest.MonkeyPatch, *found: bool) -> None:
 
     of_all = lambda images: list(map(detect, images))  # noqa: E731
     monkeypatch.setattr(crops, "make_detector", lambda *_: of_all)
+
+
+def boxes_in(monkeypatch: pytest.MonkeyPatch, of_frames: Sequence[Sequence[list[int]]]) -> None:
+    """Let the detector find these boxes in V1, V2 and V3."""
+    boxes = [np.array(found, np.float32).reshape(-1, 5) for found in of_frames]
+    monkeypatch.setattr(crops, "make_detector", lambda *_: lambda images: boxes)
 
 
 def names(status: np.ndarray) -> list[str]:
@@ -112,18 +120,33 @@ def test_a_full_gpu_is_told_in_one_line(clip: Path, monkeypatch: pytest.MonkeyPa
 def test_of_many_faces_the_largest_counts_in_whatever_order_they_are_found(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small, large, left = [40, 8, 60, 28, 9], [20, 10, 60, 50, 1], [10, 20, 50, 60, 1]
+    small, large, left = [40, 8, 60, 28, 9], [20, 10, 60, 50, 9], [10, 20, 50, 60, 9]
     made = []
     for order in itertools.permutations([small, large, left]):
-        monkeypatch.setattr(
-            crops,
-            "make_detector",
-            lambda *_, found=order: lambda _: [np.array(found, np.float32)] * 3,
-        )
+        boxes_in(monkeypatch, [order] * 3)
         found = cropped(clip, "skip")
-        assert found.found.tolist() == [3, 3, 3]
+        assert found.found.tolist() == [3, 3, 3] and not found.jumps.any()
         made.append((found.boxes.tobytes(), found.faces.tobytes()))
     assert np.array_equal(found.boxes[0], left) and len(set(made)) == 1
+
+
+def test_what_was_chosen_and_why_is_recorded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cut between V1 and V3, with a frame between them in which no face is found."""
+    here, away = [8, 8, 40, 40, 3], [72, 8, 104, 40, 12]
+    boxes_in(monkeypatch, [[here], [], [away]])
+    found = cropped(clip, "centre_crop")
+    assert np.array_equal(found.boxes, [here, [0] * 5, away])
+    assert found.certainty.tolist() == [0.5, 0, 1] and found.jumps.tolist() == [0, 0, 2]
+    assert names(found.status) == ["face", "centre_crop", "face"]
+    assert (found.jumps > JUMP).any()
+    assert fits(found._asdict(), Faces.layout({"size": SIZE}))
+
+
+@pytest.mark.parametrize("folder", ["ravdess", "ravdess_grey"])
+def test_nobody_in_real_clips_jumps(folder: str) -> None:
+    for path in sorted((corpora() / folder).rglob("*.mp4"))[::9]:
+        found = clip_faces(path, "haar", 0.06, 0.2, SIZE, False, "centre_crop", "cpu")
+        assert found.jumps.max() < JUMP / 2
 
 
 def test_haar_needs_no_torch_neither_in_the_stage_nor_in_its_children(clip: Path) -> None:
