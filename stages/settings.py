@@ -21,6 +21,7 @@ from stages.io.files import write_json
 from stages.preflight.division import Division, division_problems
 from stages.preflight.pretrained_files import backbone_weights, frame_weights, weight_problems
 from stages.runtime.command import run_stage
+from stages.runtime.device import check_precision, pick_device
 from stages.runtime.errors import UserError
 from stages.runtime.params import Params, Section, check_random_weights, examine, read_tree
 from stages.runtime.paths import RAW, SETTINGS_CHECKED, features_path, manifest_path
@@ -96,6 +97,11 @@ def network_problems(params: Params, tree: Any) -> Iterator[str]:
     wanted = []
     if has(frames, "detector", "align") and to_make("frames"):
         wanted += frame_weights(frames.detector, frames.align)
+    if has(features, "precision") and features.precision == "bf16" and to_make("features"):
+        try:
+            check_precision("bf16", pick_device())
+        except UserError as error:
+            yield str(error)
     if has(features, "backbone", "weights") and to_make("features"):
         try:
             wanted += backbone_weights(features.backbone, features.weights)

@@ -181,6 +181,20 @@ def test_weights_that_cannot_be_had_are_told_where_they_are_still_to_be_applied(
     assert len(refused(features=imagenet | {"backbone": "resnet18"})) == 1
 
 
+def test_bf16_that_is_only_emulated_is_refused_where_it_is_still_to_be_applied(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.settings.pick_device", lambda: "cpu")
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    bf16 = {"precision": "bf16"}
+    [found] = refused(features=bf16)
+    assert found.startswith("params.yaml: features.precision: ") and found.endswith("set fp32")
+    touch(Path("data/features/sample.h5"))
+    locked = {"features@sample": {"params": {"params.yaml": params(features=bf16)}}}
+    YAML(typ="safe").dump({"schema": "2.0", "stages": locked}, Path("dvc.lock"))
+    assert accepted(features=bf16, alpha=0.5)
+
+
 def test_a_lock_that_cannot_be_read_is_one_line() -> None:
     Path("dvc.lock").write_text("<<<<<<< HEAD\nstages: 1\n=======\n")
     assert user_error(settings.main).startswith("dvc.lock: cannot be read as YAML: ")

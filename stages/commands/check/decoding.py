@@ -17,7 +17,7 @@ from stages.commands.check.clips import CALLED, POINTER, Clips
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
 from stages.extraction.extract import each_clip
 from stages.io.skips import skip_row, too_many
-from stages.media.crops import STATUS, clip_faces
+from stages.media.crops import JUMP, STATUS, clip_faces
 from stages.media.faces import pick_detection_device
 from stages.media.spectrogram import clip_mel
 from stages.runtime.errors import ClipError, UserError
@@ -43,11 +43,13 @@ class Sample(NamedTuple):
     Attributes:
         fingerprint: SHA-256 of what the backbone is shown of it.
         status: of a video, index into STATUS of each of V1 V2 V3.
+        jumps: whether the face jumps by more than its width between two of them.
         course: of an audio, see `stages.splits.suspects`.
     """
 
     fingerprint: bytes
     status: np.ndarray | None = None
+    jumps: bool = False
     course: np.ndarray | None = None
 
 
@@ -95,7 +97,8 @@ def decode_faces(clips: Clips, corpus: str, params: Mapping[str, Any], seconds: 
     device = pick_detection_device(frames["detector"], frames["align"])
 
     def keep(arrays: Arrays) -> Sample:
-        return Sample(sha256(arrays["faces"]), status=arrays["status"])
+        jumps = bool((arrays["jumps"] > JUMP).any())
+        return Sample(sha256(arrays["faces"]), status=arrays["status"], jumps=jumps)
 
     settings = frames | {"device": device}
     return _decode(clips, "video", clip_faces, settings, keep, corpus, params["workers"], seconds)
@@ -206,8 +209,10 @@ def face_finding(decoded: Decoded, frames: Mapping[str, Any]) -> Finding:
         f"{frames['detector']} finds a face in {np.sum(~others):,} of {others.size:,} frames of "
         f"{len(others):,} clips"
     )
+    if jumping := sum(sample.jumps for sample in decoded.samples.values()):
+        text += f"; in {jumping:,} clips the face jumps by more than its width"
     if not others.any():
-        return Finding(OK, text)
+        return Finding(WARNING if jumping else OK, text)
     no_face = frames["no_face"]
     text += (
         f"; {np.sum(others):,} frames in {np.sum(others.any(1)):,} clips {INSTEAD[no_face]} "
