@@ -19,6 +19,7 @@ import io
 import itertools
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import dvc.api
 import numpy as np
@@ -287,7 +288,22 @@ def _read_workspace() -> str:
         ) from error
 
 
+def check_git() -> None:
+    """Raise UserError where the revisions of this project cannot be read."""
+    import pygit2  # as DVC does
+
+    try:
+        pygit2.Repository(".")
+    except pygit2.GitError as error:
+        folder = Path.cwd()
+        advice = "clone the project by git"
+        if "not owned" in str(error):
+            advice = f"if you trust it: git config --global --add safe.directory {folder}"
+        raise UserError(f"{folder}: git cannot read it: {one_line(error)}; {advice}") from error
+
+
 def _read_revision(revision: str) -> str:
+    check_git()
     source = f"{PREDICTIONS} of {revision}"
     try:
         if not revision:  # DVC would take it for HEAD
