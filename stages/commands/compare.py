@@ -315,11 +315,12 @@ def _read_revision(revision: str) -> str:
             "and dvc exp list --all-commits"
         ) from error
     except PathMissingError as error:
-        # Joined by ";" as dvc exp apply fails where it finds no outs, having set the params.
+        # Made in place, a commit's may have other bytes, as on another CPU, and be none of its own.
         raise UserError(
-            f"{source}: is neither in git nor in DVC's cache; get it by dvc fetch -A if it was "
-            f"pushed, or commit your work and make it by: dvc exp apply {revision}; dvc repro "
-            "evaluate"
+            f"{source}: is neither in git nor in DVC's cache or remote; push it where it was made "
+            "(dvc push -A), or commit your work and make it: an experiment by dvc exp apply "
+            f"{revision}; dvc repro evaluate, a commit by git checkout -b again {revision}; dvc "
+            "repro; git commit -am again, and compare again"
         ) from error
     except (DvcException, OSError, UnicodeDecodeError) as error:
         raise UserError(
