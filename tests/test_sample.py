@@ -19,6 +19,7 @@ from stages.media.audio import read_audio
 from stages.media.faces import choose_faces, crop_face, make_detector
 from stages.media.video import sample_frames
 from stages.synthesis import clip, voice
+from tests.helpers import write_params
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -140,3 +141,15 @@ def test_a_failure_leaves_the_old_corpus_and_nothing_else(tmp_path, monkeypatch)
         "sample",
         "sample/old.mp4",
     ]
+
+
+@pytest.mark.parametrize("corpora", [["savee"], ["savee", "sample"]])
+def test_it_is_made_where_it_is_asked_for(tmp_path, monkeypatch, corpora):
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path, corpora=corpora, visual=["savee"], acoustic="savee")
+    made = []
+    monkeypatch.setattr(sample, "make_corpus", lambda folder, **_: made.append(folder))
+    sample.main()
+    assert len(made) == ("sample" in corpora)
+    names = [path.name for path in tmp_path.rglob("*.txt")]
+    assert names == ([] if made else ["README.txt"])

@@ -19,6 +19,7 @@ import io
 import itertools
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import dvc.api
 import numpy as np
@@ -287,7 +288,22 @@ def _read_workspace() -> str:
         ) from error
 
 
+def check_git() -> None:
+    """Raise UserError where the revisions of this project cannot be read."""
+    import pygit2  # as DVC does
+
+    try:
+        pygit2.Repository(".")
+    except pygit2.GitError as error:
+        folder = Path.cwd()
+        advice = "clone the project by git"
+        if "not owned" in str(error):
+            advice = f"if you trust it: git config --global --add safe.directory {folder}"
+        raise UserError(f"{folder}: git cannot read it: {one_line(error)}; {advice}") from error
+
+
 def _read_revision(revision: str) -> str:
+    check_git()
     source = f"{PREDICTIONS} of {revision}"
     try:
         if not revision:  # DVC would take it for HEAD
@@ -299,11 +315,12 @@ def _read_revision(revision: str) -> str:
             "and dvc exp list --all-commits"
         ) from error
     except PathMissingError as error:
-        # Joined by ";" as dvc exp apply fails where it finds no outs, having set the params.
+        # Made in place, a commit's may have other bytes, as on another CPU, and be none of its own.
         raise UserError(
-            f"{source}: is neither in git nor in DVC's cache; get it by dvc fetch -A if it was "
-            f"pushed, or commit your work and make it by: dvc exp apply {revision}; dvc repro "
-            "evaluate"
+            f"{source}: is neither in git nor in DVC's cache or remote; push it where it was made "
+            "(dvc push -A), or commit your work and make it: an experiment by dvc exp apply "
+            f"{revision}; dvc repro evaluate, a commit by git checkout -b again {revision}; dvc "
+            "repro; git commit -am again, and compare again"
         ) from error
     except (DvcException, OSError, UnicodeDecodeError) as error:
         raise UserError(

@@ -31,7 +31,7 @@ from dvc.exceptions import DvcException
 from dvc.scm import RevError
 from tabulate import tabulate
 
-from stages.commands.compare import Comparison, compare, read_predictions
+from stages.commands.compare import Comparison, check_git, compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.params import read_params
@@ -339,6 +339,7 @@ def main(words: Sequence[str]) -> None:
     for item in asked.extra:
         if "=" not in item:
             parser.error(f"-S {item}: not KEY=VALUE")
+    check_git()
     extra = dict(item.split("=", 1) for item in asked.extra)
     if asked.action == "queue":
         queue(TABLES[asked.table], extra, asked.seeds)

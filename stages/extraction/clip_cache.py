@@ -55,7 +55,7 @@ IN_USE = 24 * 3600.0  # seconds since its last use in which a run may still want
 def cache_folder() -> Path:
     """The folder of the entries of all projects of this user."""
     own = os.environ.get("FDAN_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(own).absolute() if own else Path(base).absolute() / "fdan"
 
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import ctypes
+import io
 import os
 import shutil
 import signal
@@ -35,6 +36,7 @@ def run(main: Callable[[], None], lock: str = "") -> None:
         lock: name of what is written, for which a second run waits or is refused; "" for a
             command that writes nothing.
     """
+    _require_utf8()
     signal.signal(signal.SIGTERM, _end)
     if "DVC_STAGE" in os.environ:
         _end_with_dvc()
@@ -57,6 +59,16 @@ def run(main: Callable[[], None], lock: str = "") -> None:
         os._exit(128 + signal.SIGINT)
     finally:
         _drop_what_nobody_reads()
+
+
+def _require_utf8() -> None:
+    """Have file names and texts in UTF-8, as clips and tables are named, whatever the locale."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # for child processes, too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # PYTHONIOENCODING may be anything
 
 
 def _drop_what_nobody_reads() -> None:

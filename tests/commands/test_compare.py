@@ -413,7 +413,10 @@ def test_commits_experiments_and_the_workspace_are_compared_through_dvc(
 
     shutil.rmtree(tmp_path / ".dvc/cache")
     said = refusal("threefold")
-    assert "metrics/predictions.csv of threefold: is neither in git nor in DVC's cache" in said
+    assert (
+        "metrics/predictions.csv of threefold: is neither in git nor in DVC's cache or remote"
+        in said
+    )
     assert "dvc exp apply threefold; dvc repro evaluate" in said
     # The remedy is one, although its first command complains of the files that it cannot find.
     project.dvc("exp", "apply", "-q", "threefold", code=255)
