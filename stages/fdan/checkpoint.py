@@ -18,16 +18,14 @@ from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
 from stages.fdan.network import FDAN
 from stages.io.files import file_sha256, read_json, replacing, write_json
 from stages.runtime.errors import UserError, one_line
-from stages.runtime.paths import SPLIT
+from stages.runtime.paths import MODEL, SPLIT
 
-MODEL = Path("models/fdan.safetensors")
 DESCRIPTION = Path("models/fdan.json")
 REMEDY = "run dvc repro train"
 DESCRIPTION_KEYS = (
     "acoustic_dim", "bank", "emotions", "folds", "inference", "seeds", "settings", "sha256",
     "split_sha256", "visual_dim",
 )  # fmt: skip
-MODEL_DIGITS = 12  # of the model's SHA-256, by which metrics name the model that they are of
 
 
 def replica_name(fold: int, seed: int) -> str:

@@ -8,6 +8,7 @@ MELS = Path("data/mels")
 FEATURES = Path("data/features")
 SPLIT = Path("data/split.csv")
 SPLIT_SUMMARY = Path("data/split.json")
+MODEL = Path("models/fdan.safetensors")
 METRICS = Path("metrics")
 PREDICTIONS = METRICS / "predictions.csv"
 
