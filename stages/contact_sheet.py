@@ -16,7 +16,7 @@ from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table, replacing
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
-from stages.runtime.paths import METRICS, frames_path, manifest_path, mels_path
+from stages.runtime.paths import CONTACT_SHEETS, frames_path, manifest_path, mels_path
 
 COLUMNS = 2  # utterances an emotion
 FRAMES = 3
@@ -117,7 +117,7 @@ def main(corpus: str) -> None:
             (params.features.db_min, params.features.db_max),
             settings["hop_length"] / settings["sample_rate"],
         )
-    with replacing(METRICS / f"contact_sheet/{corpus}.png") as temporary:
+    with replacing(CONTACT_SHEETS / f"{corpus}.png") as temporary:
         # No software version in the file: the same sheet, the same bytes.
         figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
 

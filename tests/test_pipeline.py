@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,12 +64,28 @@ def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]
         "evaluate",
         "best_test_epoch",
         "tsne",
+        "report",
     }
     assert clone.run("git", "status", "--porcelain") == ""
     committed = clone.run("git", "ls-files", "data", "models", "metrics", "dvc.lock").split()
     metrics = {f"metrics/{name}.json" for name in ("details", "test", "train")}
     readmes = {f"{name}/README.md" for name in ("data", "models", "metrics")}
     assert {"dvc.lock", *metrics} == set(committed) - readmes
+
+
+def test_repro_ends_with_the_result_where_to_look_and_what_to_type(
+    small: tuple[Clone, str],
+) -> None:
+    clone, output = small
+    assert stages_run(output)[-1] == "report"
+    lines = output.split("> python -m stages.report\n")[1].splitlines()
+    end = next(i for i, line in enumerate(lines) if line.startswith("Next: dvc exp run "))
+    uar = clone.metrics()["uar"]
+    assert lines[0].startswith(f"UAR {uar:.3f} [") and lines[1].startswith("sample, protocol paper")
+    assert lines[end - 1] == "Look at metrics/report.html."
+    assert lines[end + 1] == "Updating lock file 'dvc.lock'"  # then DVC's own hints
+    page = (clone.folder / "metrics/report.html").read_bytes()
+    assert len(page) < 1_000_000 and b"data:image/jpeg" in page
 
 
 def test_metrics_and_predictions_agree(small: tuple[Clone, str]) -> None:
@@ -96,8 +113,9 @@ def test_another_alpha_runs_training_and_what_follows_alone(small: tuple[Clone, 
     clone, _ = small
     output = clone.dvc("exp", "run", "-S", f"alpha={LARGE_ALPHA}", "--name", "small-alpha")
     ran = stages_run(output)
-    assert ran[0] == "train"
-    assert sorted(ran[1:]) == ["best_test_epoch", "evaluate", "tsne"]
+    assert (ran[0], ran[-1]) == ("train", "report")
+    assert sorted(ran[1:-1]) == ["best_test_epoch", "evaluate", "tsne"]
+    assert "Next: python -m stages compare HEAD" in output
     params = json.loads(clone.dvc("params", "diff", "HEAD", "small-alpha", "--json"))
     alpha = params["params.yaml"]["alpha"]
     assert (alpha["old"], alpha["new"]) == (0.001, LARGE_ALPHA)
@@ -201,6 +219,52 @@ def test_a_bad_param_stops_with_one_line_and_leaves_nothing_half_written(
     assert output == ("error: params.yaml: momentum: 1.5 is not a number >= 0 and <= 0.9999\n")
     assert (clone.folder / "metrics/test.json").read_bytes() == before
     clone.run("git", "checkout", "-q", "params.yaml")
+
+
+def sample_as_own_corpus(clone: Clone) -> None:
+    """The clips of the sample under other names, as a corpus of the user's that is chosen alone."""
+    own = clone.folder / "data/raw/folder"
+    lines = ["id,speaker,emotion,video,audio,sentence"]
+    with open(clone.folder / "data/manifest/sample.csv", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file)):
+            clip = own / f"clip{number}.mp4"
+            clip.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(clone.folder / "data/raw/sample" / row["video"], clip)
+            speaker = row["speaker"].removeprefix("sample/")
+            names = (str(number), speaker, row["emotion"], clip.name, clip.name, row["sentence"])
+            lines.append(",".join(names))
+    (own / "utterances.csv").write_text("\n".join(lines) + "\n")
+    clone.change_params({"corpora": ["folder"], "visual": ["folder"], "acoustic": "folder"})
+    clone.change_params({"features": {"allow_random_weights": True}})
+
+
+def test_nothing_of_the_sample_is_left_beside_the_results_of_ones_own_corpus(
+    tmp_path: Path, shared_folder: Path
+) -> None:
+    clone = Clone(tmp_path, SMALL | {"best_test_epoch": True}, shared_folder)
+    clone.dvc("repro")
+    metrics = clone.folder / "metrics"
+    assert "optimistic" in (metrics / "best_test_epoch.json").read_text()
+    sample_as_own_corpus(clone)
+    clone.change_params({"best_test_epoch": False})
+
+    output = clone.dvc("repro", "report")
+    assert stages_run(output)[-1] == "report" and "sample" not in stages_run(output)
+    assert [path.name for path in (metrics / "contact_sheet").iterdir()] == ["folder.png"]
+    assert (metrics / "best_test_epoch.json").read_text() == "{}\n"
+    for path in metrics.rglob("*.*"):
+        assert path.suffix == ".png" or b"sample" not in path.read_bytes(), path
+    assert "Caution: The sample is synthetic" not in output
+    shown = clone.dvc("plots", "show")
+    assert not re.search("warning|error|missing", shown, re.IGNORECASE), shown
+    assert "sample.png" not in (clone.folder / "dvc_plots/index.html").read_text()
+    assert "report" not in clone.dvc("status")  # up to date, with the sheet deleted
+
+    # Back to the sample, whose results DVC restores, but for the last stage.
+    clone.run("git", "checkout", "-q", "params.yaml")
+    output = clone.dvc("repro")
+    assert stages_run(output)[-1] == "report" and "Running stage 'evaluate'" not in output
+    assert "Look at metrics/report.html." in output
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.long)])

@@ -11,6 +11,7 @@ SPLIT_SUMMARY = Path("data/split.json")
 MODEL = Path("models/fdan.safetensors")
 METRICS = Path("metrics")
 PREDICTIONS = METRICS / "predictions.csv"
+CONTACT_SHEETS = METRICS / "contact_sheet"  # a picture for each corpus
 
 
 def manifest_path(corpus: str) -> Path:

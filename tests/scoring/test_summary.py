@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stages.scoring.summary import circumstances, headline
+from stages.scoring.summary import cautions, circumstances, headline
 
 TEST = {"uar": 0.8155, "uar_low": 0.7645, "uar_high": 0.8643, "war": 0.8, "w_f1": 0.79, "n_test": 9}
 DETAILS = {
@@ -42,3 +42,21 @@ def test_the_circumstances_name_corpora_protocol_seeds_and_encoder(
     changes: dict[str, Any], said: str
 ):
     assert circumstances(DETAILS | changes).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"acoustic": "sample"}, "synthetic"),
+        ({"visual": ["ravdess", "sample"]}, "synthetic"),
+        ({"weights": "random"}, "random weights"),
+        ({"labels_shuffled": True}, "shuffled"),
+        ({"n_test_with_trained_face": 8}, "faces of 8 of the 9 test utterances were trained on"),
+        ({"n_test_with_suspected_copy": 2}, "2 test utterances sound like one that was learned"),
+        ({"skipped_unevenly": {"ravdess": {"mels": {"anger": 0.5}}}}, "far more often"),
+    ],
+)
+def test_a_caution_is_given_where_there_is_reason_for_it_alone(changes: dict[str, Any], said: str):
+    assert cautions(TEST, DETAILS) == []
+    (caution,) = cautions(TEST, DETAILS | changes)
+    assert said in caution
