@@ -24,7 +24,7 @@ from tests.benchmarks.timing import cores
 ROOT = Path(__file__).parents[2]
 MELD = 13_708  # utterances
 EXTRACTION = ("manifest", "frames", "mels", "contact_sheet", "features")
-TRAINING = ("split", "train", "evaluate", "best_test_epoch", "tsne", "report")
+TRAINING = ("split", "train", "evaluate", "best_test_epoch", "tsne")
 COLUMNS = ["id", "speaker", "emotion", "video", "audio"]
 SPEAKERS = 8
 RUNS = 3
