@@ -29,7 +29,7 @@ from stages.io.files import read_table, replacing, write_table
 from stages.media.crops import JUMP, STATUS
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
-from stages.runtime.paths import METRICS, frames_path, manifest_path, mels_path
+from stages.runtime.paths import CONTACT_SHEETS, frames_path, manifest_path, mels_path
 
 KINDS = ("video", "audio")  # an utterance of each emotion is drawn for each
 WORST = 8
@@ -280,10 +280,8 @@ def main(corpus: str) -> None:
             read_settings(mels),
             (params.features.db_min, params.features.db_max),
         )
-    write_table(
-        METRICS / f"contact_sheet/{corpus}.csv", ["id", "status", "certainty", "jump"], rows
-    )
-    with replacing(METRICS / f"contact_sheet/{corpus}.png") as temporary:
+    write_table(CONTACT_SHEETS / f"{corpus}.csv", ["id", "status", "certainty", "jump"], rows)
+    with replacing(CONTACT_SHEETS / f"{corpus}.png") as temporary:
         # No software version in the file: the same sheet, the same bytes.
         figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
     print(f"contact_sheet@{corpus}: {len(rows)} of {len(faces)} clips with faces to look at")

@@ -2,8 +2,8 @@
 
 In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json, and the
      data/features/<corpus>.h5 that it names
-Out: metrics/test.json         WAR, UAR, w-F1 with their intervals, and what they rest on
-     metrics/classes.json      recall, precision and support of each emotion
+Out: metrics/test.json         WAR, UAR, w-F1, an interval of UAR and the number of utterances
+     metrics/details.json      intervals, emotions, speakers, seeds, and what the scores rest on
      metrics/predictions.csv   one row a test utterance and seed: emotions, probabilities
      metrics/confusion.csv     counts and row shares of the confusion matrix (Fig. 4)
 Paper: Section 3.2, "the weighted average recall (WAR), unweighted average recall (UAR), and
@@ -21,16 +21,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.corpora.emotions import CODES
-from stages.fdan.checkpoint import MODEL_DIGITS, read_description, read_replicas, replica_name
+from stages.corpora.emotions import EMOTIONS
+from stages.fdan.checkpoint import read_description, read_replicas, replica_name
 from stages.io.files import write_json, write_table
 from stages.runtime.command import run_stage
 from stages.runtime.paths import METRICS, PREDICTIONS
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights, wilson
-from stages.scoring.metrics import MEASURES, confusion_matrix, confusions
+from stages.scoring.metrics import MEASURES, confusions
 from stages.scoring.predictions import COLUMNS, predict_fold, to_arrays
+from stages.scoring.summary import circumstances, headline
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import check_bank, check_leaks
+
+DECIMALS = 4  # of what DVC compares, so that its tables fit a screen; the exact counts are beside
 
 
 def scores(
@@ -48,7 +51,7 @@ def scores(
         seeds: S.
     """
     n = len(true)
-    confusion = confusions(true, predicted, np.ones((1, n), int), len(CODES))[0]
+    confusion = confusions(true, predicted, np.ones((1, n), int), len(EMOTIONS))[0]
     by_seed = measure_all(confusion)
     correct = np.trace(confusion, axis1=1, axis2=2)
     found: dict[str, Any] = {name: float(values.mean()) for name, values in by_seed.items()}
@@ -70,7 +73,7 @@ def scores(
         units["speaker"] = speakers
     for unit, groups in units.items():
         weights = resample_weights(n, REPEATS, np.random.default_rng(0), groups)
-        resampled = measure_all(confusions(true, predicted, weights, len(CODES)))
+        resampled = measure_all(confusions(true, predicted, weights, len(EMOTIONS)))
         for name, values in resampled.items():
             intervals[f"{name}_by_{unit}"] = interval(values.mean(1))
     del intervals["war_by_utterance"]  # Wilson's stands for it
@@ -90,13 +93,35 @@ def per_class(confusion: np.ndarray) -> dict[str, dict[str, float]]:
     """
     support, predicted, hits = confusion.sum(1), confusion.sum(0), np.diag(confusion)
     table: dict[str, dict[str, float]] = {}
-    for i, code in enumerate(CODES):
-        table[code] = {"support": float(support[i]), "predicted": float(predicted[i])}
+    for i, emotion in enumerate(EMOTIONS):
+        table[emotion] = {"support": float(support[i]), "predicted": float(predicted[i])}
         if support[i] > 0:
-            table[code]["recall"] = float(hits[i] / support[i])
+            table[emotion]["recall"] = float(hits[i] / support[i])
         if predicted[i] > 0:
-            table[code]["precision"] = float(hits[i] / predicted[i])
+            table[emotion]["precision"] = float(hits[i] / predicted[i])
     return table
+
+
+def per_speaker(
+    true: np.ndarray, predicted: np.ndarray, speakers: list[str]
+) -> dict[str, dict[str, float]]:
+    """WAR, UAR and number of test utterances of each speaker, means over the seeds.
+
+    Args:
+        true: classes [n].
+        predicted: classes [n, S], a column a seed.
+        speakers: n.
+    """
+    names = sorted(set(speakers))
+    spoken = (np.array(names)[:, None] == np.array(speakers)).astype(int)
+    found = measure_all(confusions(true, predicted, spoken, len(EMOTIONS)))
+    return {
+        name: {
+            "n_test": int(spoken[i].sum()),
+            **{measure: float(found[measure][i].mean()) for measure in ("war", "uar")},
+        }
+        for i, name in enumerate(names)
+    }
 
 
 def confusion_rows(confusion: np.ndarray) -> list[dict[str, str]]:
@@ -109,8 +134,8 @@ def confusion_rows(confusion: np.ndarray) -> list[dict[str, str]]:
             "count": f"{confusion[i, j]:.6g}",
             "share": f"{confusion[i, j] / support[i]:.6f}" if support[i] else "",
         }
-        for i, actual in enumerate(CODES)
-        for j, predicted in enumerate(CODES)
+        for i, actual in enumerate(EMOTIONS)
+        for j, predicted in enumerate(EMOTIONS)
     ]
 
 
@@ -135,12 +160,19 @@ def main() -> None:
 
     true, predicted, speakers = to_arrays(predictions)
     found = scores(true, predicted, speakers, description["seeds"])
-    n_seeds = found["n_seeds"]
-    confusion = confusion_matrix(np.repeat(true, n_seeds), predicted.ravel(), len(CODES)) / n_seeds
+    by_seed = confusions(true, predicted, np.ones((1, len(true)), int), len(EMOTIONS))[0]
+    confusion = by_seed.mean(0)
     columns = ["actual", "predicted", "count", "share"]
     write_table(METRICS / "confusion.csv", columns, confusion_rows(confusion))
-    write_json(METRICS / "classes.json", per_class(confusion))
-    metrics = found | {
+    low, high = found["ci95"]["uar_by_utterance"].values()
+    measures = {name: found.pop(name) for name in MEASURES} | {"uar_low": low, "uar_high": high}
+    test = {name: round(value, DECIMALS) for name, value in measures.items()}
+    test["n_test"] = found.pop("n_test")
+    details = found | {
+        "acoustic": split["acoustic"],
+        "visual": split["visual"],
+        "classes": per_class(confusion),
+        "speakers": per_speaker(true, predicted, speakers),
         "n_classes_present": int((confusion.sum(1) > 0).sum()),
         "n_folds": split["folds"],
         "n_skipped": total(split["skipped"]),
@@ -150,8 +182,9 @@ def main() -> None:
         "n_test_with_suspected_copy": split["n_test_with_suspected_copy"],
         "skipped": split["skipped"],
         "skipped_unevenly": split["skipped_unevenly"],
-        "model": description["sha256"][:MODEL_DIGITS],
+        "excluded": split["excluded"],
         "protocol": split["protocol"],
+        "selection": description["settings"]["select"],
         "inference": description["inference"],
         "labels_shuffled": split["shuffle_labels"],
         "backbone": split["backbone"],
@@ -159,14 +192,9 @@ def main() -> None:
         "weights_source": split["weights_source"],
         "precision": split["precision"],
     }
-    write_json(METRICS / "test.json", metrics)
-    low, high = found["ci95"]["uar_by_utterance"].values()
-    print(
-        f"evaluate: UAR {metrics['uar']:.3f} [{low:.3f}, {high:.3f}], WAR {metrics['war']:.3f} "
-        f"({metrics['n_correct']:g} of {metrics['n_test']}), w-F1 {metrics['w_f1']:.3f}; mean of "
-        f"{metrics['n_seeds']} seeds, {split['backbone']} with {split['weights']} weights, "
-        f"protocol {split['protocol']}"
-    )
+    write_json(METRICS / "test.json", test)
+    write_json(METRICS / "details.json", details)
+    print(f"evaluate: {headline(test, details)}; {circumstances(details)}")
 
 
 if __name__ == "__main__":

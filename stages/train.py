@@ -2,7 +2,8 @@
 
 In:  data/split.csv, data/split.json, and the data/features/<corpus>.h5 that it names
 Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/checkpoint.py)
-     metrics/train.json       losses and recalls in the epochs kept, mean over the replicas
+     metrics/train.json       losses and recalls in the epochs kept, mean over the replicas, to
+                              four digits
      metrics/curves/*.csv     loss, recall and LMMD of every epoch: mean and sd over the replicas
                               that have not ended, and their number
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
@@ -44,6 +45,11 @@ def mean_of(epochs: Iterable[Epoch]) -> dict[str, float]:
     """Mean of every entry over the replicas."""
     epochs = list(epochs)
     return {name: float(np.mean([epoch[name] for epoch in epochs])) for name in epochs[0]}
+
+
+def significant(value: float) -> float:
+    """A value to four digits: the last ones of a loss differ between kinds of CPU."""
+    return float(f"{value:.4g}")
 
 
 def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, str | int]]:
@@ -114,7 +120,8 @@ def main() -> None:
     kept["epoch"] = float(np.mean([replica.epoch for replica in replicas]))
     layers = {f"layer {name.removeprefix('lmmd_')}": name for name in kept if name[:5] == "lmmd_"}
     kept["lmmd_in_loss"] = settings.alpha * sum(kept[name] for name in layers.values())
-    write_json(METRICS / "train.json", kept | {"n_replicas": len(replicas)})
+    rounded = {name: significant(value) for name, value in kept.items()}
+    write_json(METRICS / "train.json", rounded | {"n_replicas": len(replicas)})
     for name, series in {"loss": LOSSES, "recall": RECALLS, "lmmd": layers}.items():
         columns = ["epoch", "series", "mean", "sd", "n_replicas"]
         write_table(METRICS / f"curves/{name}.csv", columns, curves(replicas, series))

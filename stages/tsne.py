@@ -17,7 +17,7 @@ import torch
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from stages.corpora.emotions import CODES
+from stages.corpora.emotions import EMOTIONS
 from stages.fdan.batches import Samples, make_generator
 from stages.fdan.checkpoint import read_description, read_replicas
 from stages.fdan.inference import draw_bank
@@ -58,14 +58,14 @@ def main() -> None:
     parts = []  # modality, role, samples, ids
     for role in (TRAIN, TEST):
         found = features.acoustic_samples(select_rows(rows, "acoustic", fold, role))
-        parts.append(("voice", role, *draw(*found)))
+        parts.append(("acoustic", role, *draw(*found)))
     if not description["settings"]["network"]["acoustic_only"]:
         found = features.visual_samples(select_rows(rows, "visual", fold, TRAIN))
-        parts.append(("face", TRAIN, *draw(*found)))
+        parts.append(("visual", TRAIN, *draw(*found)))
 
     before, after = [], []
     for modality, _, samples, _ in parts:
-        if modality == "voice":
+        if modality == "acoustic":
             before.append((samples.x - classifier.acoustic_mean) / classifier.acoustic_std)
             after.append(classifier.embed_acoustic(samples.x))
         else:
@@ -82,7 +82,7 @@ def main() -> None:
                         "panel": panel,
                         "modality": modality,
                         "role": role,
-                        "emotion": CODES[label],
+                        "emotion": EMOTIONS[label],
                         "id": name,
                         "x": f"{x:.4f}",
                         "y": f"{y:.4f}",

@@ -86,4 +86,9 @@ class Clone(Repository):
         self.run("git", "commit", "-q", "-m", message)
 
     def metrics(self) -> dict:
-        return json.loads((self.folder / "metrics/test.json").read_text())
+        """The scores and their details."""
+        details, test = (
+            json.loads((self.folder / f"metrics/{name}.json").read_text())
+            for name in ("details", "test")
+        )
+        return details | test

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ SMALL = {
     "features": {"backbone": "squeezenet1_1"},
 }
 
+
+LARGE_ALPHA = 10  # at which LMMD changes what is predicted
+SCREEN = 100  # columns
 
 # The titles of dvc.yaml's plots.
 PLOTS = [
@@ -62,12 +66,28 @@ def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]
         "evaluate",
         "best_test_epoch",
         "tsne",
+        "report",
     }
     assert clone.run("git", "status", "--porcelain") == ""
     committed = clone.run("git", "ls-files", "data", "models", "metrics", "dvc.lock").split()
-    metrics = {f"metrics/{name}.json" for name in ("best_test_epoch", "classes", "test", "train")}
-    assert {"dvc.lock", *metrics} <= set(committed)
-    assert not [name for name in committed if name.endswith((".h5", ".csv", ".mp4", ".png"))]
+    metrics = {f"metrics/{name}.json" for name in ("details", "test", "train")}
+    readmes = {f"{name}/README.md" for name in ("data", "models", "metrics")}
+    assert {"dvc.lock", *metrics} == set(committed) - readmes
+
+
+def test_repro_ends_with_the_result_where_to_look_and_what_to_type(
+    small: tuple[Clone, str],
+) -> None:
+    clone, output = small
+    assert stages_run(output)[-1] == "report"
+    lines = output.split("> python -m stages.report\n")[1].splitlines()
+    end = next(i for i, line in enumerate(lines) if line.startswith("Next: dvc exp run "))
+    uar = clone.metrics()["uar"]
+    assert lines[0].startswith(f"UAR {uar:.3f} [") and lines[1].startswith("sample, protocol paper")
+    assert lines[end - 1] == "Look at metrics/report.html."
+    assert lines[end + 1] == "Updating lock file 'dvc.lock'"  # then DVC's own hints
+    page = (clone.folder / "metrics/report.html").read_bytes()
+    assert len(page) < 1_000_000 and b"data:image/jpeg" in page
 
 
 def test_metrics_and_predictions_agree(small: tuple[Clone, str]) -> None:
@@ -78,7 +98,7 @@ def test_metrics_and_predictions_agree(small: tuple[Clone, str]) -> None:
     right = sum(row["actual"] == row["predicted"] for row in predictions)
     assert len(predictions) == 2 * metrics["n_test"] == 2 * (3 * 7 * 2)
     assert metrics["n_correct"] == right / 2  # the mean over two seeds
-    assert metrics["war"] == pytest.approx(right / len(predictions), abs=1e-6)
+    assert metrics["war"] == round(right / len(predictions), 4)
     assert metrics["n_skipped"] == 0 and metrics["n_classes_present"] == 7
     assert (metrics["backbone"], metrics["weights"]) == ("squeezenet1_1", "random")
 
@@ -93,22 +113,44 @@ def test_a_second_repro_runs_nothing(small: tuple[Clone, str]) -> None:
 
 def test_another_alpha_runs_training_and_what_follows_alone(small: tuple[Clone, str]) -> None:
     clone, _ = small
-    output = clone.dvc("exp", "run", "-S", "alpha=1e-5", "--name", "small-alpha")
+    output = clone.dvc("exp", "run", "-S", f"alpha={LARGE_ALPHA}", "--name", "small-alpha")
     ran = stages_run(output)
-    assert ran[:2] == ["settings", "train"]
-    assert sorted(ran[2:]) == ["best_test_epoch", "evaluate", "tsne"]
+    assert (ran[:2], ran[-1]) == (["settings", "train"], "report")
+    assert sorted(ran[2:-1]) == ["best_test_epoch", "evaluate", "tsne"]
+    assert "Next: python -m stages compare HEAD" in output
     params = json.loads(clone.dvc("params", "diff", "HEAD", "small-alpha", "--json"))
     alpha = params["params.yaml"]["alpha"]
-    assert (alpha["old"], alpha["new"]) == (0.001, 1e-05)
+    assert (alpha["old"], alpha["new"]) == (0.001, LARGE_ALPHA)
     changed = json.loads(clone.dvc("metrics", "diff", "HEAD", "small-alpha", "--json"))
-    assert "lmmd_in_loss" in changed["metrics/train.json"]
+    assert {"war", "uar"} <= changed["metrics/test.json"].keys()
     clone.dvc("plots", "diff", "HEAD", "small-alpha")
     page = (clone.folder / "dvc_plots/index.html").read_text()
     assert "sample.png" in page
     for title in PLOTS:
-        assert title in page, title
+        assert f"{title}, sample, protocol paper" in page, title
     clone.run("git", "checkout", "-q", ".")
     clone.dvc("checkout")
+
+
+def test_the_tables_of_dvc_fit_a_screen(small: tuple[Clone, str]) -> None:
+    """After the experiment of another alpha, which the test before has run."""
+    clone, _ = small
+    measures = {"uar", "uar_low", "uar_high", "w_f1", "war"}
+    show = ("exp", "show", "--only-changed")
+    clone.environment["COLUMNS"] = str(SCREEN)
+    for command in (
+        ("metrics", "show"),
+        (*show, "--drop", ".*/"),  # without the hashes of what a stage reads
+        (*show, "--no-pager"),  # which leaves them out where they do not fit
+    ):
+        lines = clone.dvc(*command).splitlines()
+        words = " ".join(lines).split()
+        assert max(map(len, lines)) <= SCREEN, command
+        assert measures <= set(words), command
+    # With a pager, which shows them to the right of all else.
+    (header,) = [line for line in clone.dvc(*show).splitlines() if "Experiment" in line]
+    assert measures | {"alpha"} <= set(header[:SCREEN].split())
+    del clone.environment["COLUMNS"]
 
 
 def test_a_queued_sweep_succeeds_and_repeats_nothing_slow(small: tuple[Clone, str]) -> None:
@@ -225,6 +267,52 @@ def made(clone: Clone) -> dict[str, bytes]:
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     names = {str(path.relative_to(clone.folder)): path for path in files}
     return {name: path.read_bytes() for name, path in names.items() if ".locks" not in name}
+
+
+def sample_as_own_corpus(clone: Clone) -> None:
+    """The clips of the sample under other names, as a corpus of the user's that is chosen alone."""
+    own = clone.folder / "data/raw/folder"
+    lines = ["id,speaker,emotion,video,audio,sentence"]
+    with open(clone.folder / "data/manifest/sample.csv", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file)):
+            clip = own / f"clip{number}.mp4"
+            clip.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(clone.folder / "data/raw/sample" / row["video"], clip)
+            speaker = row["speaker"].removeprefix("sample/")
+            names = (str(number), speaker, row["emotion"], clip.name, clip.name, row["sentence"])
+            lines.append(",".join(names))
+    (own / "utterances.csv").write_text("\n".join(lines) + "\n")
+    clone.change_params({"corpora": ["folder"], "visual": ["folder"], "acoustic": "folder"})
+    clone.change_params({"features": {"allow_random_weights": True}})
+
+
+def test_nothing_of_the_sample_is_left_beside_the_results_of_ones_own_corpus(
+    tmp_path: Path, shared_folder: Path
+) -> None:
+    clone = Clone(tmp_path, SMALL | {"best_test_epoch": True}, shared_folder)
+    clone.dvc("repro")
+    metrics = clone.folder / "metrics"
+    assert "optimistic" in (metrics / "best_test_epoch.json").read_text()
+    sample_as_own_corpus(clone)
+    clone.change_params({"best_test_epoch": False})
+
+    output = clone.dvc("repro", "report")
+    assert stages_run(output)[-1] == "report" and "sample" not in stages_run(output)
+    assert {path.stem for path in (metrics / "contact_sheet").iterdir()} == {"folder"}
+    assert (metrics / "best_test_epoch.json").read_text() == "{}\n"
+    for path in metrics.rglob("*.*"):
+        assert path.suffix == ".png" or b"sample" not in path.read_bytes(), path
+    assert "Caution: The sample is synthetic" not in output
+    shown = clone.dvc("plots", "show")
+    assert not re.search("warning|error|missing", shown, re.IGNORECASE), shown
+    assert "sample.png" not in (clone.folder / "dvc_plots/index.html").read_text()
+    assert "report" not in clone.dvc("status")  # up to date, with the sheet deleted
+
+    # Back to the sample, whose results DVC restores, but for the last stage.
+    clone.run("git", "checkout", "-q", "params.yaml")
+    output = clone.dvc("repro")
+    assert stages_run(output)[-1] == "report" and "Running stage 'evaluate'" not in output
+    assert "Look at metrics/report.html." in output
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.long)])

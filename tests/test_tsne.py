@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages import train, tsne
-from stages.corpora.emotions import CODES, EMOTIONS
+from stages.corpora.emotions import EMOTIONS
 from stages.io.files import read_json, read_table
 from stages.splits.dataset import Features, select_rows
 from tests.feature_files import FRAMES, Rows, prepare, utterances, work_in
@@ -57,22 +57,22 @@ def test_both_panels_show_the_same_samples():
 def test_it_shows_the_training_samples_and_the_test_voices_of_the_first_fold(protocol: str):
     table = make(protocol=protocol)
     rows = read_table(Path("data/split.csv"))
-    for modality, named in [("acoustic", "voice"), ("visual", "face")]:
+    for modality in ("acoustic", "visual"):
         for role in ("train", "test"):
             shown = Counter(
                 row["id"]
                 for row in of_panel(table, AFTER)
-                if (row["modality"], row["role"]) == (named, role)
+                if (row["modality"], row["role"]) == (modality, role)
             )
             expected = [row["id"] for row in select_rows(rows, modality, 0, role)]
-            assert shown == dict.fromkeys(expected, FRAMES if named == "face" else 1)
+            assert shown == dict.fromkeys(expected, FRAMES if modality == "visual" else 1)
     emotion_of = {row["id"]: row["emotion"] for row in utterances("sample")}
-    assert all(EMOTIONS[CODES.index(row["emotion"])] == emotion_of[row["id"]] for row in table)
+    assert all(row["emotion"] == emotion_of[row["id"]] for row in table)
 
 
 def test_a_network_that_sees_no_faces_has_none_to_show():
     table = make(acoustic_only=True)
-    assert {row["modality"] for row in table} == {"voice"}
+    assert {row["modality"] for row in table} == {"acoustic"}
     assert {row["role"] for row in table} == {"train", "test"}
 
 
@@ -80,8 +80,8 @@ def test_of_many_samples_a_balanced_part_is_shown(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tsne, "LIMIT", 14)
     table = of_panel(make(utterances("sample")), AFTER)
     found = Counter((row["modality"], row["role"], row["emotion"]) for row in table)
-    parts = [("voice", "train"), ("voice", "test"), ("face", "train")]
-    assert found == {(*part, code): 2 for part in parts for code in CODES}
+    parts = [("acoustic", "train"), ("acoustic", "test"), ("visual", "train")]
+    assert found == {(*part, emotion): 2 for part in parts for emotion in EMOTIONS}
 
 
 def test_coordinates_fill_a_square():
@@ -117,18 +117,18 @@ def test_the_panels_show_standardised_features_and_what_the_classifier_sees(
     features = Features(read_json(Path("data/split.json"))["features_sha256"])
     rows = read_table(Path("data/split.csv"))
     learned = {
-        "voice": features.acoustic_samples(select_rows(rows, "acoustic", 0, "train"))[0],
-        "face": features.visual_samples(select_rows(rows, "visual", 0, "train"))[0],
+        "acoustic": features.acoustic_samples(select_rows(rows, "acoustic", 0, "train"))[0],
+        "visual": features.visual_samples(select_rows(rows, "visual", 0, "train"))[0],
     }
     fold, _, classifier = next(tsne.read_replicas(tsne.read_description()))
     network = classifier.network
     assert fold == 0
     for i, row in enumerate(of_panel(table, AFTER)):
-        raw = {"voice": [features.acoustic], "face": [features.visual]}[row["modality"]][0]
+        raw = {"acoustic": features.acoustic, "visual": features.visual}[row["modality"]]
         mean, std = (of(learned[row["modality"]], 0) for of in (np.mean, np.std))
         candidates = (np.atleast_2d(raw[row["id"]]) - mean) / std
         assert np.abs(candidates - before[i]).max(1).min() < 1e-4
-        if row["modality"] == "voice":
+        if row["modality"] == "acoustic":
             logits = network.classifier(torch.from_numpy(after[i : i + 1]))
             found = classifier(torch.from_numpy(raw[row["id"]][None]))
             torch.testing.assert_close(torch.softmax(logits, 1), found, atol=1e-4, rtol=1e-4)

@@ -27,7 +27,7 @@ from dvc.exceptions import DvcException, PathMissingError
 from dvc.scm import RevError
 from tabulate import tabulate
 
-from stages.corpora.emotions import CODES
+from stages.corpora.emotions import CODES, EMOTIONS
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.paths import PREDICTIONS
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights
@@ -343,8 +343,8 @@ def _check_same_utterances(a: Predictions, b: Predictions) -> None:
     for name, in_a, in_b in zip(a.ids, a.actual, b.actual):
         if in_a != in_b:
             raise UserError(
-                f"{PREDICTIONS}: {name}: is {CODES[in_a]} in {a.revision} and {CODES[in_b]} in "
-                f"{b.revision}; compare results with the same labels (shuffle_labels)"
+                f"{PREDICTIONS}: {name}: is {EMOTIONS[in_a]} in {a.revision} and {EMOTIONS[in_b]} "
+                f"in {b.revision}; compare results with the same labels (shuffle_labels)"
             )
 
 

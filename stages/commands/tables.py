@@ -29,17 +29,20 @@ from typing import Any, NamedTuple
 import dvc.api
 from dvc.exceptions import DvcException
 from dvc.scm import RevError
+from ruamel.yaml import YAML
 from tabulate import tabulate
 
 from stages.commands.compare import Comparison, check_git, compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.params import read_params
-from stages.runtime.paths import METRICS
+from stages.runtime.paths import METRICS, MODEL
 from stages.scoring.intervals import LEVEL
 from stages.scoring.paired import holm
 
 Settings = dict[str, str]
+# The file of a stage that is read here.
+SHOWN = {"train": "train", "evaluate": "details", "best_test_epoch": "best_test_epoch"}
 
 
 class Row(NamedTuple):
@@ -140,17 +143,28 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
     return found
 
 
-# What a stage leaves when it has run.
-WRITES = {"train": "train", "evaluate": "test", "best_test_epoch": "best_test_epoch"}
+def models(name: str) -> dict[str, str]:
+    """The MD5 of the model that each stage wrote or read in an experiment, as dvc.lock has it.
+
+    What an experiment has not run it has from the commit before, with the model of that.
+    """
+    try:
+        lock = YAML(typ="safe").load(dvc.api.read("dvc.lock", rev=name))
+    except (RevError, DvcException, OSError):
+        return {}
+    return {
+        stage: file["md5"]
+        for stage, run in lock["stages"].items()
+        for file in [*run.get("deps", []), *run.get("outs", [])]
+        if file["path"] == str(MODEL)
+    }
 
 
 def up_to_date(name: str, targets: Sequence[str]) -> bool:
-    """Whether an experiment has run all of `targets`.
-
-    Metrics are in git, so that what an experiment has not made it has from the commit before.
-    """
-    made = [read_metrics(name, WRITES[stage]) or {} for stage in targets]
-    return all(made) and len({metrics.get("model") for metrics in made}) == 1
+    """Whether an experiment has run all of `targets`, and left what is shown of them."""
+    found = models(name)
+    same = len({found.get(stage) for stage in ["train", *targets]}) == 1
+    return same and all(read_metrics(name, SHOWN[stage]) for stage in targets)
 
 
 def states() -> dict[str, str]:
@@ -191,7 +205,7 @@ def queue(table: Table, extra: Settings, seeds: int) -> None:
 
 
 def read_metrics(name: str, file: str) -> dict[str, Any] | None:
-    """A metrics file of an experiment, None if it has not run or does not have that file."""
+    """A file in metrics/ of an experiment, None if it has not run or does not have that file."""
     try:
         return json.loads(dvc.api.read(f"{METRICS}/{file}.json", rev=name))
     except (RevError, DvcException, OSError, ValueError):
@@ -211,9 +225,11 @@ def reported_cells(row: Reported) -> list[str]:
 
 def measured_cells(item: Experiment) -> list[list[str]]:
     """The row of an experiment, and that of its best test epoch where it was made."""
-    metrics = read_metrics(item.name, "test")
-    if metrics is None:
-        return [[item.label, "", "", "", "", f"not run ({item.name})"]]
+    test, details = read_metrics(item.name, "test"), read_metrics(item.name, "details")
+    if test is None or details is None:
+        why = "not run" if test is None else "run by an earlier version, to be queued again"
+        return [[item.label, "", "", "", "", f"{why} ({item.name})"]]
+    metrics = details | test
     cells = [item.label]
     for key, end in (("war", "wilson"), ("uar", "by_utterance"), ("w_f1", "by_utterance")):
         interval = metrics["ci95"][f"{key}_{end}"]
@@ -227,8 +243,7 @@ def measured_cells(item: Experiment) -> list[list[str]]:
         f"{metrics['backbone']} with {metrics['weights']} weights"
     )
     best = read_metrics(item.name, "best_test_epoch")
-    # Of another model it is from the commit before (see `up_to_date`).
-    if best is None or best.get("model") != metrics.get("model", ""):
+    if not best or not up_to_date(item.name, WITH_BEST_EPOCH):
         return [cells]
     values = [percent(best[key]) for key in ("war", "uar", "w_f1")]
     size = f"{best['n_correct']} of {best['n_test']}"

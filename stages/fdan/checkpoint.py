@@ -32,9 +32,8 @@ from stages.fdan.training import Settings
 from stages.io.files import file_sha256, has_sha256, read_json, replacing, write_json
 from stages.runtime.errors import UserError, first_mistake, one_line
 from stages.runtime.params import Network, Params
-from stages.runtime.paths import SPLIT
+from stages.runtime.paths import MODEL, SPLIT
 
-MODEL = Path("models/fdan.safetensors")
 DESCRIPTION = Path("models/fdan.json")
 REMEDY = "run dvc repro train (with -s -f if it came by dvc pull)"
 MODEL_DIGITS = 12  # of the model's SHA-256, by which metrics name the model that they are of

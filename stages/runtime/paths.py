@@ -10,8 +10,10 @@ MELS = Path("data/mels")
 FEATURES = Path("data/features")
 SPLIT = Path("data/split.csv")
 SPLIT_SUMMARY = Path("data/split.json")
+MODEL = Path("models/fdan.safetensors")
 METRICS = Path("metrics")
 PREDICTIONS = METRICS / "predictions.csv"
+CONTACT_SHEETS = METRICS / "contact_sheet"  # a picture for each corpus
 
 
 def manifest_path(corpus: str) -> Path:

@@ -13,9 +13,10 @@ from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Row
 
 # What train and what follows it need of data/split.json.
 SPLIT_KEYS = (
-    "backbone", "duplicates", "excluded", "features_sha256", "folds",
+    "acoustic", "backbone", "duplicates", "excluded", "features_sha256", "folds",
     "n_test_with_suspected_copy", "n_test_with_trained_face", "precision", "protocol",
-    "shuffle_labels", "skipped", "skipped_unevenly", "validated_by", "weights", "weights_source",
+    "shuffle_labels", "skipped", "skipped_unevenly", "validated_by", "visual", "weights",
+    "weights_source",
 )  # fmt: skip
 
 

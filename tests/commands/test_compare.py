@@ -247,7 +247,7 @@ def test_other_true_emotions_are_refused_with_the_utterance():
     rng = np.random.default_rng(0)
     a, b = (result(rng, np.ones((10, 1), bool), name) for name in ("HEAD", "exp"))
     b.actual[3] = 0
-    assert "c/0003: is HA in HEAD and AN in exp" in complaint(a, b)
+    assert "c/0003: is happiness in HEAD and anger in exp" in complaint(a, b)
 
 
 def test_a_table_is_read_whatever_the_order_of_its_rows():

@@ -16,6 +16,7 @@ from stages.runtime.errors import UserError
 from tests.feature_files import write_params
 
 FDAN_NAME = "sample-paper-fdan"
+OF_ONE_MODEL = {"train": "a1", "evaluate": "a1", "best_test_epoch": "a1", "tsne": "b2"}
 SYSTEMS = {
     "table1": [
         "VGG-16",
@@ -50,6 +51,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_params(tmp_path)
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: None)
+    monkeypatch.setattr(tables, "models", lambda name: {})
     return tmp_path
 
 
@@ -196,19 +198,33 @@ def test_what_has_run_or_runs_is_not_queued_again(
     capsys: pytest.CaptureFixture[str],
 ):
     knows(monkeypatch, state)
-    monkeypatch.setattr(tables, "read_metrics", lambda name, file: {"model": "a1"})
+    monkeypatch.setattr(tables, "read_metrics", lambda name, file: {"war": 0.5})
+    monkeypatch.setattr(tables, "models", lambda name: OF_ONE_MODEL)
     tables.queue(TABLES["table1"], {}, seeds=1)
     assert dvc_asked == [] and f"{FDAN_NAME}: {said}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("state", [None, "Success"])
-@pytest.mark.parametrize("best", [None, {"model": "of the commit before"}])
+@pytest.mark.parametrize(
+    "best, of",
+    [
+        (None, OF_ONE_MODEL),
+        ({}, OF_ONE_MODEL),  # it was not asked for
+        ({"war": 0.5}, OF_ONE_MODEL | {"best_test_epoch": "of the commit before"}),
+        ({"war": 0.5}, {"train": "a1", "evaluate": "a1"}),
+    ],
+)
 def test_what_has_run_without_all_that_a_table_needs_is_run_again(
-    best: dict[str, str] | None, state: str | None, dvc_asked, monkeypatch: pytest.MonkeyPatch
+    best: dict[str, float] | None,
+    of: dict[str, str],
+    state: str | None,
+    dvc_asked,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     knows(monkeypatch, state)
-    without_best = {"test": {"model": "a1"}, "best_test_epoch": best}
+    without_best = {"details": {"n_folds": 5}, "best_test_epoch": best}
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: without_best[file])
+    monkeypatch.setattr(tables, "models", lambda name: of)
     tables.queue(TABLES["table1"], {}, seeds=1)
     assert [command[:2] for command in dvc_asked] == [["exp", "remove"], ["exp", "run"]]
 
@@ -240,14 +256,15 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
         "war": 0.625,
         "uar": 0.6,
         "w_f1": 0.61,
-        "n_correct": 87.5,
         "n_test": 140,
+    }
+    details = {
+        "n_correct": 87.5,
         "n_seeds": 2,
         "n_folds": 5,
         "protocol": "paper",
         "backbone": "resnet34",
         "weights": "imagenet",
-        "model": "a1",
         "ci95": {
             "war_wilson": interval,
             "uar_by_utterance": interval,
@@ -272,10 +289,10 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
         "n_correct": 98,
         "n_test": 140,
         "label": "optimistic: not a result",
-        "model": "a1",
     }
-    files = {"test": test, "train": train, "best_test_epoch": best}
+    files = {"test": test, "details": details, "train": train, "best_test_epoch": best}
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: files[file])
+    monkeypatch.setattr(tables, "models", lambda name: OF_ONE_MODEL)
 
     def predictions(name: str) -> Predictions:
         rng = np.random.default_rng(1)
@@ -308,13 +325,34 @@ def test_a_measured_row_has_its_interval_its_spread_and_its_protocol(
 
 def test_a_best_test_epoch_of_another_model_is_not_shown(monkeypatch: pytest.MonkeyPatch):
     fake_results(monkeypatch)
+    other = OF_ONE_MODEL | {"best_test_epoch": "b2"}
+    monkeypatch.setattr(tables, "models", lambda name: other)
+    assert "best test epoch" not in show(TABLES["table1"], {})
+
+
+def test_the_models_of_an_experiment_are_those_of_its_dvc_lock(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.undo()
+    lock = """
+    stages:
+      sample: {cmd: a}
+      train: {outs: [{path: models/fdan.json, md5: c3}, {path: models/fdan.safetensors, md5: a1}]}
+      evaluate: {deps: [{path: models/fdan.safetensors, md5: a1}], outs: [{path: b, md5: d4}]}
+    """
+    monkeypatch.setattr(dvc.api, "read", lambda path, rev: lock if path == "dvc.lock" else "")
+    assert tables.models("any") == {"train": "a1", "evaluate": "a1"}
+
+
+def test_a_result_of_the_old_layout_says_so_in_its_row(monkeypatch: pytest.MonkeyPatch):
+    fake_results(monkeypatch)
     of_this = tables.read_metrics
     monkeypatch.setattr(
         tables,
         "read_metrics",
-        lambda name, file: of_this(name, file) | ({"model": "b2"} if file[0] == "b" else {}),
+        lambda name, file: None if file == "details" else of_this(name, file),
     )
-    assert "best test epoch" not in show(TABLES["table1"], {})
+    assert f"run by an earlier version, to be queued again ({FDAN_NAME})" in show(
+        TABLES["table1"], {}
+    )
 
 
 def test_an_ablation_is_set_against_fdan_with_its_interval_and_the_weight_of_lmmd(

@@ -275,8 +275,8 @@ def test_on_request_one_of_the_copies_is_kept_and_the_others_are_listed_and_coun
     assert (task["n_visual"], task["n_acoustic"]) == (54, 54)
     ids = [row["id"] for row in read_table(SPLIT)]
     assert ids == [row["id"] for row in rows if row["id"] not in dropped] * 2
-    metrics = read_json(Path("metrics/test.json"))
-    assert (metrics["n_duplicates"], metrics["n_test"]) == (4, 54)
+    assert read_json(Path("metrics/details.json"))["n_duplicates"] == 4
+    assert read_json(Path("metrics/test.json"))["n_test"] == 54
     assert "2 acoustic and 2 visual samples left out as copies" in capsys.readouterr().out
 
 

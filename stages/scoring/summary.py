@@ -1,0 +1,57 @@
+"""A result in words, from what evaluate writes: the scores, what they are of, and cautions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def headline(test: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    """UAR with its interval, WAR and w-F1 in one line.
+
+    Args:
+        test: content of metrics/test.json.
+        details: content of metrics/details.json.
+    """
+    return (
+        f"UAR {test['uar']:.3f} [{test['uar_low']:.3f}, {test['uar_high']:.3f}], "
+        f"WAR {test['war']:.3f} ({round(details['n_correct'], 1):g} of {test['n_test']}), "
+        f"w-F1 {test['w_f1']:.3f}"
+    )
+
+
+def circumstances(details: Mapping[str, Any]) -> str:
+    """Corpora, protocol, seeds and encoder of a result in one line."""
+    acoustic, visual = details["acoustic"], details["visual"]
+    faces = "" if visual in ([acoustic], []) else f" with faces of {', '.join(visual)}"
+    n_seeds, n_folds = details["n_seeds"], details["n_folds"]
+    return (
+        f"{acoustic}{faces}, protocol {details['protocol']}, "
+        f"{n_folds} fold{'s'[: n_folds != 1]}, "
+        f"{f'mean of {n_seeds} seeds' if n_seeds > 1 else 'one seed'}, "
+        f"{details['backbone']} with {details['weights']} weights"
+    )
+
+
+def cautions(test: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before taking the scores for more than they are, worst first."""
+    found = []
+    if any(name.split("_")[0] == "sample" for name in [details["acoustic"], *details["visual"]]):
+        found.append(
+            "The sample is synthetic: its scores show that the pipeline works, and nothing else."
+        )
+    if details["weights"] == "random":
+        found.append("The encoder has random weights: it was never trained on faces or sounds.")
+    if details["labels_shuffled"]:
+        found.append("The labels are shuffled: this is what chance gives.")
+    if details["n_test_with_trained_face"]:
+        found.append(
+            f"The faces of {details['n_test_with_trained_face']} of the {test['n_test']} test "
+            f"utterances were trained on, as protocol {details['protocol']} has it."
+        )
+    if details["n_test_with_suspected_copy"]:
+        found.append(
+            f"{details['n_test_with_suspected_copy']} test utterances sound like one that was "
+            "learned from, encoded anew (data/split.json names the pairs)."
+        )
+    if details["skipped_unevenly"]:
+        found.append("Some emotions were skipped far more often than others (see below).")
+    return found

@@ -1,0 +1,62 @@
+"""A result in words: nothing that a reader must know is left out, and nothing else is said."""
+
+from typing import Any
+
+import pytest
+
+from stages.scoring.summary import cautions, circumstances, headline
+
+TEST = {"uar": 0.8155, "uar_low": 0.7645, "uar_high": 0.8643, "war": 0.8, "w_f1": 0.79, "n_test": 9}
+DETAILS = {
+    "acoustic": "ravdess",
+    "visual": ["ravdess"],
+    "protocol": "speaker",
+    "n_correct": 7.333333,
+    "n_folds": 5,
+    "n_seeds": 3,
+    "backbone": "resnet34",
+    "weights": "imagenet",
+    "labels_shuffled": False,
+    "n_test_with_trained_face": 0,
+    "n_test_with_suspected_copy": 0,
+    "skipped_unevenly": {},
+}
+
+
+def test_the_headline_has_the_interval_and_the_counts():
+    said = "UAR 0.816 [0.764, 0.864], WAR 0.800 (7.3 of 9), w-F1 0.790"
+    assert headline(TEST, DETAILS) == said
+    assert "(7 of 9)" in headline(TEST, DETAILS | {"n_correct": 7.0})
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({}, "ravdess, protocol speaker, 5 folds, mean of 3 seeds, resnet34 with imagenet weights"),
+        ({"n_folds": 1, "n_seeds": 1}, "ravdess, protocol speaker, 1 fold, one seed, resnet34 "),
+        ({"visual": ["savee", "meld"]}, "ravdess with faces of savee, meld, protocol speaker, "),
+        ({"visual": []}, "ravdess, protocol speaker, "),
+    ],
+)
+def test_the_circumstances_name_corpora_protocol_seeds_and_encoder(
+    changes: dict[str, Any], said: str
+):
+    assert circumstances(DETAILS | changes).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"acoustic": "sample"}, "synthetic"),
+        ({"visual": ["ravdess", "sample"]}, "synthetic"),
+        ({"weights": "random"}, "random weights"),
+        ({"labels_shuffled": True}, "shuffled"),
+        ({"n_test_with_trained_face": 8}, "faces of 8 of the 9 test utterances were trained on"),
+        ({"n_test_with_suspected_copy": 2}, "2 test utterances sound like one that was learned"),
+        ({"skipped_unevenly": {"ravdess": {"mels": {"anger": 0.5}}}}, "far more often"),
+    ],
+)
+def test_a_caution_is_given_where_there_is_reason_for_it_alone(changes: dict[str, Any], said: str):
+    assert cautions(TEST, DETAILS) == []
+    (caution,) = cautions(TEST, DETAILS | changes)
+    assert said in caution
