@@ -40,6 +40,7 @@ SETTINGS = {
     "lmmd": params()["lmmd"],
     "network": NETWORK,
     "select": "uar",
+    "patience": 0,
 }
 KINDS: dict[str, dict[str, Any]] = {
     "bank": {},
