@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted(path for path in ROOT.glob("stages/*.py") if path.stem != "__main__")
+SCRIPTS = sorted(path for path in ROOT.glob("stages/*.py") if not path.stem.startswith("__"))
 
 
 def stage(name: str, *words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -123,7 +123,7 @@ def read_description() -> dict[str, Any]:
     if description["emotions"] != list(EMOTIONS):
         raise UserError(f"{MODEL}: knows the emotions {description['emotions']}; {REMEDY}")
     if not has_sha256(SPLIT, description["split_sha256"]):
-        raise UserError(f"{MODEL}: was trained on another {SPLIT}; {REMEDY}")
+        raise UserError(f"{MODEL}: was trained on another {SPLIT}; run dvc repro train")
     if not has_sha256(MODEL, description["sha256"]):
         raise UserError(f"{MODEL}: is not the file that {DESCRIPTION} describes; {REMEDY}")
     return description

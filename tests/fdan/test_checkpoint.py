@@ -175,7 +175,7 @@ def test_a_description_that_lacks_a_key_is_refused(key: str):
 def test_a_model_of_another_split_is_refused():
     write()
     SPLIT.write_text("another split\n")
-    assert complaint() == f"{MODEL}: was trained on another {SPLIT}; {REMEDY}"
+    assert complaint() == f"{MODEL}: was trained on another {SPLIT}; run dvc repro train"
 
 
 def test_a_model_of_other_emotions_is_refused():
@@ -298,7 +298,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(path: Path, put: Callabl
     write()
     path.unlink()
     put(path)
-    assert complaint().endswith(("make it again by dvc repro", REMEDY))
+    assert complaint().endswith(("make it again by dvc repro", "run dvc repro train", REMEDY))
 
 
 def test_links_of_dvc_are_read_and_what_is_behind_them_is_never_written_to():
