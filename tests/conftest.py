@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -60,8 +61,11 @@ def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have clips worked on in this process: a child would load torch or librosa for seconds."""
     from stages.extraction import workers
 
+    alone = Lock()  # as in a child: OpenCV's cascade bears no two threads at once
+
     def call(function: Callable[..., Any], clip: Path, settings: dict[str, Any]) -> Any:
-        return function(clip, **settings)
+        with alone:
+            return function(clip, **settings)
 
     monkeypatch.setattr(workers, "call_in_child", call)
 

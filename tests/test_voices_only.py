@@ -84,7 +84,7 @@ def test_every_stage_runs(visual: list[str]) -> None:
     assert (summary["n_visual"], summary["n_acoustic"]) == (0, 28)
     assert read_json(Path("metrics/test.json"))["n_test"] == 28
     assert read_json(Path("metrics/best_test_epoch.json"))["n_test"] == 28
-    assert {row["modality"] for row in read_table(Path("metrics/tsne.csv"))} == {"voice"}
+    assert {row["modality"] for row in read_table(Path("metrics/tsne.csv"))} == {"acoustic"}
     assert Path("metrics/contact_sheet/ravdess.png").stat().st_size > 10_000
 
 

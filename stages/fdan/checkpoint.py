@@ -65,7 +65,7 @@ class Description(BaseModel):
     seeds: list[int] = Field(min_length=1, max_length=1000)
     inference: Literal["bank", "prototypes", "none"]
     settings: _settings_model()  # type: ignore[valid-type]
-    visual_dim: int = Field(ge=1, le=1 << 20)
+    visual_dim: int = Field(ge=0, le=1 << 20)  # 0: no visual samples
     acoustic_dim: int = Field(ge=1, le=1 << 20)
     emotions: list[str]
     bank: dict[str, list[str]]
