@@ -163,7 +163,7 @@ def test_the_same_input_gives_the_same_bytes(hard: Any):
     assert contents() == first
 
 
-def test_the_last_digits_of_another_cpu_do_not_show_in_what_is_kept_in_git(
+def test_the_last_digits_of_another_cpu_do_not_show_in_the_results(
     hard: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """Losses that differ by a millionth, and weights: bar ties at an edge of the rounding."""
