@@ -44,7 +44,8 @@ def open_media(path, **options):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with a small sample and its manifest, in which so many clips are worked on a run."""
-    changes = {"sample": {"speakers": SPEAKERS, "sentences": SENTENCES}}
+    sample = {"speakers": SPEAKERS, "sentences": SENTENCES}
+    changes = {"sample": sample, "folds": 2, "selection": "last"}
     clone = Clone(tmp_path_factory.mktemp("kills") / "prepared", changes)
     clone.dvc("repro", "manifest@sample")
     with open(clone.folder / "stages/media/container.py", "a") as file:
