@@ -33,7 +33,7 @@ from stages.scoring.summary import circumstances, headline
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import check_bank, check_leaks
 
-DECIMALS = 4  # of what DVC compares, so that its tables fit a screen; the exact counts are beside
+DECIMALS = 4  # of what DVC compares, so that its tables fit a screen
 
 
 def scores(
@@ -165,9 +165,8 @@ def main() -> None:
     columns = ["actual", "predicted", "count", "share"]
     write_table(METRICS / "confusion.csv", columns, confusion_rows(confusion))
     low, high = found["ci95"]["uar_by_utterance"].values()
-    measures = {name: found.pop(name) for name in MEASURES} | {"uar_low": low, "uar_high": high}
+    measures = {name: found[name] for name in MEASURES} | {"uar_low": low, "uar_high": high}
     test = {name: round(value, DECIMALS) for name, value in measures.items()}
-    test["n_test"] = found.pop("n_test")
     details = found | {
         "acoustic": split["acoustic"],
         "visual": split["visual"],
@@ -192,9 +191,9 @@ def main() -> None:
         "weights_source": split["weights_source"],
         "precision": split["precision"],
     }
-    write_json(METRICS / "test.json", test)
+    write_json(METRICS / "test.json", test | {"n_test": found["n_test"]})
     write_json(METRICS / "details.json", details)
-    print(f"evaluate: {headline(test, details)}; {circumstances(details)}")
+    print(f"evaluate: {headline(details)}; {circumstances(details)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Report: one page to look at and to send, which needs no internet, and the result in three lines.
 
-In:  metrics/test.json, metrics/details.json, metrics/confusion.csv, metrics/train.json,
-     metrics/curves/*.csv, metrics/tsne.csv, metrics/best_test_epoch.json,
+In:  metrics/details.json, metrics/confusion.csv, metrics/train.json, metrics/curves/*.csv,
+     metrics/tsne.csv, metrics/best_test_epoch.json,
      metrics/contact_sheet/<corpus>.png of the corpora that the result is of
 Out: metrics/report.html   everything in it, pictures included; the same results, the same bytes
 Paper: the confusion matrix is Fig. 4, the t-SNE Fig. 5.
@@ -58,12 +58,12 @@ def main() -> None:
     """Write the page, and say what came out, where to look and what to type next."""
     params = read_params()
     remove_old_sheets(params.corpora)
-    test, details = read_json(METRICS / "test.json"), read_json(METRICS / "details.json")
+    details = read_json(METRICS / "details.json")
     curves = {name: read_table(METRICS / f"curves/{name}.csv") for name in CURVES}
     corpora = list(dict.fromkeys([*details["visual"], details["acoustic"]]))
     sheets = {name: CONTACT_SHEETS / f"{name}.png" for name in corpora}
     settings = [pair for pair in flatten(params.model_dump()) if pair[0] not in WITHOUT_EFFECT]
-    warnings = cautions(test, details)
+    warnings = cautions(details)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=select_autoescape(),
@@ -72,10 +72,9 @@ def main() -> None:
         lstrip_blocks=True,
     )
     page = environment.get_template(TEMPLATE.name).render(
-        headline=headline(test, details),
+        headline=headline(details),
         circumstances=circumstances(details),
         cautions=warnings,
-        test=test,
         details=details,
         train=read_json(METRICS / "train.json"),
         best=read_json(METRICS / "best_test_epoch.json"),
@@ -92,7 +91,7 @@ def main() -> None:
     )
     write_text(PAGE, page)
 
-    print(headline(test, details))
+    print(headline(details))
     print(circumstances(details))
     for caution in warnings:
         print(f"Caution: {caution}")

@@ -225,11 +225,11 @@ def reported_cells(row: Reported) -> list[str]:
 
 def measured_cells(item: Experiment) -> list[list[str]]:
     """The row of an experiment, and that of its best test epoch where it was made."""
-    test, details = read_metrics(item.name, "test"), read_metrics(item.name, "details")
-    if test is None or details is None:
-        why = "not run" if test is None else "run by an earlier version, to be queued again"
+    metrics = read_metrics(item.name, "details")
+    if metrics is None:
+        earlier = read_metrics(item.name, "test")
+        why = "run by an earlier version, to be queued again" if earlier else "not run"
         return [[item.label, "", "", "", "", f"{why} ({item.name})"]]
-    metrics = details | test
     cells = [item.label]
     for key, end in (("war", "wilson"), ("uar", "by_utterance"), ("w_f1", "by_utterance")):
         interval = metrics["ci95"][f"{key}_{end}"]

@@ -1,20 +1,18 @@
-"""A result in words, from what evaluate writes: the scores, what they are of, and cautions."""
+"""A result in words: the scores, what they are of, and cautions.
+
+`details` is the content of metrics/details.json everywhere here.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-def headline(test: Mapping[str, Any], details: Mapping[str, Any]) -> str:
-    """UAR with its interval, WAR and w-F1 in one line.
-
-    Args:
-        test: content of metrics/test.json.
-        details: content of metrics/details.json.
-    """
+def headline(details: Mapping[str, Any]) -> str:
+    """UAR with its interval, WAR and w-F1 in one line."""
+    low, high = (details["ci95"]["uar_by_utterance"][end] for end in ("low", "high"))
     return (
-        f"UAR {test['uar']:.3f} [{test['uar_low']:.3f}, {test['uar_high']:.3f}], "
-        f"WAR {test['war']:.3f} ({round(details['n_correct'], 1):g} of {test['n_test']}), "
-        f"w-F1 {test['w_f1']:.3f}"
+        f"UAR {details['uar']:.3f} [{low:.3f}, {high:.3f}], WAR {details['war']:.3f} "
+        f"({round(details['n_correct'], 1):g} of {details['n_test']}), w-F1 {details['w_f1']:.3f}"
     )
 
 
@@ -31,7 +29,7 @@ def circumstances(details: Mapping[str, Any]) -> str:
     )
 
 
-def cautions(test: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+def cautions(details: Mapping[str, Any]) -> list[str]:
     """What a reader must know before taking the scores for more than they are, worst first."""
     found = []
     if any(name.split("_")[0] == "sample" for name in [details["acoustic"], *details["visual"]]):
@@ -44,7 +42,7 @@ def cautions(test: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
         found.append("The labels are shuffled: this is what chance gives.")
     if details["n_test_with_trained_face"]:
         found.append(
-            f"The faces of {details['n_test_with_trained_face']} of the {test['n_test']} test "
+            f"The faces of {details['n_test_with_trained_face']} of the {details['n_test']} test "
             f"utterances were trained on, as protocol {details['protocol']} has it."
         )
     if details["n_test_with_suspected_copy"]:

@@ -252,13 +252,11 @@ def test_a_folder_that_is_no_repository_of_dvc_is_one_line():
 def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results of every experiment, in which FDAN_1 is much worse than the others."""
     interval = {"low": 0.5, "high": 0.75}
-    test = {
+    details = {
         "war": 0.625,
         "uar": 0.6,
         "w_f1": 0.61,
         "n_test": 140,
-    }
-    details = {
         "n_correct": 87.5,
         "n_seeds": 2,
         "n_folds": 5,
@@ -290,7 +288,7 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
         "n_test": 140,
         "label": "optimistic: not a result",
     }
-    files = {"test": test, "details": details, "train": train, "best_test_epoch": best}
+    files = {"test": {"war": 0.625}, "details": details, "train": train, "best_test_epoch": best}
     monkeypatch.setattr(tables, "read_metrics", lambda name, file: files[file])
     monkeypatch.setattr(tables, "models", lambda name: OF_ONE_MODEL)
 
