@@ -21,9 +21,8 @@ from stages.runtime.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# In Windows-1252: words with a letter or sign beyond ASCII, and such as no western language has, be
-# it a capital after a small letter or a sign within a word.
-FOREIGN_WORD = re.compile(r"[^\s!-&(-/:-@\[-`{-~]*[^\x00-\x7f\s][^\s!-&(-/:-@\[-`{-~]*")
+WORD = re.compile(r"[^\s!-&(-/:-@\[-`{-~]+")
+# What no western language has in a word, be it a capital after a small letter or a sign within.
 LETTER, SIGNS, ACCENTS = "[^\\W\\d_]", "¢£¥§©¯±¶¹¼½¾×÷ƒ‰", "¤¦¨¬¸†‡ˆ˜"
 IMPOSSIBLE = re.compile(
     rf"[a-zß-ÿ][À-ÖØ-ÞŠŽŒŸ]|{LETTER}[{SIGNS}‚„]|[{SIGNS}]{LETTER}"
@@ -114,7 +113,7 @@ def encoding_notes(path: Path) -> list[str]:
     text, encoding = _read_text(path)
     if encoding != "cp1252":
         return []
-    words = ", ".join(map(quoted, list(dict.fromkeys(FOREIGN_WORD.findall(text)))[:5]))
+    words = ", ".join(map(quoted, _foreign_words(text)[:5]))
     return [
         f"{path.name} is not in UTF-8 and was read as Windows-1252, which gives {words}; if that "
         "is not what it says, save it as CSV in UTF-8"
@@ -175,9 +174,14 @@ def _read_text(path: Path) -> tuple[str, str]:
     raise UserError(f"{path}: is no text that can be read; save it as CSV in UTF-8")
 
 
+def _foreign_words(text: str) -> list[str]:
+    """The words with a letter or sign beyond ASCII, each once."""
+    return [word for word in dict.fromkeys(WORD.findall(text)) if not word.isascii()]
+
+
 def _not_western(text: str) -> str:
     """A word that shows that a text was not written in Windows-1252; "" where there is none."""
-    words = dict.fromkeys(FOREIGN_WORD.findall(text))
+    words = _foreign_words(text)
     for word in words:
         if IMPOSSIBLE.search(word):
             return word

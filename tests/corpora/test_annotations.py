@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,13 @@ def test_western_text_in_windows_1252_is_read_and_told(text: str, tmp_path: Path
     assert rows_of(tmp_path, content)[0][1]["a"] == text
     (note,) = encoding_notes(tmp_path / "t.csv")
     assert note.startswith("t.csv is not in UTF-8 and was read as Windows-1252, which gives '")
+
+
+def test_a_long_word_takes_no_longer_than_others(tmp_path: Path):
+    word = "x" * 130_000  # for which a pattern that begins anew at each letter takes minutes
+    begun = time.monotonic()
+    assert rows_of(tmp_path, f"a;b\n{word};é\n".encode("cp1252"))[0][1]["b"] == "é"
+    assert time.monotonic() - begun < 10
 
 
 FOREIGN = [

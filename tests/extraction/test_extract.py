@@ -372,7 +372,8 @@ def test_two_runs_and_equal_clips_side_by_side_share_their_entries(tmp_path: Pat
 
 @pytest.mark.long
 def test_two_experiments_of_a_queue_share_their_entries(tmp_path: Path):
-    clone = Clone(tmp_path / "clone", {"sample": {"speakers": 2, "sentences": 2}})
+    changes = {"sample": {"speakers": 2, "sentences": 2}, "folds": 2, "selection": "last"}
+    clone = Clone(tmp_path / "clone", changes)
     clone.dvc("repro", "manifest@sample")
     clone.commit("manifest")
     for fraction in ("0.03", "0.04"):

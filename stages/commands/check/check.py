@@ -147,7 +147,7 @@ def conclusion(corpus: str, count: int, decoded: Sequence[Decoded]) -> str:
     """The last line: how many errors there are, what was looked at, and what to run next."""
     params = read_params().model_dump()
     is_named = corpus in params["corpora"]
-    command = "dvc repro" if corpus == "sample" else "dvc repro evaluate contact_sheet"
+    command = "dvc repro"
     if is_named and corpus not in [*params["visual"], params["acoustic"]]:
         command = f"dvc repro features@{corpus} contact_sheet@{corpus}"
     if count:
