@@ -151,8 +151,8 @@ def conclusion(corpus: str, count: int, decoded: Sequence[Decoded]) -> str:
     if is_named and corpus not in [*params["visual"], params["acoustic"]]:
         command = f"dvc repro features@{corpus} contact_sheet@{corpus}"
     if count:
-        errors = f"{count} errors" if count > 1 else "1 error"
-        return f"{errors}: fix them, run this check again, and then {command}"
+        errors = f"{count} errors: fix them" if count > 1 else "1 error: fix it"
+        return f"{errors}, run this check again, and then {command}"
     extents = " and ".join(filter(None, (found.extent for found in decoded)))
     sample = f" in a sample of {extents} (--all decodes all)" if extents else ""
     first = "" if is_named else "name the corpus in params.yaml, and "

@@ -332,7 +332,7 @@ def test_ids_of_a_variant_that_differ_in_case_are_an_error(checked):
 def test_a_protocol_that_cannot_be_is_named_with_those_that_can(checked):
     write_params(protocol="speaker", folds=5)
     report = checked()
-    assert report.code == 1 and report.last.startswith("1 error: fix them, run ")
+    assert report.code == 1 and report.last.startswith("1 error: fix it, run ")
     assert report.says(
         ERROR,
         "params.yaml: folds: 5 is more than the 2 speakers of the voices; this protocol needs "
