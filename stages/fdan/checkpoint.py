@@ -36,7 +36,6 @@ from stages.runtime.paths import MODEL, SPLIT
 
 DESCRIPTION = Path("models/fdan.json")
 REMEDY = "run dvc repro train (with -s -f if it came by dvc pull)"
-MODEL_DIGITS = 12  # of the model's SHA-256, by which metrics name the model that they are of
 
 
 class _Network(Network):

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from urllib.request import Request, urlopen
 
-from stages.runtime.errors import one_line
+from stages.encoders.weights import checkpoint_path
+from stages.runtime.errors import UserError, one_line
 
 REPLY_SECONDS = 5.0
 Wanted = list[tuple[str, str]]  # a setting and its value, and where its weights are published
@@ -43,28 +44,36 @@ def weight_problems(wanted: Iterable[tuple[str, str]]) -> list[str]:
 
     Prints what the stages will fetch.
     """
-    from stages.encoders.weights import checkpoint_path
+
+    def look(item: tuple[str, str]) -> str | None:
+        try:
+            require_reply(*item)
+        except UserError as error:
+            return str(error)
+        return None
 
     absent = [(what, url) for what, url in wanted if not checkpoint_path(url).exists()]
     with ThreadPoolExecutor() as threads:
-        reasons = list(threads.map(_why_unreachable, (url for _, url in absent)))
-    problems = []
-    for (what, url), reason in zip(absent, reasons):
-        path = checkpoint_path(url)
-        if reason:
-            problems.append(
-                f"params.yaml: {what}: not in the cache, and {url} cannot be fetched ({reason}); "
-                f"fetch it where there is a network and put it at {path}"
-            )
-        else:
-            print(f"{what}: not in the cache; will be fetched from {url} to {path}")
-    return problems
+        found = list(threads.map(look, absent))
+    for (what, url), problem in zip(absent, found):
+        if problem is None:
+            print(f"{what}: not in the cache; will be fetched from {url} to {checkpoint_path(url)}")
+    return [problem for problem in found if problem is not None]
 
 
-def _why_unreachable(url: str) -> str:
-    """Why nothing answers at an address; "" where something does."""
+def require_reply(what: str, url: str) -> int:
+    """The bytes of weights that are not in the cache, as their server says; 0 where it does not.
+
+    Raises:
+        UserError: nothing answers.
+    """
     try:
-        with urlopen(Request(url, headers={"User-Agent": "torch.hub"}), timeout=REPLY_SECONDS):
-            return ""
+        request = Request(url, headers={"User-Agent": "torch.hub"})
+        with urlopen(request, timeout=REPLY_SECONDS) as reply:
+            return int(reply.headers.get("Content-Length") or 0)
     except (OSError, HTTPException, ValueError) as error:
-        return one_line(error)[:200]
+        raise UserError(
+            f"params.yaml: {what}: not in the cache, and {url} cannot be fetched "
+            f"({one_line(error)[:200]}); fetch it where there is a network and put it at "
+            f"{checkpoint_path(url)}"
+        ) from error

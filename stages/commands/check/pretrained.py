@@ -5,16 +5,12 @@ torch takes seconds to load, and is loaded only where there are weights to look 
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
 from typing import Any
-from urllib.request import Request, urlopen
 
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, amount
-from stages.preflight.pretrained_files import frame_weights
-from stages.runtime.errors import UserError, one_line
+from stages.preflight.pretrained_files import backbone_weights, frame_weights, require_reply
+from stages.runtime.errors import UserError
 from stages.runtime.params import check_random_weights
-
-REPLY_SECONDS = 5.0
 
 
 def at_hand(wanted: list[tuple[str, str]]) -> bool:
@@ -36,15 +32,11 @@ def weight_findings(
             text += "; yunet misses fewer faces (stages/corpora/README.md, Faces)"
         yield Finding(OK, text)
     wanted = frame_weights(frames["detector"], frames["align"])
-    backbone = f"features.backbone {features['backbone']}"
     try:
+        wanted += backbone_weights(features["backbone"], features["weights"])
         if features["weights"] == "random":
             check_random_weights(corpus, "random", features["allow_random_weights"])
-            yield Finding(OK, f"{backbone}: random weights")
-        else:
-            from stages.encoders.pictures import imagenet_weights
-
-            wanted.append((backbone, imagenet_weights(features["backbone"]).url))
+            yield Finding(OK, f"features.backbone {features['backbone']}: random weights")
     except UserError as error:
         yield Finding(ERROR, str(error))
     with ThreadPoolExecutor() as threads:
@@ -65,15 +57,8 @@ def weight_finding(what: str, url: str) -> Finding:
             f"other weights than {url}",
         )
     try:
-        request = Request(url, method="HEAD", headers={"User-Agent": "torch.hub"})
-        with urlopen(request, timeout=REPLY_SECONDS) as reply:
-            size = int(reply.headers.get("Content-Length") or 0)
-    except (OSError, HTTPException, ValueError) as error:
-        return Finding(
-            ERROR,
-            f"{what}: not in the cache, and {url} cannot be reached "
-            f"({one_line(error)}); fetch it where there is a "
-            f"network and put it at {path}",
-        )
-    text = f"{what}: not in the cache; will be fetched from {url} ({amount(size)}) to {path}"
+        size = amount(require_reply(what, url))
+    except UserError as error:
+        return Finding(ERROR, str(error))
+    text = f"{what}: not in the cache; will be fetched from {url} ({size}) to {path}"
     return Finding(WARNING, text)

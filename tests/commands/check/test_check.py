@@ -18,13 +18,13 @@ from ruamel.yaml import YAML
 
 from stages import frames, manifest, mels
 from stages.commands.check import check
-from stages.commands.check import pretrained as weights
 from stages.commands.check.decoding import surely_more
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, show
 from stages.corpora.emotions import EMOTIONS
 from stages.extraction import workers
 from stages.extraction.workers import of_each
 from stages.media import crops
+from stages.preflight import pretrained_files
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
 from tests import clip_work
@@ -544,9 +544,9 @@ def test_weights_that_cannot_be_had_are_named_with_address_and_place(checked, yu
     path = Path("torch/hub/checkpoints/net.onnx").absolute()
     assert report.code == 1 and report.says(
         ERROR,
-        "frames.detector yunet: not in the cache, and http://127.0.0.1:9/net.onnx cannot be "
-        "reached (<urlopen error [Errno 111] Connection refused>); fetch it where there is a "
-        f"network and put it at {path}",
+        "params.yaml: frames.detector yunet: not in the cache, and http://127.0.0.1:9/net.onnx "
+        "cannot be fetched (<urlopen error [Errno 111] Connection refused>); fetch it where there "
+        f"is a network and put it at {path}",
     )
     assert report.says(WARNING, "faces were not decoded, as the weights of yunet are not there")
 
@@ -554,10 +554,10 @@ def test_weights_that_cannot_be_had_are_named_with_address_and_place(checked, yu
 def test_a_server_that_does_not_answer_is_not_waited_for(
     checked, yunet, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(weights, "REPLY_SECONDS", 0.2)
+    monkeypatch.setattr(pretrained_files, "REPLY_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         yunet(f"http://127.0.0.1:{deaf.getsockname()[1]}/net.onnx")
-        assert "cannot be reached (timed out)" in checked().text
+        assert "cannot be fetched (timed out)" in checked().text
 
 
 def test_weights_that_can_be_fetched_are_not_fetched(checked, yunet, tmp_path: Path):

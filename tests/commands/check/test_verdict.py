@@ -266,6 +266,7 @@ def project(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxies of its first use
     monkeypatch.setattr(workers.joblib, "cpu_count", lambda: 1)
     shutil.copytree(whole, FOLDER)
 
