@@ -11,6 +11,7 @@ Run: dvc repro manifest@<corpus>, or python -m stages.manifest <corpus>
 from dataclasses import asdict
 
 from stages.corpora.listing import COLUMNS, list_corpus, named, skipped_rows, summary
+from stages.corpora.span import span_of
 from stages.corpora.utterance import Utterance, first_five
 from stages.extraction.workers import of_each
 from stages.io.files import write_table
@@ -23,7 +24,6 @@ from stages.io.skips import (
     write_skips,
 )
 from stages.media.probe import APART, Probed, ProbedUtterance, far_apart, probe_utterance
-from stages.media.span import span_of
 from stages.runtime.command import run_stage
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.params import read_params

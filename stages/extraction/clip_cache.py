@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 
+from stages.corpora.span import Span
 from stages.io.arrays import Layout, fits
 from stages.io.files import file_sha256
-from stages.media.span import Span
 from stages.runtime.errors import ClipError, UserError
 
 LIBRARIES = (

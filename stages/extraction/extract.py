@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.corpora.span import span_of
 from stages.extraction.clip_cache import (
     clip_cache,
     code_and_libraries,
@@ -31,7 +32,6 @@ from stages.io.skips import (
     warn_of_uneven,
     write_skips,
 )
-from stages.media.span import span_of
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.paths import RAW, manifest_path
 from stages.runtime.progress import track

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import joblib
 
+from stages.corpora.span import Span
 from stages.extraction.clip_cache import ClipCache, code_and_libraries, is_kept, keep
 from stages.extraction.guard import call_in_child, guarded_threads
-from stages.media.span import Span
 from stages.runtime.errors import ClipError, UserError, one_line
 from stages.runtime.progress import track
 

@@ -13,15 +13,16 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from stages.corpora.span import Span
 from stages.media.container import (
     MAX_SECONDS,
     last_time,
     open_media,
     read_packets,
+    span_length,
     start_seconds,
 )
 from stages.media.headers import COMPLETE
-from stages.media.span import Span, span_length
 from stages.runtime.errors import ClipError
 
 DEFAULT = av.stream.Disposition.default

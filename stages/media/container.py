@@ -9,15 +9,16 @@ import contextlib
 import errno
 import re
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 
 import av
 import numpy as np
 from av.error import FFmpegError
 
+from stages.corpora.span import Span
 from stages.io.files import LFS_POINTER
 from stages.media.headers import COMPLETE, MAX_BYTES, is_guessed, riff_data
-from stages.media.span import Span, span_length
 from stages.runtime.errors import ClipError, UserError
 
 # The formats that hold clips, by the names of FFmpeg's demuxers. Above all not `concat`, `hls` and
@@ -234,6 +235,20 @@ def read_span(
     if not packets and ends:
         span_length(span, ends)
     return packets
+
+
+def span_length(span: Span, ends: float) -> float:
+    """The seconds of a span that are there in a file that ends at `ends`.
+
+    Raises:
+        ClipError: `beyond_end` where that is less than `COMPLETE` of it.
+    """
+    start, end = span
+    there = min(end, ends) - start
+    if there <= 0 or (end < inf and there < COMPLETE * (end - start)):
+        asked = f"{start:g} s on" if end == inf else f"{start:g} to {end:g} s"
+        raise ClipError("beyond_end", f"the table asks for {asked}; the file ends at {ends:.2f} s")
+    return there
 
 
 def last_time(packets: Sequence[av.Packet]) -> float:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.corpora.span import Span
 from stages.io.arrays import Layout
 from stages.media.faces import (
     centre_crop,
@@ -19,7 +20,6 @@ from stages.media.faces import (
     make_aligner,
     make_detector,
 )
-from stages.media.span import Span
 from stages.media.video import sample_frames
 from stages.runtime.device import enough_memory
 from stages.runtime.errors import ClipError

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import av
 
+from stages.corpora.span import Span
 from stages.media.audio import audio_stream
 from stages.media.container import (
     MAX_SECONDS,
@@ -18,10 +19,10 @@ from stages.media.container import (
     read_packets,
     read_streams,
     require_data,
+    span_length,
     start_seconds,
 )
 from stages.media.headers import is_guessed, riff_data
-from stages.media.span import Span, span_length
 from stages.media.video import video_stream
 from stages.runtime.errors import ClipError
 

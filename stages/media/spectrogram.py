@@ -11,9 +11,9 @@ import numpy as np
 from librosa import filters
 from numpy.lib.stride_tricks import sliding_window_view
 
+from stages.corpora.span import Span
 from stages.io.arrays import Layout
 from stages.media.audio import check_speech, read_audio
-from stages.media.span import Span
 
 
 def log_mel(

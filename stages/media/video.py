@@ -18,15 +18,16 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from stages.corpora.span import Span
 from stages.media.container import (
     ATTACHED,
     MAX_SECONDS,
     open_media,
     read_packets,
+    span_length,
     start_seconds,
 )
 from stages.media.headers import COMPLETE
-from stages.media.span import Span, span_length
 from stages.runtime.errors import ClipError
 
 MAX_PIXELS = 50_000_000  # 8K video has 33 million

@@ -7,11 +7,12 @@ import av
 import numpy as np
 import pytest
 
+from stages.corpora.span import Span, span_of
 from stages.media import container
 from stages.media.audio import read_audio
+from stages.media.container import span_length
 from stages.media.headers import MAX_BYTES
 from stages.media.probe import probe, probe_utterance
-from stages.media.span import Span, span_length, span_of
 from stages.media.video import sample_frames
 from stages.runtime.errors import ClipError
 from tests.media_files import sine, write_sound, write_video

@@ -7,10 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, some
+from stages.corpora.span import Span, span_of
 from stages.corpora.utterance import Utterance
 from stages.extraction.workers import of_each
 from stages.media.probe import APART, Probed, far_apart, probe
-from stages.media.span import Span, span_of
 from stages.runtime.errors import ClipError, UserError
 
 MODALITIES = {"video": "visual", "audio": "acoustic"}
