@@ -10,26 +10,16 @@ Run: dvc repro features@<corpus>, or python -m stages.features <corpus>
 """
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 
 import h5py
 import numpy as np
-import torch
 
-from stages.encoders.embed import face_images, make_embed, spectrogram_images
-from stages.encoders.encode import CLIPS, encode
-from stages.encoders.pictures import PRECISION, feature_dim, for_inference, make_backbone
-from stages.extraction.clip_cache import (
-    clip_cache,
-    delete_oldest,
-    size_limit,
-    warn_if_open_to_others,
-)
+from stages.encoders.frozen import freeze
+from stages.extraction.clip_cache import delete_oldest, size_limit, warn_if_open_to_others
 from stages.io.arrays import decode_ids, open_arrays, write_arrays
 from stages.runtime.command import run_stage
-from stages.runtime.device import check_precision, name_of, pick_device
-from stages.runtime.errors import UserError
+from stages.runtime.device import pick_device
 from stages.runtime.params import check_random_weights, read_params
 from stages.runtime.paths import features_path, frames_path, mels_path
 from stages.runtime.progress import track
@@ -48,16 +38,6 @@ def spectrograms(mels: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
         yield name, mels["values"][start:end]
 
 
-def require_finite(features: np.ndarray, corpus: str, backbone: str) -> np.ndarray:
-    """Return `features`, or raise UserError where the backbone overflowed."""
-    if not np.isfinite(features).all():
-        raise UserError(
-            f"features@{corpus}: {backbone} gives values that are not finite; "
-            "choose other features.weights or features.backbone"
-        )
-    return features
-
-
 def main(corpus: str) -> None:
     """Write the features of a corpus."""
     params = read_params()
@@ -65,30 +45,8 @@ def main(corpus: str) -> None:
     check_random_weights(corpus, settings["weights"], settings.pop("allow_random_weights"))
     limit = size_limit()
     warn_if_open_to_others()
-    device = pick_device()
-    check_precision(settings["precision"], device)
-    name, precision = settings["backbone"], settings["precision"]
-    db_range = {key: settings[key] for key in ("db_min", "db_max")}
-    backbone, source = make_backbone(name, settings["weights"], settings["seed"])
-    dtype = PRECISION[precision]
-    network = make_embed(for_inference(backbone, dtype), device, dtype)
-
-    def embed(images: torch.Tensor) -> np.ndarray:
-        return require_finite(network(images), corpus, name)
-
-    made_with = {
-        "backbone": name,
-        "weights": source,
-        "precision": precision,
-        "clips in a batch": CLIPS[device],
-        "hardware": name_of(device),
-    }
-    dim = feature_dim(backbone)
-    of_faces = clip_cache("features", face_images, made_with, {"values": ("float32", (3, dim))})
-    of_voices = clip_cache(
-        "features", spectrogram_images, made_with | db_range, {"values": ("float32", (1, dim))}
-    )
     label = f"features@{corpus}"
+    frozen = freeze(settings, label)
     with (
         open_arrays(frames_path(corpus), "frames") as frames,
         open_arrays(mels_path(corpus), "mels") as mels,
@@ -97,24 +55,22 @@ def main(corpus: str) -> None:
         out = features_path(corpus)
         expected_bytes = features_bytes(n_acoustic + (frames["ok"].size if n_visual else 0))
         with write_arrays(
-            out, "features", settings | {"weights_source": source}, expected_bytes
+            out, "features", settings | {"weights_source": frozen.source}, expected_bytes
         ) as arrays:
             arrays.append("visual_ids", frames["ids"][...])
             arrays.append("acoustic_ids", mels["ids"][...])
             if n_visual:
                 arrays.append("visual_ok", frames["ok"][...])
-            to_images = partial(face_images, device=device)
-            visual = encode(crops(frames), to_images, embed, of_faces, device)
+            visual = frozen.faces(crops(frames))
             for rows in track(visual, n_visual, f"{label} visual", "clips"):
                 arrays.append("visual", rows[None])
-            to_images = partial(spectrogram_images, device=device, **db_range)
-            acoustic = encode(spectrograms(mels), to_images, embed, of_voices, device)
+            acoustic = frozen.voices(spectrograms(mels))
             for rows in track(acoustic, n_acoustic, f"{label} acoustic", "clips"):
                 arrays.append("acoustic", rows)
     delete_oldest(limit)
     print(
-        f"{label}: {n_visual} visual and {n_acoustic} acoustic samples through {name}, {source}, "
-        f"on {device}"
+        f"{label}: {n_visual} visual and {n_acoustic} acoustic samples through "
+        f"{settings['backbone']}, {frozen.source}, on {pick_device()}"
     )
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages import features
-from stages.features import main, require_finite
+from stages.encoders import frozen
+from stages.encoders.frozen import require_finite
+from stages.features import main
 from stages.io.arrays import decode_ids, encode_ids, open_arrays, read_settings, write_arrays
 from stages.runtime.errors import UserError
 from tests.encoders.test_embed import HIGH, LOW
@@ -22,7 +23,7 @@ from tests.helpers import ROOT
 
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(UserError, match="features@ravdess: vgg11 gives values that are not finite"):
-        require_finite(np.array([[0, np.inf]]), "ravdess", "vgg11")
+        require_finite(np.array([[0, np.inf]]), "features@ravdess", "vgg11")
 
 
 CLIPS = 5
@@ -100,13 +101,13 @@ def test_the_same_input_gives_the_same_bytes_made_anew_or_kept(
 def pictures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures were given to the network, batch by batch."""
     sizes = []
-    real = features.make_embed
+    real = frozen.make_embed
 
     def counting(*arguments: Any) -> Any:
         embed = real(*arguments)
         return lambda images: (sizes.append(len(images)), embed(images))[1]
 
-    monkeypatch.setattr(features, "make_embed", counting)
+    monkeypatch.setattr(frozen, "make_embed", counting)
     return sizes
 
 
@@ -164,8 +165,9 @@ def test_a_kill_costs_at_most_what_was_under_way(
     script = """
 import joblib, os, signal
 from stages import features
+from stages.encoders import frozen
 joblib.cpu_count = lambda: 2
-real, batches = features.make_embed, []
+real, batches = frozen.make_embed, []
 def killed(*arguments):
     embed = real(*arguments)
     def one(images):
@@ -174,7 +176,7 @@ def killed(*arguments):
             os.kill(os.getpid(), signal.SIGKILL)
         return embed(images)
     return one
-features.make_embed = killed
+frozen.make_embed = killed
 features.main("sample")
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
@@ -202,7 +204,8 @@ def test_neither_threads_nor_surroundings_change_a_byte(project: Path, cores: in
         root.mkdir()
         write_inputs(root)
         script = (
-            "import joblib, sys; from stages import features; features.CLIPS['cpu'] = 1\n"
+            "import joblib, sys; from stages import features; from stages.encoders import encode\n"
+            "encode.CLIPS['cpu'] = 1\n"
             f"joblib.cpu_count = lambda: {cores if number else 2}\n"
             "features.main('sample')"
         )
@@ -222,7 +225,7 @@ def test_neither_threads_nor_surroundings_change_a_byte(project: Path, cores: in
 def test_features_that_are_not_finite_leave_no_file(project: Path, monkeypatch: pytest.MonkeyPatch):
     write_inputs(project)
     overflowing = lambda images: np.full((len(images), 2), np.nan)  # noqa: E731
-    monkeypatch.setattr(features, "make_embed", lambda *_: overflowing)
+    monkeypatch.setattr(frozen, "make_embed", lambda *_: overflowing)
     with pytest.raises(UserError, match="not finite"):
         main("sample")
     assert list(Path("data/features").iterdir()) == []
