@@ -5,8 +5,7 @@ The JSON file holds the settings of the training and the widths of the features,
 every bank, the epochs kept, and the SHA-256 of the tensors and of the split.
 """
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
@@ -55,8 +54,8 @@ def _settings_model() -> type[BaseModel]:
     return create_model("_Settings", __config__=ConfigDict(strict=True), **known)
 
 
-class Description(BaseModel):
-    """What models/fdan.json must hold, as it may come from anywhere."""
+class Classifiers(BaseModel):
+    """What must be known of classifiers to read their tensors, as it may come from anywhere."""
 
     model_config = ConfigDict(strict=True)
 
@@ -67,15 +66,21 @@ class Description(BaseModel):
     visual_dim: int = Field(ge=0, le=1 << 20)  # 0: no visual samples
     acoustic_dim: int = Field(ge=1, le=1 << 20)
     emotions: list[str]
-    bank: dict[str, list[str]]
     sha256: str
+
+
+class Description(Classifiers):
+    """What models/fdan.json must hold."""
+
+    bank: dict[str, list[str]]
+    epochs: dict[str, int]
     split_sha256: str
 
     @model_validator(mode="after")
     def _has_a_bank_of_each_replica(self) -> Self:
-        replicas = {replica_name(k, seed) for k in range(self.folds) for seed in self.seeds}
-        if self.bank.keys() != replicas:
-            raise ValueError("its banks are not those of its folds and seeds")
+        replicas = set(fold_replicas(self.folds, self.seeds))
+        if self.bank.keys() != replicas or self.epochs.keys() != replicas:
+            raise ValueError("its banks or epochs are not those of its folds and seeds")
         return self
 
 
@@ -84,24 +89,38 @@ def replica_name(fold: int, seed: int) -> str:
     return f"fold_{fold}.seed_{seed}"
 
 
-def write_model(states: Mapping[str, Mapping[str, Tensor]], description: dict[str, Any]) -> None:
-    """Write the states of all replicas by name, and their description.
+def fold_replicas(folds: int, seeds: Sequence[int]) -> dict[str, tuple[int, int]]:
+    """The fold and the seed of every replica by its name, in order."""
+    return {replica_name(fold, seed): (fold, seed) for fold in range(folds) for seed in seeds}
+
+
+def write_tensors(path: Path, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write the states of classifiers by their names.
 
     Raises:
-        UserError: there is no room, or a file cannot be written.
+        UserError: there is no room, or the file cannot be written.
     """
     tensors = {
         f"{replica}.{name}": value.contiguous()
         for replica, state in states.items()
         for name, value in state.items()
     }
-    with replacing(MODEL) as temporary:
+    with replacing(path) as temporary:
         try:
             save_file(tensors, temporary)
         except SafetensorError as error:  # of the disk; it has no errno
             raise UserError(
-                f"{MODEL}: cannot be written: {error}; free space or mend access"
+                f"{path}: cannot be written: {error}; free space or mend access"
             ) from error
+
+
+def write_model(states: Mapping[str, Mapping[str, Tensor]], description: dict[str, Any]) -> None:
+    """Write the states of all replicas by name, and their description.
+
+    Raises:
+        UserError: there is no room, or a file cannot be written.
+    """
+    write_tensors(MODEL, states)
     facts = {"sha256": file_sha256(MODEL), "split_sha256": file_sha256(SPLIT)}
     write_json(DESCRIPTION, description | {"emotions": list(EMOTIONS)} | facts, rounded=False)
 
@@ -110,47 +129,74 @@ def read_description() -> dict[str, Any]:
     """What models/fdan.json says; its keys are those of `Description`.
 
     Raises:
-        UserError: models/fdan.json cannot be read, lacks a key or holds what cannot be; the model
-            was trained on another split (and so perhaps on the test voices of this one); or
-            models/fdan.safetensors is not the file described.
+        UserError: as `read_facts`; or the model was trained on another split (and so perhaps on the
+            test voices of this one).
     """
-    content = read_json(DESCRIPTION, Description.model_fields)
-    try:
-        description = Description.model_validate(content).model_dump()
-    except ValidationError as error:
-        raise UserError(f"{DESCRIPTION}: {first_mistake(error)}; {REMEDY}") from None
-    if description["emotions"] != list(EMOTIONS):
-        raise UserError(f"{MODEL}: knows the emotions {description['emotions']}; {REMEDY}")
+    description = read_facts(DESCRIPTION, MODEL, Description, REMEDY)
     if not has_sha256(SPLIT, description["split_sha256"]):
         raise UserError(f"{MODEL}: was trained on another {SPLIT}; run dvc repro train")
-    if not has_sha256(MODEL, description["sha256"]):
-        raise UserError(f"{MODEL}: is not the file that {DESCRIPTION} describes; {REMEDY}")
     return description
+
+
+def read_facts(path: Path, model: Path, schema: type[Classifiers], remedy: str) -> dict[str, Any]:
+    """What a file says of the classifiers in another; its keys are those of `schema`.
+
+    Raises:
+        UserError: it cannot be read, lacks a key or holds what cannot be; the classifiers know
+            other emotions, or are not in the file described.
+    """
+    content = read_json(path, schema.model_fields)
+    try:
+        facts = schema.model_validate(content).model_dump()
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_mistake(error)}; {remedy}") from None
+    if facts["emotions"] != list(EMOTIONS):
+        raise UserError(f"{model}: knows the emotions {facts['emotions']}; {remedy}")
+    if not has_sha256(model, facts["sha256"]):
+        raise UserError(f"{model}: is not the file that {path} describes; {remedy}")
+    return facts
 
 
 def read_replicas(description: dict[str, Any]) -> Iterator[tuple[int, int, SpeechClassifier]]:
     """Fold, seed and classifier of every replica described.
 
     Raises:
-        UserError: the tensors do not fit the description, or are not finite.
+        UserError: as `read_classifiers`.
+    """
+    replicas = fold_replicas(description["folds"], description["seeds"])
+    found = read_classifiers(MODEL, list(replicas), description, REMEDY)
+    for (fold, seed), classifier in zip(replicas.values(), found):
+        yield fold, seed, classifier
+
+
+def read_classifiers(
+    path: Path, names: Sequence[str], facts: dict[str, Any], remedy: str
+) -> Iterator[SpeechClassifier]:
+    """The classifiers of these names, which are all that is in a file.
+
+    Args:
+        facts: of `Classifiers`.
+        remedy: what to do about a file that cannot be read.
+
+    Raises:
+        UserError: the tensors do not fit the facts, or are not finite.
     """
     try:
-        tensors = load_file(MODEL)
+        tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{MODEL}: cannot be read: {one_line(error)}; {REMEDY}") from error
-    pairs = [(fold, seed) for fold in range(description["folds"]) for seed in description["seeds"]]
+        raise UserError(f"{path}: cannot be read: {one_line(error)}; {remedy}") from error
     states: dict[str, dict[str, Tensor]] = {}
-    layout = _layout(description)
-    for replica in itertools.starmap(replica_name, pairs):
-        names = [name for name in tensors if name.startswith(f"{replica}.")]
-        state = {name.removeprefix(f"{replica}."): tensors.pop(name) for name in names}
+    layout = _layout(facts)
+    for replica in names:
+        of_replica = [name for name in tensors if name.startswith(f"{replica}.")]
+        state = {name.removeprefix(f"{replica}."): tensors.pop(name) for name in of_replica}
         if wrong := _misfit(state, layout):
-            raise UserError(f"{MODEL}: {replica}: {wrong}; {REMEDY}")
+            raise UserError(f"{path}: {replica}: {wrong}; {remedy}")
         states[replica] = state
     if tensors:
-        raise UserError(f"{MODEL}: {ascii(min(tensors))[:80]} is of no replica; {REMEDY}")
-    for fold, seed in pairs:
-        yield fold, seed, restore(description, states[replica_name(fold, seed)])
+        raise UserError(f"{path}: {ascii(min(tensors))[:80]} is of no replica; {remedy}")
+    for state in states.values():
+        yield restore(facts, state)
 
 
 def _layout(description: dict[str, Any]) -> dict[str, tuple[int | None, ...]]:

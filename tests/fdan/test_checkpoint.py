@@ -88,6 +88,7 @@ def write(bank: bool = True, **flags: bool) -> dict[tuple[int, int], SpeechClass
         "acoustic_dim": ACOUSTIC,
         "inference": "bank" if bank else "none",
         "bank": dict.fromkeys(names, ["a", "b"]),
+        "epochs": dict.fromkeys(names, 3),
         "settings": SETTINGS | {"network": NETWORK | flags},
     }
     states = dict(zip(names, (of.state_dict() for of in made.values())))
@@ -213,7 +214,7 @@ def test_a_description_that_does_not_fit_the_model_is_refused(changes: dict[str,
     found = read_json(DESCRIPTION) | changes
     found["settings"] = SETTINGS | found["settings"]
     names = [replica_name(k, seed) for k in range(found["folds"]) for seed in found["seeds"]]
-    found["bank"] = dict.fromkeys(names, [])
+    found["bank"], found["epochs"] = dict.fromkeys(names, []), dict.fromkeys(names, 1)
     write_json(DESCRIPTION, found)
     assert complaint().startswith(f"{MODEL}: fold_")
     assert "dvc repro train" in complaint()
