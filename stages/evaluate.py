@@ -21,17 +21,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.corpora.emotions import EMOTIONS
+from stages.corpora.emotions import CODES, EMOTIONS
 from stages.fdan.checkpoint import read_description, read_replicas, replica_name
 from stages.io.files import write_json, write_table
 from stages.runtime.command import run_stage
 from stages.runtime.paths import METRICS, PREDICTIONS
+from stages.scoring.calibration import calibration_error, fit_temperature, with_temperature
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights, wilson
 from stages.scoring.metrics import MEASURES, confusions
-from stages.scoring.predictions import COLUMNS, predict_fold, to_arrays
+from stages.scoring.predictions import COLUMNS, predict_fold, predict_part, to_arrays
 from stages.scoring.summary import circumstances, headline
-from stages.splits.dataset import Features, read_split
+from stages.splits.dataset import Features, labels, read_split, select_rows
 from stages.splits.leaks import check_bank, check_leaks
+from stages.splits.protocols import VALIDATION
 
 DECIMALS = 4  # of what DVC compares, so that its tables fit a screen
 
@@ -139,6 +141,26 @@ def confusion_rows(confusion: np.ndarray) -> list[dict[str, str]]:
     ]
 
 
+def calibration(
+    validated: np.ndarray, validated_true: np.ndarray, tested: np.ndarray, true: np.ndarray
+) -> dict[str, float]:
+    """The temperature of the validation utterances, and what it does for the test utterances.
+
+    Args:
+        validated, tested: probabilities [n, C], means over the seeds.
+        validated_true, true: classes [n].
+
+    Returns:
+        n_validation, the expected calibration error ece_before and, where there is a temperature,
+        temperature and ece_after.
+    """
+    found = {"n_validation": len(validated), "ece_before": calibration_error(tested, true)}
+    if (temperature := fit_temperature(validated, validated_true)) is not None:
+        after = with_temperature(tested, temperature)
+        found |= {"temperature": temperature, "ece_after": calibration_error(after, true)}
+    return found
+
+
 def total(counts: dict[str, Any] | int) -> int:
     """Sum of the leaves of nested counts."""
     return counts if isinstance(counts, int) else sum(map(total, counts.values()))
@@ -152,9 +174,11 @@ def main() -> None:
     features = Features(split["features_sha256"])
     description = read_description()
     predictions = []
+    validated: dict[int, list[np.ndarray]] = {fold: [] for fold in range(split["folds"])}
     for fold, seed, classifier in read_replicas(description):
         check_bank(rows, split["protocol"], fold, description["bank"][replica_name(fold, seed)])
         predictions += predict_fold(classifier, features, rows, fold, seed)
+        validated[fold].append(predict_part(classifier, features, rows, fold, seed, VALIDATION))
     predictions.sort(key=lambda row: (row["id"], row["seed"]))
     write_table(PREDICTIONS, COLUMNS, predictions)
 
@@ -164,6 +188,13 @@ def main() -> None:
     confusion = by_seed.mean(0)
     columns = ["actual", "predicted", "count", "share"]
     write_table(METRICS / "confusion.csv", columns, confusion_rows(confusion))
+    shares = np.array([[float(row[code]) for code in CODES] for row in predictions])
+    calibrated = calibration(
+        np.concatenate([np.mean(of_seeds, 0) for of_seeds in validated.values()]),
+        np.concatenate([labels(select_rows(rows, "acoustic", k, VALIDATION)) for k in validated]),
+        shares.reshape(*predicted.shape, -1).mean(1),
+        true,
+    )
     low, high = found["ci95"]["uar_by_utterance"].values()
     measures = {name: found[name] for name in MEASURES} | {"uar_low": low, "uar_high": high}
     test = {name: round(value, DECIMALS) for name, value in measures.items()}
@@ -172,6 +203,7 @@ def main() -> None:
         "visual": split["visual"],
         "classes": per_class(confusion),
         "speakers": per_speaker(true, predicted, speakers),
+        "calibration": calibrated,
         "n_classes_present": int((confusion.sum(1) > 0).sum()),
         "n_folds": split["folds"],
         "n_skipped": total(split["skipped"]),

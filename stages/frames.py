@@ -18,8 +18,7 @@ import numpy as np
 from stages.extraction.extract import extract
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_table
-from stages.media.crops import CROPS, JUMP, STATUS, clip_faces
-from stages.media.faces import make_aligner, make_detector, pick_detection_device
+from stages.media.crops import CROPS, JUMP, STATUS, clip_faces, ready_to_crop
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import frames_path, manifest_path
@@ -32,13 +31,7 @@ def main(corpus: str) -> None:
     limit, workers = params.max_skip_fraction, params.workers
     settings = params.frames.model_dump()
     utterances = read_table(manifest_path(corpus), ["id", "emotion", "video", "start", "end"])
-    # What is kept of a clip is kept by device, too: a GPU's sums differ in their last bits.
-    device = pick_detection_device(settings["detector"], settings["align"])
-    # Before the clips, which have a limit on time: their weights may have to be fetched first.
-    make_detector(settings["detector"], settings["min_face"], "cpu")
-    if settings["align"]:
-        make_aligner("cpu")
-    work = settings | {"device": device}
+    work = ready_to_crop(settings)
     results = extract(utterances, "video", clip_faces, work, corpus, "frames", limit, workers)
     ids: list[str] = []
     tally = np.zeros(len(STATUS), int)

@@ -16,6 +16,7 @@ from stages.extraction import workers
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table, write_table
 from stages.io.skips import table_path
+from stages.media import crops
 from stages.runtime.errors import UserError
 from stages.runtime.params import PARAMS_FILE
 from tests.extraction.test_guard import wait_for_the_end_of
@@ -79,7 +80,7 @@ def test_weights_are_fetched_before_the_clips_which_have_a_limit_on_time(
     def fetch(name: str, *_: object) -> None:
         raise UserError(f"{name}: cannot be fetched")
 
-    monkeypatch.setattr(frames, "make_detector", fetch)
+    monkeypatch.setattr(crops, "make_detector", fetch)
     with pytest.raises(UserError, match="haar: cannot be fetched"):
         frames.main("sample")
     assert not Path("data/frames").exists()

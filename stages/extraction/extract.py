@@ -7,7 +7,7 @@ stage's output does not depend on how many workers there are. What was made of a
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,8 @@ def extract(
     limit = size_limit()
     chosen = [row for row in utterances if row[column]]
     skips: list[dict[str, str]] = []
-    results = each_clip(chosen, column, process, settings, corpus, stage, workers)
+    root = root_of(corpus, chosen, column)
+    results = each_clip(chosen, column, process, settings, root, stage, workers)
     with closing(results):
         for row, result in track(results, len(chosen), f"{stage}@{corpus}", "clips"):
             if isinstance(result, ClipError):
@@ -85,21 +86,11 @@ def extract(
     warn_of_uneven(f"{stage}@{corpus}", uneven_among(skips, chosen))
 
 
-def each_clip(
-    rows: Sequence[dict[str, str]],
-    column: str,
-    process: Callable[..., Any],
-    settings: dict[str, Any],
-    corpus: str,
-    stage: str,
-    workers: str,
-) -> Generator[tuple[dict[str, str], dict[str, np.ndarray] | ClipError], None, None]:
-    """Yield each row with what is made of its clip, arrays by name, or why that cannot be used.
-
-    Args are those of `extract`; every row has a path in `column`.
+def root_of(corpus: str, rows: Sequence[dict[str, str]], column: str) -> Path:
+    """The folder of a corpus, without links in its path, which all of these clips are in.
 
     Raises:
-        UserError: a path leaves the corpus, or what was made of a clip is not there.
+        UserError: a path in `column` leaves it.
     """
     root = (RAW / corpus).resolve()
     for name in (PurePosixPath(row[column]) for row in rows):
@@ -107,6 +98,25 @@ def each_clip(
             raise UserError(
                 f"{manifest_path(corpus)}: {str(name)!r} leaves {root}; make it again by dvc repro"
             )
+    return root
+
+
+def each_clip(
+    rows: Sequence[dict[str, str]],
+    column: str,
+    process: Callable[..., Any],
+    settings: dict[str, Any],
+    root: Path,
+    stage: str,
+    workers: str,
+) -> Generator[tuple[dict[str, str], dict[str, np.ndarray] | ClipError], None, None]:
+    """Yield each row with what is made of its clip, arrays by name, or why that cannot be used.
+
+    Args are those of `extract`; every row has a path in `column`, relative to `root`.
+
+    Raises:
+        UserError: what was made of a clip is not there.
+    """
     warn_if_open_to_others()
     cache = clip_cache(stage, process, settings)
     job = Job(root, cache, process, settings, code_and_libraries())

@@ -5,6 +5,7 @@ The JSON file holds the settings of the training and the widths of the features,
 every bank, the epochs kept, and the SHA-256 of the tensors and of the split.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -108,6 +109,9 @@ def write_tensors(path: Path, states: Mapping[str, Mapping[str, Tensor]]) -> Non
     with replacing(path) as temporary:
         try:
             save_file(tensors, temporary)
+            # Which it keeps from all but its user, unlike every other output.
+            os.umask(mask := os.umask(0))
+            temporary.chmod(0o666 & ~mask)
         except SafetensorError as error:  # of the disk; it has no errno
             raise UserError(
                 f"{path}: cannot be written: {error}; free space or mend access"

@@ -131,6 +131,25 @@ class SpeechClassifier(nn.Module):
         return predict(self.network, self._standardized(x_a), visual)
 
     @torch.inference_mode()
+    def with_faces(self, x_v: Tensor, x_a: Tensor | None) -> Tensor:
+        """Class probabilities [C] of one clip of which faces are seen.
+
+        Ours, not the paper's: the clip's own faces stand in the place of the bank, its voice in
+        that of the voices, both modalities vote, and of the faces the mean. Without a voice the
+        faces attend to the voices of the bank.
+
+        Args:
+            x_v: raw visual features [k, D_v] of its frames.
+            x_a: raw acoustic features [1, D_a]; None where there is no voice.
+        """
+        if x_a is None:
+            visual = torch.softmax(self.network.classifier(self.embed_visual(x_v)), 1)
+            return visual.mean(0)
+        outputs = self.network(self._standardized_faces(x_v), self._standardized(x_a))
+        votes = [torch.softmax(logits, 1).mean(0) for logits in (outputs.visual, outputs.acoustic)]
+        return torch.stack(votes).mean(0)
+
+    @torch.inference_mode()
     def embed_acoustic(self, x_a: Tensor) -> Tensor:
         """Z_a^l [n, d] of raw acoustic features [n, D_a]: what the classifier sees."""
         visual, _ = self._states()
@@ -140,11 +159,13 @@ class SpeechClassifier(nn.Module):
     def embed_visual(self, x_v: Tensor) -> Tensor:
         """Z_v^l [n, d] of raw visual features [n, D_v], attending to the bank."""
         _, acoustic = self._states()
-        standardizer = Standardizer(self.visual_mean, self.visual_std)
-        return self.network.encode_visual(standardizer.apply(x_v), acoustic)
+        return self.network.encode_visual(self._standardized_faces(x_v), acoustic)
 
     def _standardized(self, x_a: Tensor) -> Tensor:
         return Standardizer(self.acoustic_mean, self.acoustic_std).apply(x_a)
+
+    def _standardized_faces(self, x_v: Tensor) -> Tensor:
+        return Standardizer(self.visual_mean, self.visual_std).apply(x_v)
 
     def _states(self) -> tuple[States | None, States | None]:
         if not self.has_bank:

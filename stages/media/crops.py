@@ -19,6 +19,7 @@ from stages.media.faces import (
     jump,
     make_aligner,
     make_detector,
+    pick_detection_device,
 )
 from stages.media.video import sample_frames
 from stages.runtime.device import enough_memory
@@ -67,6 +68,25 @@ class Faces(NamedTuple):
             "times": ("float64", (CROPS,)),
             "found": ("int16", (CROPS,)),
         }
+
+
+def ready_to_crop(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `clip_faces` after the clip, with the weights that it needs in their cache.
+
+    They are loaded here and not with a clip, which has a limit on time; what is kept of a clip is
+    kept by device, too: a GPU's sums differ in their last bits.
+
+    Args:
+        settings: `frames` of params.yaml.
+
+    Raises:
+        UserError: the weights cannot be had.
+    """
+    device = pick_detection_device(settings["detector"], settings["align"])
+    make_detector(settings["detector"], settings["min_face"], "cpu")
+    if settings["align"]:
+        make_aligner("cpu")
+    return {**settings, "device": device}
 
 
 @enough_memory("frames", "choose another frames.detector than sfd and align: false")

@@ -11,6 +11,7 @@ FEATURES = Path("data/features")
 SPLIT = Path("data/split.csv")
 SPLIT_SUMMARY = Path("data/split.json")
 MODEL = Path("models/fdan.safetensors")
+BUNDLE = Path("models/bundle")  # what is applied to new clips
 METRICS = Path("metrics")
 PREDICTIONS = METRICS / "predictions.csv"
 CONTACT_SHEETS = METRICS / "contact_sheet"  # a picture for each corpus

@@ -15,29 +15,42 @@ from stages.splits.protocols import TEST, Rows
 COLUMNS = ["id", "speaker", "fold", "seed", "actual", "predicted", *CODES]
 
 
-def predict_fold(
-    classifier: Callable[[Tensor], Tensor], features: Features, rows: Rows, fold: int, seed: int
-) -> list[dict[str, Any]]:
-    """Predict the test utterances of a fold.
+def predict_part(
+    classifier: Callable[[Tensor], Tensor],
+    features: Features,
+    rows: Rows,
+    fold: int,
+    seed: int,
+    role: str = TEST,
+) -> np.ndarray:
+    """Probabilities float32 [n, C] of the utterances that have a role in a fold.
 
     Args:
         classifier: gives probabilities [n, C] of acoustic features [n, D].
         rows: of data/split.csv.
 
-    Returns:
-        A row of COLUMNS for each utterance.
-
     Raises:
         UserError: a probability is not finite, as where parameters overflow.
     """
-    tested = select_rows(rows, "acoustic", fold, TEST)
-    x, _, _ = features.acoustic_samples(tested)
+    chosen = select_rows(rows, "acoustic", fold, role)
+    if not chosen:
+        return np.empty((0, len(EMOTIONS)), np.float32)
+    x, _, _ = features.acoustic_samples(chosen)
     probabilities = classifier(torch.from_numpy(x)).numpy()
     if not np.isfinite(probabilities).all():
         raise UserError(
             f"model of fold {fold}, seed {seed}: gives probabilities that are not finite; run dvc "
             "repro train, with a lower learning_rate or momentum"
         )
+    return probabilities
+
+
+def predict_fold(
+    classifier: Callable[[Tensor], Tensor], features: Features, rows: Rows, fold: int, seed: int
+) -> list[dict[str, Any]]:
+    """A row of COLUMNS for each test utterance of a fold; arguments as of `predict_part`."""
+    tested = select_rows(rows, "acoustic", fold, TEST)
+    probabilities = predict_part(classifier, features, rows, fold, seed)
     return [
         {
             "id": row["id"],

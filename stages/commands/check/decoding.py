@@ -15,7 +15,7 @@ import numpy as np
 
 from stages.commands.check.clips import CALLED, POINTER, Clips
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, some
-from stages.extraction.extract import each_clip
+from stages.extraction.extract import each_clip, root_of
 from stages.io.skips import skip_row, too_many
 from stages.media.crops import JUMP, STATUS, clip_faces
 from stages.media.faces import pick_detection_device
@@ -135,7 +135,8 @@ def _decode(
     errors: dict[str, ClipError] = {}
     stopped = ""
     begun = time.monotonic()
-    results = each_clip(rows, kind, process, settings, corpus, STAGES[kind], workers)
+    root = root_of(corpus, rows, kind)
+    results = each_clip(rows, kind, process, settings, root, STAGES[kind], workers)
     label = f"check@{corpus} {CALLED[kind]}s"
     try:
         with closing(results):

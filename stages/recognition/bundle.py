@@ -1,0 +1,146 @@
+"""A model that can be applied to new clips, and all that must be known for it: models/bundle/.
+
+`model.safetensors` holds FDAN as trained on all utterances, once a seed ("all.seed_<s>.<tensor>"),
+and the replicas of the folds ("fold_<k>.seed_<s>.<tensor>"), whose disagreement on a clip shows how
+far the answer depends on who was trained on. `model.json` holds every setting from decoding to
+probabilities, and where all of it comes from (`Contents`). Nothing is unpickled. The encoder's
+weights are not in it; they are known by their SHA-256.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from stages.corpora.emotions import EMOTIONS
+from stages.fdan.checkpoint import (
+    Classifiers,
+    fold_replicas,
+    read_classifiers,
+    read_facts,
+    write_tensors,
+)
+from stages.fdan.inference import SpeechClassifier
+from stages.io.files import file_sha256, write_json
+from stages.runtime.params import Features, Frames, Mels
+from stages.scoring.calibration import RANGE
+
+CONTENTS, TENSORS = "model.json", "model.safetensors"
+REMEDY = "make it again by dvc repro model"
+
+
+class Data(BaseModel):
+    """What the model was trained on; the corpora as params.yaml names them."""
+
+    model_config = ConfigDict(strict=True)
+
+    acoustic: str
+    visual: list[str]
+    utterances: int
+    faces: int
+    speakers: int
+
+
+class Result(BaseModel):
+    """metrics/details.json of the folds, of which what is shown must be there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    acoustic: str
+    visual: list[str]
+    protocol: str
+    war: float
+    uar: float
+    w_f1: float
+    ci95: dict[str, dict[str, float]]
+    n_correct: float
+    n_test: int
+    n_seeds: int
+    n_folds: int
+    n_speakers: int
+    n_test_with_trained_face: int
+    n_test_with_suspected_copy: int
+    labels_shuffled: bool
+    skipped_unevenly: dict[str, Any]
+    backbone: str
+    weights: str
+    classes: dict[str, dict[str, float]]
+    calibration: dict[str, float]
+
+
+class Contents(Classifiers):
+    """What models/bundle/model.json must hold.
+
+    Attributes:
+        frames, mels, features: of params.yaml.
+        encoder: where the weights of the frozen backbone are from: file and SHA-256, or the seed.
+        epochs: of the training on all utterances, the median of those that the folds kept.
+        temperature: by which logits are divided (`stages.scoring.calibration`); None where there
+            was no validation part to fit it on.
+    """
+
+    version: Literal[1]
+    frames: Frames
+    mels: Mels
+    features: Features
+    encoder: str
+    epochs: int = Field(ge=1)
+    temperature: float | None = Field(ge=RANGE[0], le=RANGE[1])
+    data: Data
+    result: Result
+
+
+class Bundle(NamedTuple):
+    """A bundle as it was read.
+
+    Attributes:
+        contents: with the keys of `Contents`.
+        final: the classifiers trained on all utterances, one a seed.
+        folds: those of the folds, of each all seeds.
+    """
+
+    contents: dict[str, Any]
+    final: list[SpeechClassifier]
+    folds: list[SpeechClassifier]
+
+
+def final_name(seed: int) -> str:
+    """How a classifier that was trained on all utterances is called."""
+    return f"all.seed_{seed}"
+
+
+def write_bundle(
+    folder: Path, states: Mapping[str, Mapping[str, Tensor]], contents: Mapping[str, Any]
+) -> None:
+    """Write the states of all classifiers by name, and what is to be known of them.
+
+    Raises:
+        UserError: there is no room, or a file cannot be written.
+    """
+    write_tensors(folder / TENSORS, states)
+    facts = {"version": 1, "emotions": list(EMOTIONS), "sha256": file_sha256(folder / TENSORS)}
+    write_json(folder / CONTENTS, {**contents, **facts}, rounded=False)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle, which may come from anywhere.
+
+    Raises:
+        UserError: a file cannot be read, lacks something or holds what cannot be.
+    """
+    contents = read_contents(folder)
+    finals = [final_name(seed) for seed in contents["seeds"]]
+    names = [*finals, *fold_replicas(contents["folds"], contents["seeds"])]
+    classifiers = list(read_classifiers(folder / TENSORS, names, contents, REMEDY))
+    return Bundle(contents, classifiers[: len(finals)], classifiers[len(finals) :])
+
+
+def read_contents(folder: Path) -> dict[str, Any]:
+    """What a bundle says of itself, with the keys of `Contents`.
+
+    Raises:
+        UserError: as `read_bundle`, but for the tensors.
+    """
+    return read_facts(folder / CONTENTS, folder / TENSORS, Contents, REMEDY)

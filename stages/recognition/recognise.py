@@ -1,0 +1,274 @@
+"""The emotion of clips that nobody has labelled, exactly as the pipeline would have computed it.
+
+A clip goes through the functions of the stages mels, frames and features, in guarded child
+processes and with their cache, and then through all classifiers of a bundle.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from stages.corpora.span import Span
+from stages.encoders.frozen import Encode, freeze
+from stages.extraction.extract import each_clip
+from stages.extraction.workers import LOCAL, of_each
+from stages.fdan.inference import SpeechClassifier
+from stages.media.crops import STATUS, clip_faces, ready_to_crop
+from stages.media.probe import probe_duration
+from stages.media.spectrogram import clip_mel
+from stages.recognition.bundle import Bundle
+from stages.runtime.errors import ClipError, UserError
+from stages.runtime.progress import track
+from stages.scoring.calibration import with_temperature
+
+ACOUSTIC, VISUAL = MODALITIES = ("acoustic", "visual")
+ROOT = Path("/")
+TOLERANCE = 0.01  # of a hop, which is not worth a window of its own
+
+Made = Iterator[dict[str, np.ndarray] | ClipError]
+
+
+class Piece(NamedTuple):
+    """A clip, or a span of it."""
+
+    path: Path
+    span: Span | None = None
+
+
+class Answer(NamedTuple):
+    """What is known of a piece.
+
+    Attributes:
+        modalities: those that it was told by; none where it could not be used.
+        probabilities: float64 [C], the mean over the seeds, with the temperature of the bundle
+            where the voice alone was heard; None where it could not be used.
+        folds: float32 [R, C], those of the replicas of the folds, with no temperature.
+        faces: of V1 V2 V3 whether a face was found, one of `crops.STATUS`; empty where faces were
+            not asked for or there are none.
+        skips: of each modality that could not be used, why not.
+    """
+
+    piece: Piece
+    modalities: tuple[str, ...]
+    probabilities: np.ndarray | None
+    folds: np.ndarray
+    faces: tuple[str, ...]
+    skips: dict[str, ClipError]
+
+    def agreement(self) -> float:
+        """The share of the replicas of the folds that give the same winner."""
+        assert self.probabilities is not None
+        return float((self.folds.argmax(1) == self.probabilities.argmax()).mean())
+
+
+class Recogniser:
+    """A bundle with its encoder, which is loaded once."""
+
+    def __init__(self, bundle: Bundle):
+        """Load the encoder.
+
+        Raises:
+            UserError: its weights cannot be had, or are others than those of the training.
+        """
+        self.bundle = bundle
+        self.contents = bundle.contents
+        self.frozen = freeze(self.contents["features"], "predict")
+        if self.frozen.source != self.contents["encoder"]:
+            raise UserError(
+                f"features.weights: {self.frozen.source} is not what the model was trained with, "
+                f"{self.contents['encoder']}; put that into torch.hub's cache"
+            )
+
+    def check_modalities(self, modalities: Sequence[str]) -> None:
+        """Raise UserError where the model was not trained on one of them."""
+        if VISUAL in modalities and self.contents["settings"]["network"]["acoustic_only"]:
+            raise UserError(
+                "--modalities: the model was trained on voices alone (acoustic_only: true); "
+                "leave out visual"
+            )
+
+    def recognise(
+        self, pieces: Sequence[Piece], modalities: Sequence[str] = (ACOUSTIC,)
+    ) -> list[Answer]:
+        """An answer for each piece, in their order.
+
+        Of several modalities a piece is told by those that can be used.
+
+        Raises:
+            UserError: the model was not trained on a modality, a network's weights cannot be had,
+                or the cache of clips cannot be written.
+        """
+        self.check_modalities(modalities)
+        skips: list[dict[str, ClipError]] = [{} for _ in pieces]
+        faces: dict[int, np.ndarray] = {}
+        statuses: dict[int, tuple[str, ...]] = {}
+        voices = self._voices(pieces, skips) if ACOUSTIC in modalities else {}
+        if VISUAL in modalities:
+            faces, statuses = self._faces(pieces, skips)
+        classifiers = [*self.bundle.final, *self.bundle.folds]
+        torch.set_num_threads(1)  # as evaluate; the last bits of a sum depend on it
+        found = [
+            classify(classifier, voices, faces)
+            for classifier in track(classifiers, len(classifiers), "predict", "classifiers")
+        ]
+        answers = []
+        for i, piece in enumerate(pieces):
+            used = tuple(name for name, of in zip(MODALITIES, (voices, faces)) if i in of)
+            shares = np.stack([of[i] for of in found]) if used else None
+            answers.append(self._answer(piece, used, shares, statuses.get(i, ()), skips[i]))
+        return answers
+
+    def _answer(
+        self,
+        piece: Piece,
+        modalities: tuple[str, ...],
+        shares: np.ndarray | None,
+        faces: tuple[str, ...],
+        skips: dict[str, ClipError],
+    ) -> Answer:
+        """The answer of probabilities [R, C] of all classifiers; None of a piece without any."""
+        n_final, temperature = len(self.bundle.final), self.contents["temperature"]
+        if shares is None:
+            return Answer(piece, modalities, None, np.empty((0, 0)), faces, skips)
+        if not np.isfinite(shares).all():
+            raise UserError(f"{piece.path}: the model gives no finite probabilities; train it anew")
+        mean = shares[:n_final].mean(0, dtype=np.float64)
+        if temperature and modalities == (ACOUSTIC,):  # what it was fitted on
+            mean = with_temperature(mean, temperature)
+        return Answer(piece, modalities, mean, shares[n_final:], faces, skips)
+
+    def _voices(
+        self, pieces: Sequence[Piece], skips: list[dict[str, ClipError]]
+    ) -> dict[int, np.ndarray]:
+        """The acoustic features [1, D] of each piece that has some, by its place."""
+        spectrograms = self.spectrograms(pieces)
+        encoded = through(self.frozen.voices, spectrograms, "values", pieces, skips, ACOUSTIC)
+        return {i: features for i, _, features in encoded}
+
+    def _faces(
+        self, pieces: Sequence[Piece], skips: list[dict[str, ClipError]]
+    ) -> tuple[dict[int, np.ndarray], dict[int, tuple[str, ...]]]:
+        """The visual features [k, D] of each piece that has some, and the status of its frames."""
+        faces, statuses = {}, {}
+        crops = self.crops(pieces)
+        for i, arrays, features in through(
+            self.frozen.faces, crops, "faces", pieces, skips, VISUAL
+        ):
+            statuses[i] = tuple(STATUS[code] for code in arrays["status"])
+            faces[i] = features[arrays["ok"]]
+        return faces, statuses
+
+    def spectrograms(self, pieces: Sequence[Piece]) -> Made:
+        """What the stage mels makes of each piece (`spectrogram.Mel`)."""
+        return made(pieces, "audio", clip_mel, self.contents["mels"], "mels")
+
+    def crops(self, pieces: Sequence[Piece]) -> Made:
+        """What the stage frames makes of each piece (`crops.Faces`).
+
+        Raises:
+            UserError: the detector's weights cannot be had.
+        """
+        settings = ready_to_crop(self.contents["frames"])
+        return made(pieces, "video", clip_faces, settings, "frames")
+
+
+def made(
+    pieces: Sequence[Piece],
+    column: str,
+    process: Callable[..., Any],
+    settings: dict[str, Any],
+    stage: str,
+) -> Made:
+    """Yield what a stage makes of each piece: arrays by name, or why it cannot be used."""
+    rows = [
+        {
+            column: str(piece.path.resolve().relative_to(ROOT)),
+            "start": repr(piece.span[0]) if piece.span else "",
+            "end": repr(piece.span[1]) if piece.span else "",
+        }
+        for piece in pieces
+    ]
+    with closing(each_clip(rows, column, process, settings, ROOT, stage, LOCAL)) as results:
+        for _, result in track(results, len(rows), f"predict {column}", "clips"):
+            yield result
+
+
+def through(
+    encode: Encode,
+    results: Made,
+    name: str,
+    pieces: Sequence[Piece],
+    skips: list[dict[str, ClipError]],
+    modality: str,
+) -> Iterator[tuple[int, dict[str, np.ndarray], np.ndarray]]:
+    """Yield the place of each piece that can be used, its arrays but for `name`, and its features.
+
+    Args:
+        encode: makes the features of the array `name`.
+        results: of the pieces, in their order.
+        skips: to which is added, under `modality`, why a piece cannot be used.
+    """
+    kept: list[tuple[int, dict[str, np.ndarray]]] = []
+
+    def usable() -> Iterator[tuple[str, np.ndarray]]:
+        for i, (piece, result) in enumerate(zip(pieces, results)):
+            if isinstance(result, ClipError):
+                skips[i][modality] = result
+            else:
+                array = result.pop(name)  # the large one
+                kept.append((i, result))
+                yield str(piece.path), array
+
+    for number, features in enumerate(encode(usable())):
+        yield *kept[number], features
+
+
+def classify(
+    classifier: SpeechClassifier, voices: dict[int, np.ndarray], faces: dict[int, np.ndarray]
+) -> dict[int, np.ndarray]:
+    """Probabilities [C] of each piece by its place: of its voice [1, D], faces [k, D] or both."""
+    heard = [i for i in voices if i not in faces]
+    found: dict[int, np.ndarray] = {}
+    if heard:
+        x_a = torch.from_numpy(np.concatenate([voices[i] for i in heard]))
+        found |= zip(heard, classifier(x_a).numpy())
+    for i, seen in faces.items():
+        voice = torch.from_numpy(voices[i]) if i in voices else None
+        found[i] = classifier.with_faces(torch.from_numpy(seen), voice).numpy()
+    return found
+
+
+def windows(
+    paths: Sequence[Path], window: float, hop: float
+) -> tuple[list[Piece], dict[Path, ClipError]]:
+    """Spans of `window` seconds, one every `hop` seconds, of each clip; the last ends with it.
+
+    A clip that is no longer than a window is one piece, whole.
+
+    Returns:
+        The pieces, and of each clip whose length cannot be told, why not.
+    """
+    pieces: list[Piece] = []
+    failed: dict[Path, ClipError] = {}
+    lengths = of_each(probe_duration, [(path, {}) for path in paths], "predict: lengths")
+    for path, length in zip(paths, lengths):
+        if isinstance(length, UserError):
+            raise length
+        if length is None:
+            length = ClipError("unreadable", "is no media file, or is damaged")
+        if isinstance(length, ClipError):
+            failed[path] = length
+        elif length <= window:
+            pieces.append(Piece(path))
+        else:
+            count = math.floor((length - window) / hop + TOLERANCE) + 1
+            starts = [number * hop for number in range(count)]
+            if length - window - starts[-1] > TOLERANCE * hop:
+                starts.append(length - window)
+            pieces += [Piece(path, (start, start + window)) for start in starts]
+    return pieces, failed
