@@ -20,7 +20,7 @@ from stages.fdan.checkpoint import read_description, read_replicas, replica_name
 from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
 from stages.io.files import read_json
-from stages.recognition.bundle import final_name, write_bundle
+from stages.recognition.bundle import final_name, fingerprint, write_bundle
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import BUNDLE, METRICS
@@ -67,6 +67,7 @@ def main() -> None:
                 "speakers": len({row["speaker"] for row in rows}),
             },
             "result": details,
+            "trained_on": sorted(fingerprint(features.acoustic[row["id"]]) for row in spoken),
         },
     )
     print(

@@ -19,16 +19,14 @@ import io
 import itertools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import dvc.api
 import numpy as np
-from dvc.exceptions import DvcException, PathMissingError
-from dvc.scm import RevError
 from tabulate import tabulate
 
+from stages.commands.revisions import reading
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.runtime.errors import UserError, one_line
+from stages.runtime.errors import UserError
 from stages.runtime.paths import PREDICTIONS
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights
 from stages.scoring.metrics import MEASURES, confusions
@@ -288,45 +286,9 @@ def _read_workspace() -> str:
         ) from error
 
 
-def check_git() -> None:
-    """Raise UserError where the revisions of this project cannot be read."""
-    import pygit2  # as DVC does
-
-    try:
-        pygit2.Repository(".")
-    except pygit2.GitError as error:
-        folder = Path.cwd()
-        advice = "clone the project by git"
-        if "not owned" in str(error):
-            advice = f"if you trust it: git config --global --add safe.directory {folder}"
-        raise UserError(f"{folder}: git cannot read it: {one_line(error)}; {advice}") from error
-
-
 def _read_revision(revision: str) -> str:
-    check_git()
-    source = f"{PREDICTIONS} of {revision}"
-    try:
-        if not revision:  # DVC would take it for HEAD
-            raise RevError("an empty name is no revision")
+    with reading(PREDICTIONS, revision, "compare", "evaluate"):
         return dvc.api.read(str(PREDICTIONS), rev=revision, encoding="utf-8")
-    except RevError as error:
-        raise UserError(
-            f"{revision!r}: is neither a git revision nor an experiment that has run; see git log "
-            "and dvc exp list --all-commits"
-        ) from error
-    except PathMissingError as error:
-        # Made in place, a commit's may have other bytes, as on another CPU, and be none of its own.
-        raise UserError(
-            f"{source}: is neither in git nor in DVC's cache or remote; push it where it was made "
-            "(dvc push -A), or commit your work and make it: an experiment by dvc exp apply "
-            f"{revision}; dvc repro evaluate, a commit by git checkout -b again {revision}; dvc "
-            "repro; git commit -am again, and compare again"
-        ) from error
-    except (DvcException, OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{source}: cannot be read: {one_line(error)}; see whether git checkout {revision} and "
-            "dvc status work"
-        ) from error
 
 
 def _check_same_utterances(a: Predictions, b: Predictions) -> None:

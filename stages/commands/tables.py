@@ -32,8 +32,9 @@ from dvc.scm import RevError
 from ruamel.yaml import YAML
 from tabulate import tabulate
 
-from stages.commands.compare import Comparison, check_git, compare, read_predictions
+from stages.commands.compare import Comparison, compare, read_predictions
 from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
+from stages.commands.revisions import check_git
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.params import read_params
 from stages.runtime.paths import METRICS, MODEL

@@ -7,10 +7,12 @@ probabilities, and where all of it comes from (`Contents`). Nothing is unpickled
 weights are not in it; they are known by their SHA-256.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -79,6 +81,7 @@ class Contents(Classifiers):
         epochs: of the training on all utterances, the median of those that the folds kept.
         temperature: by which logits are divided (`stages.scoring.calibration`); None where there
             was no validation part to fit it on.
+        trained_on: `fingerprint` of the acoustic features of each utterance, sorted.
     """
 
     version: Literal[1]
@@ -90,6 +93,7 @@ class Contents(Classifiers):
     temperature: float | None = Field(ge=RANGE[0], le=RANGE[1])
     data: Data
     result: Result
+    trained_on: list[str]
 
 
 class Bundle(NamedTuple):
@@ -104,6 +108,11 @@ class Bundle(NamedTuple):
     contents: dict[str, Any]
     final: list[SpeechClassifier]
     folds: list[SpeechClassifier]
+
+
+def fingerprint(features: np.ndarray) -> str:
+    """By what the features of an utterance are known again: the first digits of their SHA-256."""
+    return hashlib.sha256(features.tobytes()).hexdigest()[:16]
 
 
 def final_name(seed: int) -> str:

@@ -5,6 +5,7 @@ processes and with their cache, and then through all classifiers of a bundle.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,7 @@ from stages.fdan.inference import SpeechClassifier
 from stages.media.crops import STATUS, clip_faces, ready_to_crop
 from stages.media.probe import probe_duration
 from stages.media.spectrogram import clip_mel
-from stages.recognition.bundle import Bundle
+from stages.recognition.bundle import REMEDY, Bundle, fingerprint
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.progress import track
 from stages.scoring.calibration import with_temperature
@@ -48,6 +49,10 @@ class Answer(NamedTuple):
         probabilities: float64 [C], the mean over the seeds, with the temperature of the bundle
             where the voice alone was heard; None where it could not be used.
         folds: float32 [R, C], those of the replicas of the folds, with no temperature.
+        seconds: of its voice that were heard; None where it was not.
+        trained_on: whether the model was trained on this very voice, so that the answer says
+            nothing of what it would give for others. Found by the features, and so not where
+            another kind of machine made them.
         faces: of V1 V2 V3 whether a face was found, one of `crops.STATUS`; empty where faces were
             not asked for or there are none.
         skips: of each modality that could not be used, why not.
@@ -57,6 +62,8 @@ class Answer(NamedTuple):
     modalities: tuple[str, ...]
     probabilities: np.ndarray | None
     folds: np.ndarray
+    seconds: float | None
+    trained_on: bool
     faces: tuple[str, ...]
     skips: dict[str, ClipError]
 
@@ -107,48 +114,54 @@ class Recogniser:
         skips: list[dict[str, ClipError]] = [{} for _ in pieces]
         faces: dict[int, np.ndarray] = {}
         statuses: dict[int, tuple[str, ...]] = {}
-        voices = self._voices(pieces, skips) if ACOUSTIC in modalities else {}
+        lengths: dict[int, float] = {}
+        voices: dict[int, np.ndarray] = {}
+        if ACOUSTIC in modalities:
+            voices, lengths = self._voices(pieces, skips)
         if VISUAL in modalities:
             faces, statuses = self._faces(pieces, skips)
         classifiers = [*self.bundle.final, *self.bundle.folds]
         torch.set_num_threads(1)  # as evaluate; the last bits of a sum depend on it
-        found = [
-            classify(classifier, voices, faces)
-            for classifier in track(classifiers, len(classifiers), "predict", "classifiers")
-        ]
+        found = [classify(classifier, voices, faces) for classifier in classifiers]
         answers = []
         for i, piece in enumerate(pieces):
             used = tuple(name for name, of in zip(MODALITIES, (voices, faces)) if i in of)
-            shares = np.stack([of[i] for of in found]) if used else None
-            answers.append(self._answer(piece, used, shares, statuses.get(i, ()), skips[i]))
+            if not used:
+                nothing = np.empty((0, 0))
+                answers.append(Answer(piece, used, None, nothing, None, False, (), skips[i]))
+                continue
+            shares = np.stack([of[i] for of in found])
+            if not np.isfinite(shares).all():
+                raise UserError(f"{piece.path}: the model gives no finite probabilities; {REMEDY}")
+            mean = shares[: len(self.bundle.final)].mean(0, dtype=np.float64)
+            if used == (ACOUSTIC,) and self.contents["temperature"]:  # which was fitted on voices
+                mean = with_temperature(mean, self.contents["temperature"])
+            answers.append(
+                Answer(
+                    piece,
+                    used,
+                    mean,
+                    shares[len(self.bundle.final) :],
+                    lengths.get(i),
+                    i in voices and fingerprint(voices[i]) in self.contents["trained_on"],
+                    statuses.get(i, ()),
+                    skips[i],
+                )
+            )
         return answers
-
-    def _answer(
-        self,
-        piece: Piece,
-        modalities: tuple[str, ...],
-        shares: np.ndarray | None,
-        faces: tuple[str, ...],
-        skips: dict[str, ClipError],
-    ) -> Answer:
-        """The answer of probabilities [R, C] of all classifiers; None of a piece without any."""
-        n_final, temperature = len(self.bundle.final), self.contents["temperature"]
-        if shares is None:
-            return Answer(piece, modalities, None, np.empty((0, 0)), faces, skips)
-        if not np.isfinite(shares).all():
-            raise UserError(f"{piece.path}: the model gives no finite probabilities; train it anew")
-        mean = shares[:n_final].mean(0, dtype=np.float64)
-        if temperature and modalities == (ACOUSTIC,):  # what it was fitted on
-            mean = with_temperature(mean, temperature)
-        return Answer(piece, modalities, mean, shares[n_final:], faces, skips)
 
     def _voices(
         self, pieces: Sequence[Piece], skips: list[dict[str, ClipError]]
-    ) -> dict[int, np.ndarray]:
-        """The acoustic features [1, D] of each piece that has some, by its place."""
+    ) -> tuple[dict[int, np.ndarray], dict[int, float]]:
+        """The acoustic features [1, D] of each piece that has some, and the seconds heard of it."""
+        voices, seconds = {}, {}
         spectrograms = self.spectrograms(pieces)
-        encoded = through(self.frozen.voices, spectrograms, "values", pieces, skips, ACOUSTIC)
-        return {i: features for i, _, features in encoded}
+        for i, mel, features in through(
+            self.frozen.voices, spectrograms, "values", pieces, skips, ACOUSTIC
+        ):
+            rate = self.contents["mels"]["sample_rate"] / self.contents["mels"]["hop_length"]
+            voices[i], seconds[i] = features, len(mel["values"]) / rate
+        return voices, seconds
 
     def _faces(
         self, pieces: Sequence[Piece], skips: list[dict[str, ClipError]]
@@ -206,26 +219,25 @@ def through(
     skips: list[dict[str, ClipError]],
     modality: str,
 ) -> Iterator[tuple[int, dict[str, np.ndarray], np.ndarray]]:
-    """Yield the place of each piece that can be used, its arrays but for `name`, and its features.
+    """Yield the place of each piece that can be used, its arrays, and their features.
 
     Args:
         encode: makes the features of the array `name`.
         results: of the pieces, in their order.
         skips: to which is added, under `modality`, why a piece cannot be used.
     """
-    kept: list[tuple[int, dict[str, np.ndarray]]] = []
+    waiting: deque[tuple[int, dict[str, np.ndarray]]] = deque()  # for as long as a batch takes
 
     def usable() -> Iterator[tuple[str, np.ndarray]]:
         for i, (piece, result) in enumerate(zip(pieces, results)):
             if isinstance(result, ClipError):
                 skips[i][modality] = result
             else:
-                array = result.pop(name)  # the large one
-                kept.append((i, result))
-                yield str(piece.path), array
+                waiting.append((i, result))
+                yield str(piece.path), result[name]
 
-    for number, features in enumerate(encode(usable())):
-        yield *kept[number], features
+    for features in encode(usable()):
+        yield *waiting.popleft(), features
 
 
 def classify(
@@ -243,32 +255,26 @@ def classify(
     return found
 
 
-def windows(
-    paths: Sequence[Path], window: float, hop: float
-) -> tuple[list[Piece], dict[Path, ClipError]]:
+def windows(paths: Sequence[Path], window: float, hop: float) -> list[Piece]:
     """Spans of `window` seconds, one every `hop` seconds, of each clip; the last ends with it.
 
-    A clip that is no longer than a window is one piece, whole.
+    A clip that is no longer than a window is one piece, whole, as is one whose length cannot be
+    told: why it cannot be used is then found by who reads it.
 
-    Returns:
-        The pieces, and of each clip whose length cannot be told, why not.
+    Raises:
+        UserError: a file is a Git LFS pointer.
     """
     pieces: list[Piece] = []
-    failed: dict[Path, ClipError] = {}
     lengths = of_each(probe_duration, [(path, {}) for path in paths], "predict: lengths")
     for path, length in zip(paths, lengths):
         if isinstance(length, UserError):
             raise length
-        if length is None:
-            length = ClipError("unreadable", "is no media file, or is damaged")
-        if isinstance(length, ClipError):
-            failed[path] = length
-        elif length <= window:
+        if not isinstance(length, float) or length <= window:
             pieces.append(Piece(path))
-        else:
-            count = math.floor((length - window) / hop + TOLERANCE) + 1
-            starts = [number * hop for number in range(count)]
-            if length - window - starts[-1] > TOLERANCE * hop:
-                starts.append(length - window)
-            pieces += [Piece(path, (start, start + window)) for start in starts]
-    return pieces, failed
+            continue
+        count = math.floor((length - window) / hop + TOLERANCE) + 1
+        starts = [number * hop for number in range(count)]
+        if length - window - starts[-1] > TOLERANCE * hop:
+            starts.append(length - window)
+        pieces += [Piece(path, (start, start + window)) for start in starts]
+    return pieces
