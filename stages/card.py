@@ -5,16 +5,15 @@ Out: models/README.md   what the model is for and not for, data, results, limits
 Run: dvc repro card, or python -m stages.card
 """
 
-from stages.io.files import write_text
-from stages.recognition.bundle import read_contents
+from stages.io.files import read_json, write_text
 from stages.recognition.model_card import render
 from stages.runtime.command import run_stage
-from stages.runtime.paths import BUNDLE, MODEL_CARD
+from stages.runtime.paths import BUNDLE, CONTENTS, MODEL_CARD
 
 
 def main() -> None:
     """Write the card."""
-    write_text(MODEL_CARD, render(read_contents(BUNDLE)))
+    write_text(MODEL_CARD, render(read_json(BUNDLE / CONTENTS)))
 
 
 if __name__ == "__main__":

@@ -152,13 +152,20 @@ def calibration(
 
     Returns:
         n_validation, the expected calibration error ece_before and, where there is a temperature,
-        temperature and ece_after.
+        temperature and ece_after; rounded, since the last digits differ between kinds of CPU.
     """
-    found = {"n_validation": len(validated), "ece_before": calibration_error(tested, true)}
-    if (temperature := fit_temperature(validated, validated_true)) is not None:
-        after = with_temperature(tested, temperature)
-        found |= {"temperature": temperature, "ece_after": calibration_error(after, true)}
-    return found
+    before = round(calibration_error(tested, true), 3)
+    fitted = fit_temperature(validated, validated_true)
+    if fitted is None:
+        return {"n_validation": len(validated), "ece_before": before}
+    temperature = round(fitted, 2)
+    after = round(calibration_error(with_temperature(tested, temperature), true), 3)
+    return {
+        "n_validation": len(validated),
+        "ece_before": before,
+        "temperature": temperature,
+        "ece_after": after,
+    }
 
 
 def total(counts: dict[str, Any] | int) -> int:

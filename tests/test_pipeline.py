@@ -7,10 +7,16 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from stages.corpora.emotions import CODES
+from stages.io.files import read_table
+from stages.recognition.bundle import read_bundle
+from stages.recognition.recognise import Piece, Recogniser
+from stages.runtime.paths import BUNDLE, PREDICTIONS, RAW, manifest_path
 from tests.clone import Clone
 from tests.helpers import ROOT, wait_for
 
@@ -64,6 +70,8 @@ def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]
         "split",
         "train",
         "evaluate",
+        "model",
+        "card",
         "best_test_epoch",
         "tsne",
         "report",
@@ -102,6 +110,45 @@ def test_metrics_and_predictions_agree(small: tuple[Clone, str]) -> None:
     assert (metrics["backbone"], metrics["weights"]) == ("squeezenet1_1", "random")
 
 
+def test_a_new_clip_gets_what_the_pipeline_would_have_computed(
+    small: tuple[Clone, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its test clips, as if they were new: the folds' replicas say what they said of them."""
+    clone, _ = small
+    monkeypatch.chdir(clone.folder)
+    recogniser = Recogniser(read_bundle(BUNDLE))
+    clips = {
+        row["id"]: RAW / "sample" / row["audio"] for row in read_table(manifest_path("sample"))
+    }
+    answers = dict(zip(clips, recogniser.recognise([Piece(path) for path in clips.values()])))
+    predictions = read_table(PREDICTIONS)
+    seeds = recogniser.contents["seeds"]
+    for row in predictions:
+        replica = int(row["fold"]) * len(seeds) + seeds.index(int(row["seed"]))
+        shares = [float(row[code]) for code in CODES]
+        assert answers[row["id"]].folds[replica] == pytest.approx(shares, abs=1e-6)
+    assert all(answer.trained_on for answer in answers.values())
+
+
+def test_clips_are_told_by_the_model_of_any_revision(small: tuple[Clone, str]) -> None:
+    clone, _ = small
+    predict = (sys.executable, "-m", "stages", "predict", "data/raw/sample/F1", "--json")
+    here = told(clone.run(*predict))
+    shutil.move(clone.folder / "models/bundle", clone.folder / "elsewhere")
+    assert "models/bundle/model.json: cannot be read" in clone.run(*predict, code=2)
+    there = told(clone.run(*predict, "--rev", "HEAD"))
+    assert here == there and len(here) == 14
+    assert "'x': is neither a git revision nor" in clone.run(*predict, "--rev", "x", code=2)
+    shutil.move(clone.folder / "elsewhere", clone.folder / "models/bundle")
+    (artifact,) = clone.dvc("ls", ".", "models/bundle").splitlines()[:1]
+    assert artifact == "model.json"
+
+
+def told(output: str) -> list[dict[str, Any]]:
+    """The JSON at the end of what a command printed."""
+    return json.loads(output[output.index("[\n") :])
+
+
 def test_a_second_repro_runs_nothing(small: tuple[Clone, str]) -> None:
     clone, _ = small
     output = clone.dvc("repro")
@@ -115,7 +162,7 @@ def test_another_alpha_runs_training_and_what_follows_alone(small: tuple[Clone, 
     output = clone.dvc("exp", "run", "-S", f"alpha={LARGE_ALPHA}", "--name", "small-alpha")
     ran = stages_run(output)
     assert (ran[:2], ran[-1]) == (["settings", "train"], "report")
-    assert sorted(ran[2:-1]) == ["best_test_epoch", "evaluate", "tsne"]
+    assert sorted(ran[2:-1]) == ["best_test_epoch", "card", "evaluate", "model", "tsne"]
     assert "Next: python -m stages compare HEAD" in output
     params = json.loads(clone.dvc("params", "diff", "HEAD", "small-alpha", "--json"))
     alpha = params["params.yaml"]["alpha"]

@@ -20,7 +20,8 @@ from stages import best_test_epoch, evaluate, split, train, tsne
 from stages.corpora.emotions import CODES, EMOTIONS
 from stages.fdan.checkpoint import read_description, read_replicas
 from stages.io.files import read_json, read_table, write_json
-from stages.splits.dataset import SPLIT_KEYS
+from stages.scoring.calibration import calibration_error, fit_temperature, with_temperature
+from stages.splits.dataset import SPLIT_KEYS, Features, select_rows
 from tests.feature_files import (
     DIM,
     Rows,
@@ -332,6 +333,32 @@ def test_one_seed_has_no_deviation(plain: Any):
     assert metrics["by_seed"] == {
         "seed_0": {name: metrics[name] for name in ("war", "uar", "w_f1", "n_correct")}
     }
+
+
+def test_the_temperature_is_that_of_the_validation_part_and_its_worth_that_of_the_test_part():
+    details, predictions = run_all(noise=1.0, seeds=2, validation=0.3, epochs=20)
+    split_rows = read_table(Path("data/split.csv"))
+    features = Features(read_json(Path("data/split.json"))["features_sha256"])
+    validated: dict[tuple[int, str], list[Any]] = {}
+    for fold, _, classifier in read_replicas(read_description()):
+        for row in select_rows(split_rows, "acoustic", fold, "validation"):
+            x = torch.from_numpy(features.acoustic[row["id"]])[None]
+            key = fold, f"{row['id']} {EMOTIONS.index(row['emotion'])}"
+            validated.setdefault(key, []).append(classifier(x).numpy()[0])
+    true = np.array([int(name.split()[-1]) for _, name in validated])
+    temperature = fit_temperature(np.array([np.mean(of, 0) for of in validated.values()]), true)
+    found = details["calibration"]
+    assert found["n_validation"] == len(true) > 0
+    assert found["temperature"] == pytest.approx(temperature, abs=0.0051)
+    tested: dict[str, list[Any]] = {}
+    for row in predictions:
+        tested.setdefault(row["id"], []).append([float(row[code]) for code in CODES])
+    shares = np.array([np.mean(of, 0) for of in tested.values()])
+    of_id = {row["id"]: CODES.index(row["actual"]) for row in predictions}
+    labels = np.array([of_id[name] for name in tested])
+    assert found["ece_before"] == pytest.approx(calibration_error(shares, labels), abs=5.1e-4)
+    after = calibration_error(with_temperature(shares, found["temperature"]), labels)
+    assert found["ece_after"] == pytest.approx(after, abs=5.1e-4)
 
 
 def test_recall_precision_and_support_of_each_emotion_are_means_over_the_seeds(hard: Any):

@@ -10,7 +10,7 @@ weights are not in it; they are known by their SHA-256.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,9 +27,10 @@ from stages.fdan.checkpoint import (
 from stages.fdan.inference import SpeechClassifier
 from stages.io.files import file_sha256, write_json
 from stages.runtime.params import Features, Frames, Mels
+from stages.runtime.paths import CONTENTS, TENSORS
 from stages.scoring.calibration import RANGE
 
-CONTENTS, TENSORS = "model.json", "model.safetensors"
+VERSION = 1  # of what a bundle holds
 REMEDY = "make it again by dvc repro model"
 
 
@@ -84,7 +85,7 @@ class Contents(Classifiers):
         trained_on: `fingerprint` of the acoustic features of each utterance, sorted.
     """
 
-    version: Literal[1]
+    version: int = Field(ge=VERSION, le=VERSION)
     frames: Frames
     mels: Mels
     features: Features
@@ -129,7 +130,11 @@ def write_bundle(
         UserError: there is no room, or a file cannot be written.
     """
     write_tensors(folder / TENSORS, states)
-    facts = {"version": 1, "emotions": list(EMOTIONS), "sha256": file_sha256(folder / TENSORS)}
+    facts = {
+        "version": VERSION,
+        "emotions": list(EMOTIONS),
+        "sha256": file_sha256(folder / TENSORS),
+    }
     write_json(folder / CONTENTS, {**contents, **facts}, rounded=False)
 
 

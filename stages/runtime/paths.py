@@ -12,6 +12,7 @@ SPLIT = Path("data/split.csv")
 SPLIT_SUMMARY = Path("data/split.json")
 MODEL = Path("models/fdan.safetensors")
 BUNDLE = Path("models/bundle")  # what is applied to new clips
+CONTENTS, TENSORS = "model.json", "model.safetensors"  # in it
 MODEL_CARD = Path("models/README.md")
 METRICS = Path("metrics")
 PREDICTIONS = METRICS / "predictions.csv"

@@ -1,0 +1,99 @@
+"""The stages model and card: a bundle of what was trained on everything, and its card."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages import card, evaluate, model, train
+from stages.fdan.checkpoint import read_description, read_replicas
+from stages.io.files import read_json
+from stages.recognition.bundle import Bundle, fingerprint, read_bundle
+from stages.runtime.paths import BUNDLE, MODEL_CARD
+from stages.splits.dataset import Features, read_split
+from tests.feature_files import prepare, utterances, work_in
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    work_in(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def make(**changes: Any) -> Bundle:
+    """The bundle of a small corpus."""
+    prepare(utterances("sample", speakers=3), **{"seeds": 2, "validation": 0.2} | changes)
+    train.main()
+    evaluate.main()
+    model.main()
+    return read_bundle(BUNDLE)
+
+
+def test_the_bundle_holds_the_replicas_of_the_folds_and_one_more_a_seed():
+    found = make()
+    x = torch.from_numpy(
+        np.stack(list(Features(read_split()[0]["features_sha256"]).acoustic.values()))
+    )
+    of_folds = [classifier(x) for *_, classifier in read_replicas(read_description())]
+    assert len(found.final) == 2 and len(found.folds) == 4
+    for classifier, expected in zip(found.folds, of_folds, strict=True):
+        assert torch.equal(classifier(x), expected)
+    for classifier in found.final:
+        assert not any(torch.equal(classifier(x), other) for other in of_folds)
+
+
+def test_it_is_trained_on_everything_that_was_split_and_scaled_by_it():
+    found = make()
+    split, rows = read_split()
+    features = Features(split["features_sha256"])
+    voices = [features.acoustic[row["id"]] for row in rows if row["modality"] == "acoustic"]
+    for classifier in found.final:
+        np.testing.assert_allclose(classifier.acoustic_mean, np.mean(voices, 0), atol=1e-5)
+    contents = found.contents
+    assert contents["trained_on"] == sorted(map(fingerprint, voices))
+    assert contents["data"] == {
+        "acoustic": "sample",
+        "visual": ["sample"],
+        "utterances": 42,
+        "faces": 42,
+        "speakers": 3,
+    }
+
+
+def test_its_epochs_are_the_median_of_those_that_the_folds_kept():
+    found = make(seeds=3, noise=1.5, epochs=40)
+    kept = sorted(read_description()["epochs"].values())
+    assert len(set(kept)) > 1
+    assert found.contents["epochs"] == (kept[2] + kept[3]) // 2
+
+
+def test_its_result_and_temperature_are_those_of_the_folds():
+    contents = make(noise=1.0).contents
+    details = read_json(Path("metrics/details.json"))
+    assert contents["result"]["uar"] == details["uar"]
+    assert contents["temperature"] == details["calibration"]["temperature"]
+
+
+def test_without_a_validation_part_there_is_no_temperature():
+    contents = make(validation=0, selection="last").contents
+    assert contents["temperature"] is None
+    assert contents["result"]["calibration"]["n_validation"] == 0
+    assert contents["epochs"] == 8
+    card.main()
+    assert "are not calibrated" in MODEL_CARD.read_text()
+
+
+def test_a_model_of_voices_alone_is_bundled(tmp_path: Path):
+    contents = make(visual=[], acoustic_only=True).contents
+    assert contents["data"]["faces"] == 0
+
+
+def test_the_same_results_give_the_same_bytes():
+    make()
+    first = [path.read_bytes() for path in sorted(BUNDLE.iterdir())]
+    model.main()
+    assert [path.read_bytes() for path in sorted(BUNDLE.iterdir())] == first
+    card.main()
+    assert "all 42 utterances of `sample`" in MODEL_CARD.read_text()
