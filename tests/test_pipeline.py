@@ -16,7 +16,7 @@ from stages.corpora.emotions import CODES
 from stages.io.files import read_table
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser
-from stages.runtime.paths import BUNDLE, PREDICTIONS, RAW, manifest_path
+from stages.runtime.paths import BUNDLE, CONTENTS, PREDICTIONS, RAW, manifest_path
 from tests.clone import Clone
 from tests.helpers import ROOT, wait_for
 
@@ -140,8 +140,11 @@ def test_clips_are_told_by_the_model_of_any_revision(small: tuple[Clone, str]) -
     assert here == there and len(here) == 14
     assert "'x': is neither a git revision nor" in clone.run(*predict, "--rev", "x", code=2)
     shutil.move(clone.folder / "elsewhere", clone.folder / "models/bundle")
-    (artifact,) = clone.dvc("ls", ".", "models/bundle").splitlines()[:1]
-    assert artifact == "model.json"
+    clone.run("git", "tag", "-a", "speech-emotion@v1.0.0", "-m", "first")
+    clone.dvc("artifacts", "get", ".", "speech-emotion", "-o", "fetched")
+    fetched, own = (clone.folder / name / CONTENTS for name in ("fetched", "models/bundle"))
+    assert fetched.read_bytes() == own.read_bytes()
+    shutil.rmtree(clone.folder / "fetched")
 
 
 def told(output: str) -> list[dict[str, Any]]:
