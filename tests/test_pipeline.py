@@ -70,7 +70,7 @@ def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]
     }
     assert clone.run("git", "status", "--porcelain") == ""
     committed = clone.run("git", "ls-files", "data", "models", "metrics", "dvc.lock").split()
-    readmes = {f"{name}/README.md" for name in ("data", "models", "metrics")}
+    readmes = {f"{name}/README.md" for name in ("data", "models", "metrics", "metrics/live")}
     assert set(committed) - readmes == {"dvc.lock", "metrics/test.json"}
 
 

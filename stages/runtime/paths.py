@@ -13,6 +13,7 @@ SPLIT_SUMMARY = Path("data/split.json")
 MODEL = Path("models/fdan.safetensors")
 METRICS = Path("metrics")
 PREDICTIONS = METRICS / "predictions.csv"
+LIVE = METRICS / "live/train.json"  # only there while replicas are trained
 CONTACT_SHEETS = METRICS / "contact_sheet"  # a picture for each corpus
 
 
