@@ -16,6 +16,7 @@ from PIL import Image
 from stages import best_test_epoch, evaluate, report, train, tsne
 from stages.corpora.emotions import CODES, EMOTIONS
 from stages.corpora.listing import COLUMNS
+from stages.corpora.span import span_of
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_json, read_table, write_json, write_table
 from stages.io.skips import skip_row, table_path, write_skips
@@ -48,14 +49,9 @@ def write_clips(rows: Rows) -> None:
     """A voice of 0.3 s for each utterance, its spectrogram, and of all but the first a face."""
     rng = np.random.default_rng(0)
     write_table(Path("data/manifest/sample.csv"), COLUMNS, [r | {"audio": wav(r)} for r in rows])
-    mels = []
     for row in rows:
         write_wav(raw(row), rng.normal(size=4800))
-        mels.append(clip_mel(raw(row), **PARAMS["mels"]).values)
-    with write_arrays(Path("data/mels/sample.h5"), "mels", PARAMS["mels"], 0) as arrays:
-        arrays.append("ids", encode_ids([row["id"] for row in rows]))
-        arrays.append("offsets", np.cumsum([0, *map(len, mels)]))
-        arrays.append("values", np.concatenate(mels))
+    write_mels(rows)
     n = len(rows) - 1
     with write_arrays(Path("data/frames/sample.h5"), "frames", {}, 0) as arrays:
         arrays.append("ids", encode_ids([row["id"] for row in rows[1:]]))
@@ -64,6 +60,16 @@ def write_clips(rows: Rows) -> None:
         arrays.append("certainty", np.full((n, 3), 0.9, np.float32))
         arrays.append("jumps", np.zeros((n, 3), np.float32))
         arrays.append("times", np.tile([0.1, 0.2, 0.3], (n, 1)))
+
+
+def write_mels(rows: Rows) -> None:
+    """The spectrograms of the voices, or of spans of them."""
+    spans = [span_of(row["start"], row["end"]) for row in rows]
+    mels = [clip_mel(raw(r), span=s, **PARAMS["mels"]).values for r, s in zip(rows, spans)]
+    with write_arrays(Path("data/mels/sample.h5"), "mels", PARAMS["mels"], 0) as arrays:
+        arrays.append("ids", encode_ids([row["id"] for row in rows]))
+        arrays.append("offsets", np.cumsum([0, *map(len, mels)]))
+        arrays.append("values", np.concatenate(mels))
 
 
 def wav(row: dict[str, str]) -> str:
@@ -331,27 +337,12 @@ def test_a_long_sound_is_cut_and_a_span_is_what_is_heard(page: str):
     write_wav(raw(row), np.random.default_rng(1).normal(size=16000 * 9))
     row |= {"start": "1", "end": "8"}
     write_table(Path("data/manifest/sample.csv"), COLUMNS, rows)
-    replace_mel(row)
+    write_mels(rows)
     report.main()
     Path("sound.flac").write_bytes(sounds(PAGE.read_text())[0])
     heard, whole = (read_audio(path, 16000) for path in (Path("sound.flac"), raw(row)))
     assert len(heard) == SOUND_SECONDS * 16000
     assert np.abs(heard - whole[16000 : 16000 + len(heard)]).max() < 2 / 32768
-
-
-def replace_mel(row: dict[str, str]) -> None:
-    """Make the spectrogram file anew, with that of the span of this one."""
-    rows = read_table(Path("data/manifest/sample.csv"))
-    mels = [
-        clip_mel(
-            raw(other), span=(1.0, 8.0) if other["id"] == row["id"] else None, **PARAMS["mels"]
-        ).values
-        for other in rows
-    ]
-    with write_arrays(Path("data/mels/sample.h5"), "mels", PARAMS["mels"], 0) as arrays:
-        arrays.append("ids", encode_ids([other["id"] for other in rows]))
-        arrays.append("offsets", np.cumsum([0, *map(len, mels)]))
-        arrays.append("values", np.concatenate(mels))
 
 
 def test_a_clip_that_is_not_there_or_is_another_now_has_no_sound_and_says_so(page: str):

@@ -101,6 +101,7 @@ def test_nothing_is_shown_of_training_that_has_failed(monkeypatch: pytest.Monkey
     assert not LIVE.exists()
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_training_goes_on_where_what_is_shown_cannot_be_written(shown: list):
     prepare(epochs=30)
     LIVE.parent.parent.mkdir()
