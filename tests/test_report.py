@@ -389,7 +389,7 @@ def test_the_calibration_is_shown_where_there_is_one(page: str):
     write_json(Path("metrics/details.json"), details | {"calibration": found})
     report.main()
     [said] = [text for text in Tags(PAGE.read_text()).texts if "temperature" in text]
-    assert "1.23, chosen on 80 validation utterances" in said
+    assert "temperature 1.23, from 80 validation utterances" in said
     assert "0.100 before and 0.020 after" in said
 
 
