@@ -13,20 +13,18 @@ Run: dvc repro contact_sheet@<corpus>, or python -m stages.contact_sheet <corpus
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import librosa
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from stages.corpora.emotions import EMOTIONS
-from stages.io.arrays import decode_ids, open_arrays, read_settings
+from stages.io.arrays import open_arrays, read_settings
 from stages.io.files import read_table, replacing, write_table
-from stages.media.crops import JUMP, STATUS
+from stages.media.crops import STATUS
+from stages.reporting.excerpts import FONT, GREY, Face, draw_faces, draw_mel, read_faces, read_mels
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import CONTACT_SHEETS, frames_path, manifest_path, mels_path
@@ -34,37 +32,9 @@ from stages.runtime.paths import CONTACT_SHEETS, frames_path, manifest_path, mel
 KINDS = ("video", "audio")  # an utterance of each emotion is drawn for each
 WORST = 8
 COLUMNS = 2  # utterances side by side
-DOUBTFUL = 0.5  # certainty below which a face is hardly one
 SEED = 0
-HERTZ = (500, 1000, 2000, 4000, 8000, 16000)
-RED, GREY = "#c1121f", "#555555"
-FONT = 7.0
 LONGEST = 48  # characters of an id that have room above its faces
 FIRST_ROW, ROW, GAP, LAST_ROW = 1.0, 1.5, 0.48, 0.1  # inches
-
-
-class Face(NamedTuple):
-    """What is known of a clip's faces: arrays over V1 V2 V3 as in the frames file."""
-
-    row: int
-    status: np.ndarray
-    certainty: np.ndarray
-    jumps: np.ndarray
-    still: bool  # V1 V2 V3 are one frame
-
-    @property
-    def badness(self) -> tuple[float, float, float]:
-        """Frames without a face, then jumps, then uncertainty: the larger, the worse."""
-        with_face = self.status == STATUS.index("face")
-        least = float(self.certainty[with_face].min(initial=1.0))
-        jump = float(self.jumps.max())
-        return (float((~with_face).sum()), jump if jump > JUMP else 0.0, 1.0 - least)
-
-    @property
-    def bad(self) -> bool:
-        """Whether a person should look at it."""
-        without, jump, doubt = self.badness
-        return without > 0 or jump > 0 or doubt > 1 - DOUBTFUL
 
 
 def draw_lots(utterances: list[dict[str, str]]) -> list[list[str]]:
@@ -104,59 +74,6 @@ def table(faces: Mapping[str, Face]) -> list[dict[str, Any]]:
             jump = f"{face.jumps.max():.2f}"
             rows.append({"id": name, "status": status, "certainty": f"{least:.2f}", "jump": jump})
     return rows
-
-
-def draw_faces(axes: Sequence[Axes], face: Face, crops: np.ndarray) -> None:
-    """Three crops [3, S, S, 3] with what is known of each beneath; of a still picture one."""
-    for i, (axis, crop) in enumerate(zip(axes, crops)):
-        if face.still and i > 0:
-            break
-        status = STATUS[face.status[i]]
-        text, good = f"V{i + 1}  {face.certainty[i]:.2f}", face.certainty[i] >= DOUBTFUL
-        if status != "face":
-            text, good = f"V{i + 1}  {status.replace('_', ' ')}", False
-        elif face.jumps[i] > JUMP:
-            text, good = f"{text}, jump {face.jumps[i]:.1f}", False
-        if face.still:
-            text = text.replace("V1", "still")
-        axis.imshow(crop)
-        axis.set_frame_on(not good)
-        for spine in axis.spines.values():
-            spine.set(color=RED, linewidth=1.5)
-        axis.set_xlabel(text, fontsize=FONT, color=GREY if good else RED, labelpad=2)
-
-
-def draw_mel(
-    axis: Axes, mel: np.ndarray, settings: Mapping[str, Any], db_range: tuple[float, float]
-) -> None:
-    """A log-Mel spectrogram [T, n_mels] in dB, with axes in seconds and kHz."""
-    step = settings["hop_length"] / settings["sample_rate"]
-    bands = mel.shape[1]
-    centres = librosa.mel_frequencies(bands + 2, fmin=settings["fmin"], fmax=settings["fmax"])[1:-1]
-    hertz = [f for f in HERTZ if centres[0] <= f <= 1.05 * centres[-1]]
-    axis.imshow(
-        mel.T,
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=db_range[0],
-        vmax=db_range[1],
-        extent=(0, len(mel) * step, -0.5, bands - 0.5),
-    )
-    axis.set_frame_on(True)
-    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axis.set_yticks(np.interp(hertz, centres, range(bands)), [f"{f / 1000:g}" for f in hertz])
-    axis.tick_params(labelsize=FONT - 1, length=2, pad=1.5, color=GREY, labelcolor=GREY)
-    axis.set_ylabel("kHz", fontsize=FONT - 1, color=GREY, labelpad=1)
-    axis.set_xlabel("s", fontsize=FONT - 1, color=GREY)
-    axis.xaxis.set_label_coords(1.02, -0.05)
-    axis.set_title(
-        f"{len(mel) * step:.2f} s, {round(mel.min())} to {round(mel.max())} dB",
-        fontsize=FONT,
-        color=GREY,
-        loc="right",
-        pad=3,
-    )
 
 
 def draw_sheet(
@@ -242,16 +159,7 @@ def main(corpus: str) -> None:
         open_arrays(frames_path(corpus), "frames") as frames,
         open_arrays(mels_path(corpus), "mels") as mels,
     ):
-        ids = decode_ids(frames["ids"][...])
-        known = (
-            [frames[key][...] for key in ("status", "certainty", "jumps", "times")] if ids else []
-        )
-        faces = {
-            name: Face(row, status, certainty, jumps, bool((times == times[0]).all()))
-            for row, (name, status, certainty, jumps, times) in enumerate(zip(ids, *known))
-        }
-        mel_row = {name: i for i, name in enumerate(decode_ids(mels["ids"][...]))}
-        offsets = mels["offsets"][...]
+        faces = read_faces(frames)
         lots, rows = draw_lots(utterances), table(faces)
         worst = worst_first(faces)[:WORST]
         wanted = {name for ids in [*lots, worst] for name in ids}
@@ -272,11 +180,7 @@ def main(corpus: str) -> None:
                 for name, face in faces.items()
                 if name in wanted
             },
-            {
-                name: mels["values"][offsets[row] : offsets[row + 1]]
-                for name, row in mel_row.items()
-                if name in wanted
-            },
+            read_mels(mels, wanted),
             read_settings(mels),
             (params.features.db_min, params.features.db_max),
         )

@@ -6,25 +6,31 @@ Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/chec
                               four digits
      metrics/curves/*.csv     loss, recall and LMMD of every epoch: mean and sd over the replicas
                               that have not ended, and their number
+     Under DVC the curves are written every few seconds with the epochs made so far, and beside them
+     metrics/live/train.json, which is deleted at the end: for `dvc exp show` and `dvc plots`.
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
 Run: dvc repro train, or python -m stages.train
 """
 
-from collections.abc import Iterable
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import zip_longest
 
 import numpy as np
 
 from stages.corpora.emotions import EMOTIONS
+from stages.fdan.board import Histories, Live, state_of
 from stages.fdan.checkpoint import replica_name, write_model
-from stages.fdan.replicas import Task, Trained, train_all
+from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Epoch, Settings
 from stages.io.files import write_json, write_table
 from stages.runtime.command import run_stage
 from stages.runtime.device import pick_device
+from stages.runtime.errors import UserError
 from stages.runtime.params import read_params
-from stages.runtime.paths import METRICS
+from stages.runtime.paths import LIVE, METRICS
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import check_leaks
 
@@ -52,25 +58,58 @@ def significant(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def curves(replicas: list[Trained], series: dict[str, str]) -> list[dict[str, str | int]]:
+def curves(histories: Histories, series: Mapping[str, str]) -> list[dict[str, str | int]]:
     """Rows epoch, series, mean and sd over the replicas still in training, and their number."""
     rows: list[dict[str, str | int]] = []
     for label, name in series.items():
-        if name not in replicas[0].history[0]:
-            continue
-        for number, epochs in enumerate(zip_longest(*(one.history for one in replicas)), 1):
-            values = [epoch[name] for epoch in epochs if epoch is not None]
-            mean, sd = f"{np.mean(values):.6f}", f"{np.std(values):.6f}"
-            rows.append(
-                {
-                    "epoch": number,
-                    "series": label,
-                    "mean": mean,
-                    "sd": sd,
-                    "n_replicas": len(values),
-                }
-            )
+        counts = (~np.isnan(histories.get(name, np.empty((0, 0))))).sum(0)
+        counts = counts[counts > 0]
+        if len(counts):
+            values = histories[name][:, : len(counts)]
+            columns = (np.nanmean(values, 0), np.nanstd(values, 0), counts)
+            for number, (mean, sd, count) in enumerate(zip(*columns), 1):
+                rows.append(
+                    {
+                        "epoch": number,
+                        "series": label,
+                        "mean": f"{mean:.6f}",
+                        "sd": f"{sd:.6f}",
+                        "n_replicas": int(count),
+                    }
+                )
     return rows
+
+
+def layers_of(names: Iterable[str]) -> dict[str, str]:
+    """The layers whose LMMD is among the entries of an Epoch, for people, and their entries."""
+    return {f"layer {name.removeprefix('lmmd_')}": name for name in names if name[:5] == "lmmd_"}
+
+
+def write_curves(histories: Histories) -> None:
+    """Write the tables of curves."""
+    columns = ["epoch", "series", "mean", "sd", "n_replicas"]
+    tables = {"loss": LOSSES, "recall": RECALLS, "lmmd": layers_of(histories)}
+    for name, series in tables.items():
+        write_table(METRICS / f"curves/{name}.csv", columns, curves(histories, series))
+
+
+@contextlib.contextmanager
+def shown_to_dvc() -> Iterator[Live | None]:
+    """What shows DVC how far training is; None but under DVC, which deletes old curves before."""
+    if "DVC_STAGE" not in os.environ:
+        yield None
+        return
+
+    def show(histories: Histories) -> None:
+        with contextlib.suppress(UserError):  # where there is no room the end of training says so
+            write_json(LIVE, state_of(histories))
+            write_curves(histories)
+
+    try:
+        yield show
+    finally:
+        with contextlib.suppress(OSError):
+            LIVE.unlink()
 
 
 def main() -> None:
@@ -98,7 +137,8 @@ def main() -> None:
     features = Features(split["features_sha256"])
     task = Task(features, rows, split["protocol"], settings, params.inference)
     seeds = [params.seed + number for number in range(params.seeds)]
-    replicas = train_all(task, split["folds"], seeds, "train")
+    with shown_to_dvc() as live:
+        replicas = train_all(task, split["folds"], seeds, "train", live)
 
     names = [replica_name(replica.fold, replica.seed) for replica in replicas]
     write_model(
@@ -118,13 +158,17 @@ def main() -> None:
 
     kept = mean_of(replica.history[replica.epoch - 1] for replica in replicas)
     kept["epoch"] = float(np.mean([replica.epoch for replica in replicas]))
-    layers = {f"layer {name.removeprefix('lmmd_')}": name for name in kept if name[:5] == "lmmd_"}
-    kept["lmmd_in_loss"] = settings.alpha * sum(kept[name] for name in layers.values())
+    kept["lmmd_in_loss"] = settings.alpha * sum(kept[name] for name in layers_of(kept).values())
     rounded = {name: significant(value) for name, value in kept.items()}
     write_json(METRICS / "train.json", rounded | {"n_replicas": len(replicas)})
-    for name, series in {"loss": LOSSES, "recall": RECALLS, "lmmd": layers}.items():
-        columns = ["epoch", "series", "mean", "sd", "n_replicas"]
-        write_table(METRICS / f"curves/{name}.csv", columns, curves(replicas, series))
+    histories = [replica.history for replica in replicas]
+    padded = list(zip_longest(*histories, fillvalue={}))  # [epochs][replicas]
+    write_curves(
+        {
+            name: np.array([[epoch.get(name, np.nan) for epoch in row] for row in padded]).T
+            for name in histories[0][0]
+        }
+    )
     longest = max(replica.seconds for replica in replicas)
     how = "at once on a GPU, in" if pick_device() == "cuda" else "on CPUs, each in at most"
     print(f"train: {len(replicas)} replicas {how} {longest:.1f} s")

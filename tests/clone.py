@@ -60,7 +60,7 @@ class Clone(Repository):
         names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout
         for name in filter(None, names.decode().split("\0")):
             # The committed results belong to the committed params, not to those of this clone.
-            if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("metrics/"):
+            if (ROOT / name).is_file() and name not in ("dvc.lock", "metrics/test.json"):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         self.change_params(changes)

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from stages import contact_sheet
-from stages.contact_sheet import COLUMNS, Face, draw_faces, draw_lots, main, table, worst_first
+from stages.contact_sheet import COLUMNS, draw_lots, main, table, worst_first
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.listing import COLUMNS as OF_MANIFEST
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import read_table, write_table
 from stages.media.crops import STATUS
+from stages.reporting.excerpts import Face, draw_faces
 from tests.feature_files import Rows, utterances, write_params
 
 PLAIN = {"status": ["face"] * 3, "certainty": [1, 1, 1], "jumps": [0, 0, 0]}

@@ -78,7 +78,7 @@ def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]
     }
     assert clone.run("git", "status", "--porcelain") == ""
     committed = clone.run("git", "ls-files", "data", "models", "metrics", "dvc.lock").split()
-    readmes = {f"{name}/README.md" for name in ("data", "models", "metrics")}
+    readmes = {f"{name}/README.md" for name in ("data", "models", "metrics", "metrics/live")}
     assert set(committed) - readmes == {"dvc.lock", "metrics/test.json"}
 
 
@@ -94,7 +94,7 @@ def test_repro_ends_with_the_result_where_to_look_and_what_to_type(
     assert lines[end - 1] == "Look at metrics/report.html."
     assert lines[end + 1] == "Updating lock file 'dvc.lock'"  # then DVC's own hints
     page = (clone.folder / "metrics/report.html").read_bytes()
-    assert len(page) < 1_000_000 and b"data:image/jpeg" in page
+    assert len(page) < 2_000_000 and b"data:image/jpeg" in page and b"data:audio/flac" in page
 
 
 def test_metrics_and_predictions_agree(small: tuple[Clone, str]) -> None:

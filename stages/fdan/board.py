@@ -3,68 +3,105 @@
 import math
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
 import numpy as np
 
-from stages.fdan.training import Epoch
-from stages.runtime.progress import watch
+from stages.fdan.training import Epoch, Settings, term_names
+from stages.runtime.progress import repeating, watch
 
-COLUMNS = 4  # of a replica: epochs made, 1 once it has ended, training loss, validation UAR
+# What is known of the epochs made: by entry of an Epoch, float64 [replicas, epochs], NaN where an
+# entry is absent or the epoch is not made yet. ENDED is 1 in the last epoch of a replica.
+Histories = Mapping[str, np.ndarray]
+Live = Callable[[Histories], None]
+ENDED = "ended"
+SECONDS_BETWEEN_CALLS = 3.0
 
 
 class Reporter:
-    """Writes what a replica has reached to its row; may be sent to another process.
+    """Writes what is known of the epochs of a replica; may be sent to another process.
 
     Args:
-        path: of the rows, from `board`.
-        first: row of the replica that stands first where this is used.
+        path: of what `board` reads.
+        shape: replicas, epochs, names.
+        names: of what is written.
+        first: number of the replica that stands first where this is used.
     """
 
-    def __init__(self, path: str, first: int = 0):
-        self.path, self.first = path, first
+    def __init__(self, path: str, shape: tuple[int, ...], names: list[str], first: int = 0):
+        self.path, self.shape, self.names, self.first = path, shape, names, first
 
     def __call__(self, place: int, number: int, epoch: Epoch, ended: bool) -> None:
         """A `stages.fdan.training.Report`."""
-        uar = epoch.get("validation_uar", math.nan)
-        self._rows[self.first + place] = number, ended, epoch["acoustic_loss"], uar
+        known = epoch | {ENDED: ended}
+        values = [known.get(name, math.nan) for name in self.names]
+        self._values[self.first + place, number - 1] = values
+
+    def starting_at(self, first: int) -> "Reporter":
+        """The same for replicas of which another stands first."""
+        return Reporter(self.path, self.shape, self.names, first)
 
     @cached_property
-    def _rows(self) -> np.ndarray:
-        return np.memmap(self.path, np.float64, "r+").reshape(-1, COLUMNS)
+    def _values(self) -> np.ndarray:
+        return np.memmap(self.path, np.float64, "r+", shape=self.shape)
 
 
 @contextmanager
-def board(label: str, replicas: int, epochs: int) -> Iterator[str]:
-    """Show how far replicas of at most so many epochs are; yields the path for `Reporter`."""
+def board(
+    label: str, replicas: int, settings: Settings, live: Live | None = None
+) -> Iterator[Reporter]:
+    """Show how far replicas are while they are trained.
+
+    Args:
+        live: called every few seconds from a thread.
+    """
+    recalls = ["acoustic_uar", "visual_uar", "validation_loss", "validation_uar"]
+    names = [*term_names(settings), *recalls, ENDED]
+    shape = replicas, settings.epochs, len(names)
     with tempfile.TemporaryFile() as file:
-        rows = np.zeros((replicas, COLUMNS))
-        file.write(rows.tobytes())
+        file.write(np.full(shape, math.nan).tobytes())
         file.flush()
         # The file has no name, so that nothing is left of it even if this process is killed.
         path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
-        shared = np.memmap(path, np.float64, "r").reshape(rows.shape)
-        with watch(label, "epochs", lambda: summary(shared, epochs)):
-            yield path
+        shared = np.memmap(path, np.float64, "r", shape=shape)
+        histories = {name: shared[..., i] for i, name in enumerate(names)}
+        calls = repeating(SECONDS_BETWEEN_CALLS, lambda: live(histories)) if live else nullcontext()
+        with calls, watch(label, "epochs", lambda: in_words(state_of(histories), replicas)):
+            yield Reporter(path, shape, names)
 
 
-def summary(rows: np.ndarray, epochs: int) -> tuple[int, int, str]:
-    """Epochs made by all replicas, how many they will be, and what else is known, in words.
+def state_of(histories: Histories) -> dict[str, float]:
+    """How far all replicas are.
 
-    Args:
-        rows: of every replica.
-        epochs: that a replica makes at most. The others are expected to make as many as those that
-            have ended.
+    Returns:
+        `epochs_made` by all of them, and `epochs_expected`: of a replica in training as many as
+        those that have ended made on average, or all if none has. `replicas_ended`. Means over the
+        replicas that have begun, each in its last epoch: `loss`, of the training voices, and
+        `validation_uar`. What is not known is absent.
     """
-    made, ended, losses, recalls = rows.T
-    over, begun = ended == 1, made > 0
-    expected = made[over].mean() if over.any() else epochs
-    total = np.where(over, made, np.maximum(made, expected)).sum()
-    note = f" ({over.sum()} of {len(rows)} replicas done)"
-    if begun.any():
-        note += f", loss {losses[begun].mean():.2f}"
-        if not np.isnan(recalls[begun]).any():
-            note += f", validation UAR {recalls[begun].mean():.2f}"
-    return int(made.sum()), round(total), note
+    losses = histories["acoustic_loss"]
+    made = (~np.isnan(losses)).sum(1)
+    over, begun = np.nansum(histories[ENDED], 1) > 0, made > 0
+    expected = made[over].mean() if over.any() else losses.shape[1]
+    state = {
+        "epochs_made": int(made.sum()),
+        "epochs_expected": round(np.where(over, made, np.maximum(made, expected)).sum()),
+        "replicas_ended": int(over.sum()),
+    }
+    for name, entry in {"loss": "acoustic_loss", "validation_uar": "validation_uar"}.items():
+        last = histories[entry][begun, made[begun] - 1]
+        if begun.any() and not np.isnan(last).any():
+            state[name] = float(last.mean())
+    return state
+
+
+def in_words(state: Mapping[str, float], replicas: int) -> tuple[int, int, str]:
+    """Epochs made by all replicas, how many they will be, and what else is known, in words."""
+    note = f" ({state['replicas_ended']} of {replicas} replicas done)"
+    if "loss" in state:
+        note += f", loss {state['loss']:.2f}"
+    if "validation_uar" in state:
+        note += f", validation UAR {state['validation_uar']:.2f}"
+    return int(state["epochs_made"]), int(state["epochs_expected"]), note

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
 from stages.fdan.batches import BANK, Samples, make_generator
-from stages.fdan.board import Reporter, board
+from stages.fdan.board import Live, board
 from stages.fdan.inference import (
     Bank,
     SpeechClassifier,
@@ -193,21 +193,25 @@ def _state(replica: Replica, shared: Fold, bank: Bank | None) -> dict[str, Tenso
     return {name: value.clone() for name, value in classifier.state_dict().items()}
 
 
-def train_side_by_side(task: Task, pairs: Sequence[tuple[int, int]], label: str) -> list[Trained]:
+def train_side_by_side(
+    task: Task, pairs: Sequence[tuple[int, int]], label: str, live: Live | None = None
+) -> list[Trained]:
     """Train the replicas one by one, on as many cores as there are."""
     jobs = min(len(pairs), joblib.cpu_count())
     parallel = joblib.Parallel(jobs, initializer=end_with, initargs=(os.getpid(),))
-    with board(label, len(pairs), task.settings.epochs) as path:
+    with board(label, len(pairs), task.settings, live) as reporter:
         return [
             trained
             for [trained] in parallel(
-                joblib.delayed(train_group)(task, [pair], "cpu", Reporter(path, place))
+                joblib.delayed(train_group)(task, [pair], "cpu", reporter.starting_at(place))
                 for place, pair in enumerate(pairs)
             )
         ]
 
 
-def train_at_once(task: Task, pairs: Sequence[tuple[int, int]], label: str) -> list[Trained]:
+def train_at_once(
+    task: Task, pairs: Sequence[tuple[int, int]], label: str, live: Live | None = None
+) -> list[Trained]:
     """Train the replicas as one stack, on a GPU where there is one.
 
     Raises:
@@ -216,9 +220,9 @@ def train_at_once(task: Task, pairs: Sequence[tuple[int, int]], label: str) -> l
     advice = f"lower seeds, batch_size ({task.settings.batch_size}), network.dim or network.ffn_dim"
     with (
         enough_memory(f"train: {len(pairs)} replicas at once", advice),
-        board(label, len(pairs), task.settings.epochs) as path,
+        board(label, len(pairs), task.settings, live) as reporter,
     ):
-        return train_group(task, pairs, pick_device(), Reporter(path))
+        return train_group(task, pairs, pick_device(), reporter)
 
 
 def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | None, list[str]]:
@@ -252,11 +256,17 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
     return bank, ids
 
 
-def train_all(task: Task, folds: int, seeds: Sequence[int], label: str) -> list[Trained]:
-    """Train every fold with every seed, in this order."""
+def train_all(
+    task: Task, folds: int, seeds: Sequence[int], label: str, live: Live | None = None
+) -> list[Trained]:
+    """Train every fold with every seed, in this order.
+
+    Args:
+        live: given every few seconds what is known of the epochs made (`stages.fdan.board`).
+    """
     pairs = [(fold, seed) for fold in range(folds) for seed in seeds]
     train = train_at_once if pick_device() == "cuda" else train_side_by_side
-    return train(task, pairs, label)
+    return train(task, pairs, label, live)
 
 
 def _scaled(samples: Samples, scale: Standardizer) -> Samples:

@@ -16,6 +16,7 @@ CONTENTS, TENSORS = "model.json", "model.safetensors"  # in it
 MODEL_CARD = Path("models/README.md")
 METRICS = Path("metrics")
 PREDICTIONS = METRICS / "predictions.csv"
+LIVE = METRICS / "live/train.json"  # only there while replicas are trained
 CONTACT_SHEETS = METRICS / "contact_sheet"  # a picture for each corpus
 
 

@@ -85,18 +85,25 @@ def watch(label: str, unit: str, look: Callable[[], tuple[int, int, str]]) -> It
     Args:
         look: gives how many are done, of how many, and a note.
     """
+    with Meter(label, unit) as meter:
+        with repeating(SECONDS_BETWEEN_LOOKS, lambda: meter.show(*look())):
+            yield
+        meter.show(*look())
+
+
+@contextmanager
+def repeating(seconds: float, call: Callable[[], object]) -> Iterator[None]:
+    """Call `call` from a thread every so many seconds, while other work is done."""
     over = threading.Event()
 
-    def keep_showing() -> None:
-        while not over.wait(SECONDS_BETWEEN_LOOKS):
-            meter.show(*look())
+    def keep_calling() -> None:
+        while not over.wait(seconds):
+            call()
 
-    thread = threading.Thread(target=keep_showing, daemon=True)
-    with Meter(label, unit) as meter:
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-        meter.show(*look())
+    thread = threading.Thread(target=keep_calling, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

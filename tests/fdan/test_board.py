@@ -9,11 +9,24 @@ import torch
 
 from stages import train
 from stages.fdan import replicas
-from stages.fdan.board import summary
+from stages.fdan.board import ENDED, in_words, state_of
 from stages.runtime import progress
 from tests.feature_files import prepare, work_in
 
 NAN = float("nan")
+LAST = ("acoustic_loss", "validation_uar")
+
+
+def histories_of(replicas: list[list[float]], epochs: int) -> dict[str, np.ndarray]:
+    """What a board holds of replicas, each given by epochs made, ended, last loss, last UAR."""
+    values = {name: np.full((len(replicas), epochs), NAN) for name in (*LAST, ENDED)}
+    for row, (made, ended, *last) in enumerate(replicas):
+        for name, value in zip(LAST, last):
+            values[name][row, : int(made)] = value + 1  # of the epochs before
+            values[name][row, int(made) - 1 : int(made)] = value
+        values[ENDED][row, : int(made)] = 0
+        values[ENDED][row, int(made) - 1 : int(made)] = ended
+    return values
 
 
 @pytest.mark.parametrize(
@@ -32,8 +45,8 @@ NAN = float("nan")
         ),
     ],
 )
-def test_the_summary_is_of_all_replicas(rows: list[list[float]], expected: tuple[int, int, str]):
-    assert summary(np.array(rows), 300) == expected
+def test_the_state_is_of_all_replicas(rows: list[list[float]], expected: tuple[int, int, str]):
+    assert in_words(state_of(histories_of(rows, 300)), len(rows)) == expected
 
 
 @pytest.mark.parametrize("way", ["side by side", "two processes", "at once"])
@@ -81,4 +94,4 @@ def test_training_that_fails_leaves_no_thread_and_tells_no_end(
     with pytest.raises(torch.OutOfMemoryError):
         train.main()
     assert capfd.readouterr().err == ""
-    assert "keep_showing" not in str(progress.threading.enumerate())
+    assert "keep_calling" not in str(progress.threading.enumerate())

@@ -321,9 +321,9 @@ def test_replicas_are_trained_at_once_on_a_gpu_and_side_by_side_on_cpus(
 ):
     monkeypatch.setattr(replicas, "pick_device", lambda: "cuda" if gpu else "cpu")
     for name in ("train_at_once", "train_side_by_side"):
-        monkeypatch.setattr(replicas, name, lambda task, pairs, label, name=name: [name, *pairs])
+        monkeypatch.setattr(replicas, name, lambda *given, name=name: [name, *given])
     pairs = [(0, 5), (0, 6), (1, 5), (1, 6)]
-    assert replicas.train_all(None, 2, [5, 6], "train") == [way, *pairs]
+    assert replicas.train_all(None, 2, [5, 6], "train") == [way, None, pairs, "train", None]
 
 
 def results() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
