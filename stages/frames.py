@@ -31,7 +31,8 @@ def main(corpus: str) -> None:
     params = read_params()
     limit, workers = params.max_skip_fraction, params.workers
     settings = params.frames.model_dump()
-    utterances = read_table(manifest_path(corpus), ["id", "emotion", "video", "start", "end"])
+    columns = ["id", "emotion", "video", "start", "end", "whole", "crop"]
+    utterances = read_table(manifest_path(corpus), columns)
     # What is kept of a clip is kept by device, too: a GPU's sums differ in their last bits.
     device = pick_detection_device(settings["detector"], settings["align"])
     # Before the clips, which have a limit on time: their weights may have to be fetched first.

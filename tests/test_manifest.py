@@ -97,7 +97,13 @@ def test_a_row_says_who_says_what_and_how_and_for_how_long(raw: Path):
         "audio": f"Actor_02/03-{HAPPY}.wav",
         "start": "",
         "end": "",
+        "whole": "",
+        "crop": "",
         "overlaps": "",
+        "session": "",
+        "dialogue": "",
+        "turn": "",
+        "text": "",
         "duration": "1.250",
     }
 

@@ -21,7 +21,13 @@ COLUMNS = [
     "audio",
     "start",
     "end",
+    "whole",
+    "crop",
     "overlaps",
+    "session",
+    "dialogue",
+    "turn",
+    "text",
     "duration",
 ]
 

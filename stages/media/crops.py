@@ -80,10 +80,12 @@ def clip_faces(
     no_face: str,
     device: str,
     span: Span | None = None,
+    crop: str = "",
 ) -> Faces:
     """Sample the three frames of a clip, or a span of it, and crop one face of each.
 
-    Which face is said by `faces.choose_faces`.
+    Which face is said by `faces.choose_faces`. Of the "left" or "right" half of the picture, where
+    `crop` names one, the other is not looked at: the frame is that half, but for the boxes.
 
     A frame without a face follows `no_face`: "centre_crop" takes its centred square, "nearest"
     the face of the nearest sampled frame that has one, "skip" marks it missing.
@@ -94,12 +96,15 @@ def clip_faces(
     """
     detect = make_detector(detector, min_face, device)
     frames = sample_frames(path, CROPS, span=span)
+    middle = frames.images.shape[2] // 2
+    columns = {"": slice(None), "left": slice(middle), "right": slice(middle, None)}[crop]
+    images = np.ascontiguousarray(frames.images[:, :, columns])
     crops = np.zeros((CROPS, size, size, 3), np.uint8)
     boxes = np.zeros((CROPS, 5), np.float32)
     jumps = np.zeros(CROPS, np.float32)
-    candidates = detect(frames.images)
+    candidates = detect(images)
     before: np.ndarray | None = None
-    for i, (image, box) in enumerate(zip(frames.images, choose_faces(candidates, detector))):
+    for i, (image, box) in enumerate(zip(images, choose_faces(candidates, detector))):
         if box is None:
             continue
         boxes[i] = box
@@ -112,11 +117,12 @@ def clip_faces(
     sure = np.where(found > 0, certainty(boxes[:, 4], detector), 0).astype(np.float32)
     status = np.where(found > 0, STATUS.index("face"), STATUS.index("missing")).astype(np.uint8)
     with_face = np.flatnonzero(found)
+    boxes[with_face, 0:3:2] += columns.start or 0
     if no_face != "centre_crop" and len(with_face) == 0:
         raise ClipError("no_face", f"{detector} finds no face in V1, V2 and V3")
     for i in np.flatnonzero(found == 0).tolist():
         if no_face == "centre_crop":
-            crops[i] = centre_crop(frames.images[i], size)
+            crops[i] = centre_crop(images[i], size)
             status[i] = STATUS.index("centre_crop")
         elif no_face == "nearest":
             crops[i] = crops[min(with_face, key=lambda j: (abs(j - i), j))]

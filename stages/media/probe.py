@@ -4,7 +4,7 @@ For an error that `probe` finds, `sample_frames` or `read_audio` raises the same
 some damage appears only on decoding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,23 +70,29 @@ class ProbedUtterance(NamedTuple):
 
 
 def probe_utterance(
-    root: Path, video: str, audio: str, span: Span | None = None
+    root: Path, video: str, audio: str, spans: Mapping[str, Span] = {}
 ) -> ProbedUtterance:
     """Look at the clips of an utterance, which lie below `root`; "" for one that it has not.
+
+    Args:
+        spans: of which parts of its "video" and "audio", where not of all; the same of one file.
 
     Raises:
         UserError: a file is a Git LFS pointer.
     """
     kinds: Probed = {}
     if video and video == audio:
-        kinds = probe(root / video, ["video", "audio"], span)
+        kinds = probe(root / video, ["video", "audio"], spans.get("video"))
     elif video and audio:
-        kinds = probe(root / video, ["video"], span) | probe(root / audio, ["audio"], span)
+        files = {"video": root / video, "audio": root / audio}
+        for kind, path in files.items():
+            kinds |= probe(path, [kind], spans.get(kind))
     understated = [name for name in {video, audio} - {""} if riff_data(root / name)[2]]
-    if span is None:
+    kind = "audio" if audio else "video"
+    if kind not in spans:
         return ProbedUtterance(probe_duration(root / (audio or video)), kinds, understated)
-    own = kinds or probe(root / (audio or video), ["audio" if audio else "video"], span)
-    seconds = own.get("audio", own.get("video"))
+    own = kinds or probe(root / (audio or video), [kind], spans[kind])
+    seconds = own[kind]
     lasts = seconds if isinstance(seconds, float) else None
     return ProbedUtterance(lasts, kinds, understated)
 
