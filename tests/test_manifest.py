@@ -10,6 +10,7 @@ import pytest
 
 from stages import frames, mels
 from stages.corpora.listing import COLUMNS, list_corpus
+from stages.corpora.registry import READERS
 from stages.extraction import workers
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import read_table
@@ -47,16 +48,23 @@ def make_ravdess(raw: Path) -> None:
 
 
 def test_an_unknown_corpus_is_told_with_those_that_are_known(raw: Path):
-    (raw / "iemocap").mkdir()
-    known = "cremad, folder, meld, ravdess, sample, savee"
-    with pytest.raises(UserError, match=f"no reader for 'iemocap'; name it {known}"):
-        list_corpus(raw / "iemocap", "iemocap")
+    (raw / "emovo").mkdir()
+    known = (
+        "cremad, emodb, enterface, folder, iemocap, meld, mspimprov, ravdess, sample, savee, tess"
+    )
+    with pytest.raises(UserError, match=f"no reader for 'emovo'; name it {known}"):
+        list_corpus(raw / "emovo", "emovo")
 
 
 @pytest.mark.parametrize(
     "corpus, remedy",
     [
         ("cremad", "clone https://github.com/CheyneyComputerScience/CREMA-D with Git LFS"),
+        ("emodb", "download http://emodb.bilderbar.info/download/download.zip"),
+        ("enterface", "download the emotion database of http://www.enterface.net/enterface05/"),
+        ("iemocap", "ask for it at https://sail.usc.edu/iemocap/"),
+        ("mspimprov", "ask for it at https://ecs.utdallas.edu/research/researchlabs/msp-lab/"),
+        ("tess", "download its files from https://doi.org/10.5683/SP2/E8H2MF"),
         ("folder_mine", "make it, with your clips and a table utterances.csv"),
         ("meld", "download MELD.Raw.tar.gz"),
         ("ravdess_grey", "put or link the unpacked speech archives of https://zenodo.org/records/"),
@@ -69,7 +77,7 @@ def test_a_missing_folder_is_named_with_where_to_get_it(corpus: str, remedy: str
     assert message.startswith(f"{raw / corpus}: no such folder; {remedy}")
 
 
-@pytest.mark.parametrize("corpus", ["cremad", "meld", "ravdess", "sample", "savee"])
+@pytest.mark.parametrize("corpus", sorted(set(READERS) - {"folder"}))
 def test_a_folder_without_clips_is_named(corpus: str, raw: Path):
     (raw / corpus / "Actor_01").mkdir(parents=True)
     with pytest.raises(UserError, match=f"{raw / corpus}: holds no usable clip of {corpus}"):

@@ -8,20 +8,36 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from stages.corpora import cremad, folder, meld, ravdess, savee
+from stages.corpora import (
+    cremad,
+    emodb,
+    enterface,
+    folder,
+    iemocap,
+    meld,
+    mspimprov,
+    ravdess,
+    savee,
+    tess,
+)
 from stages.corpora import synthetic as sample
 from stages.corpora.utterance import Listing
 from stages.runtime.errors import UserError
 
-# Each has `read`; `OBTAIN`, what to do where the folder of the corpus is not there; and `NAMES`,
-# what its files must be called.
+# Each has `read`; `OBTAIN`, what to do where the folder of the corpus is not there; `NAMES`, what
+# its files must be called; `LICENCE` and `FIXED_SENTENCES`, which the functions below explain.
 READERS: dict[str, ModuleType] = {
     "cremad": cremad,
+    "emodb": emodb,
+    "enterface": enterface,
     "folder": folder,
+    "iemocap": iemocap,
     "meld": meld,
+    "mspimprov": mspimprov,
     "ravdess": ravdess,
     "sample": sample,
     "savee": savee,
+    "tess": tess,
 }
 
 
@@ -50,6 +66,24 @@ def how_to_name(corpus: str) -> str:
         UserError: no layout is known by that name.
     """
     return _layout(corpus).NAMES
+
+
+def licence_of(corpus: str) -> str:
+    """On what terms a corpus may be used and who grants them, a line; "" where that is not known.
+
+    Raises:
+        UserError: no layout is known by that name.
+    """
+    return _layout(corpus).LICENCE
+
+
+def has_fixed_sentences(corpus: str) -> bool:
+    """Whether all say the same few sentences, so that a text tells the list or even the emotion.
+
+    Raises:
+        UserError: no layout is known by that name.
+    """
+    return _layout(corpus).FIXED_SENTENCES
 
 
 def _layout(corpus: str) -> ModuleType:
