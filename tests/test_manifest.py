@@ -18,7 +18,7 @@ from stages.manifest import main
 from stages.media import crops
 from stages.runtime.errors import ClipError, UserError
 from tests.helpers import user_error
-from tests.media_files import sine, with_sizes, write_sound, write_video
+from tests.media_files import sine, with_sizes, write_iemocap, write_sound, write_video
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 ANGRY, HAPPY, CALM = (f"01-{emotion}-01-01-01-02" for emotion in ("05", "03", "02"))
@@ -372,3 +372,26 @@ def test_utterances_in_one_recording_are_cut_by_their_times(
         faces, times = file["faces"][...], file["times"][...]
     assert times == pytest.approx(np.array([[1 / 3, 1, 5 / 3]] * 2), abs=0.021)
     assert (faces[0] != faces[1]).any()
+
+
+def test_of_two_people_in_one_picture_each_has_its_half_and_its_own_voice(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_iemocap(raw / "iemocap")
+    main("iemocap")
+    rows = read_table(Path("data/manifest/iemocap.csv"))
+    assert [(row["emotion"], row["crop"]) for row in rows] == [
+        ("anger", "left"), ("happiness", "right"),
+    ]  # fmt: skip
+    assert [float(row["duration"]) for row in rows] == pytest.approx([0.5, 0.6], abs=0.01)
+    mels.main("iemocap")
+    with open_arrays(Path("data/mels/iemocap.h5"), "mels") as file:
+        assert np.diff(file["offsets"][...]).tolist() == [51, 61]
+    none = np.zeros((0, 5), np.float32)
+    monkeypatch.setattr(crops, "make_detector", lambda *_: lambda images: [none] * len(images))
+    frames.main("iemocap")
+    with open_arrays(Path("data/frames/iemocap.h5"), "frames") as file:
+        colours, times = file["faces"][...].mean(axis=(1, 2, 3)), file["times"][...]
+    assert times == pytest.approx(np.array([[0.8 / 6, 0.4, 4 / 6]] * 2), abs=0.021)
+    assert colours[0][0] > 150 > 50 > colours[0][2]
+    assert colours[1][2] > 150 > 50 > colours[1][0]

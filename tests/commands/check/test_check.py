@@ -28,7 +28,14 @@ from stages.preflight import pretrained_files
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
 from tests import clip_work
-from tests.media_files import corpora, moving_picture, sine, write_sound, write_video
+from tests.media_files import (
+    corpora,
+    moving_picture,
+    sine,
+    write_iemocap,
+    write_sound,
+    write_video,
+)
 
 PROJECT = Path(__file__).parents[3]
 FOLDER = Path("data/raw/folder")
@@ -662,6 +669,21 @@ def test_utterances_in_one_recording_are_checked_by_their_times(checked: Callabl
     assert "folder/t3 beyond_end: the table asks for 2.5 to 9 s; the file" in report.text
     assert report.says(OK, "no two of 3 voices sound like one recording")
     assert "voices last 0:00:03 in all: shortest 1.00 s" in report.text
+
+
+def test_two_people_in_one_picture_are_checked_each_by_its_half(
+    checked: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+):
+    write_iemocap(Path("data/raw/iemocap"))
+    report = checked("iemocap")
+    assert report.says(OK, "2 utterances, 2 with a face and 2 with a voice; 0 left out by rule")
+    assert report.says(OK, "4 of 4 parts of files can be opened and are there to their ends")
+    assert "faces last 0:00:02 in all: shortest 0.80 s" in report.text
+    assert (
+        "voices last 0:00:01 in all: shortest 0.50 s, median 0.55 s, longest 0.60 s" in report.text
+    )
+    assert report.says(OK, "no two")
+    assert "no face of disgust, fear, neutral, sadness, surprise" in report.text
 
 
 def test_a_linked_corpus_is_checked_and_a_link_to_nothing_named(
