@@ -44,7 +44,10 @@ FIRST_ROW, ROW, GAP, LAST_ROW = 1.0, 1.5, 0.48, 0.1  # inches
 
 
 class Face(NamedTuple):
-    """What is known of a clip's faces: arrays over V1 V2 V3 as in the frames file."""
+    """What is known of a clip's faces: arrays over V1 V2 V3 as in the frames file.
+
+    Over V1 alone of a picture.
+    """
 
     row: int
     status: np.ndarray
@@ -246,10 +249,11 @@ def main(corpus: str) -> None:
         known = (
             [frames[key][...] for key in ("status", "certainty", "jumps", "times")] if ids else []
         )
-        faces = {
-            name: Face(row, status, certainty, jumps, bool((times == times[0]).all()))
-            for row, (name, status, certainty, jumps, times) in enumerate(zip(ids, *known))
-        }
+        faces = {}
+        for row, (name, status, certainty, jumps, times) in enumerate(zip(ids, *known)):
+            there = status != STATUS.index("absent")
+            still = bool((times == times[0]).all())
+            faces[name] = Face(row, status[there], certainty[there], jumps[there], still)
         mel_row = {name: i for i, name in enumerate(decode_ids(mels["ids"][...]))}
         offsets = mels["offsets"][...]
         lots, rows = draw_lots(utterances), table(faces)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import av
 
 from stages.corpora.span import Span
+from stages.corpora.still import is_still
 from stages.media.audio import audio_stream
 from stages.media.container import (
     MAX_SECONDS,
@@ -108,6 +109,8 @@ def far_apart(video: float, audio: float) -> bool:
 def probe(path: Path, kinds: Sequence[str], span: Span | None = None) -> Probed:
     """The seconds that a clip's "video" and "audio" last, of those in `kinds`, or why not.
 
+    0 of a picture.
+
     Args:
         span: of which part of the file.
 
@@ -119,6 +122,8 @@ def probe(path: Path, kinds: Sequence[str], span: Span | None = None) -> Probed:
     found = _probe(path, kinds, "packets")
     if any(isinstance(item, ClipError) for item in found.values()):
         found = _probe(path, kinds, "all")  # as those who decode it open it
+    if is_still(path):
+        found = {k: item if isinstance(item, ClipError) else 0.0 for k, item in found.items()}
     return found
 
 

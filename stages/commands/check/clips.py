@@ -116,10 +116,11 @@ def file_findings(clips: Clips, root: Path) -> Iterator[Finding]:
 def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
     """How long faces and voices last, and where those of one utterance do not match."""
     for kind in KINDS:
-        values = sorted(seconds for seconds in clips.usable(kind).values() if seconds)
-        if not values:
+        usable = clips.usable(kind).values()
+        if not usable:
             yield Finding(WARNING, f"no {CALLED[kind]}s")
-            continue
+        if not (values := sorted(seconds for seconds in usable if seconds)):
+            continue  # pictures
         yield Finding(
             OK,
             f"{CALLED[kind]}s last {timedelta(seconds=round(sum(values)))} in all: shortest "
