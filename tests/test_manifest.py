@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages import frames, mels
 from stages.corpora.listing import COLUMNS, list_corpus
@@ -50,7 +51,8 @@ def make_ravdess(raw: Path) -> None:
 def test_an_unknown_corpus_is_told_with_those_that_are_known(raw: Path):
     (raw / "emovo").mkdir()
     known = (
-        "cremad, emodb, enterface, folder, iemocap, meld, mspimprov, ravdess, sample, savee, tess"
+        "affectnet, ck, cremad, emodb, enterface, fer2013, folder, iemocap, meld, mspimprov, "
+        "rafdb, ravdess, sample, savee, stills, tess"
     )
     with pytest.raises(UserError, match=f"no reader for 'emovo'; name it {known}"):
         list_corpus(raw / "emovo", "emovo")
@@ -395,3 +397,30 @@ def test_of_two_people_in_one_picture_each_has_its_half_and_its_own_voice(
     assert times == pytest.approx(np.array([[0.8 / 6, 0.4, 4 / 6]] * 2), abs=0.021)
     assert colours[0][0] > 150 > 50 > colours[0][2]
     assert colours[1][2] > 150 > 50 > colours[1][0]
+
+
+def test_a_picture_is_a_face_that_counts_once(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("happy/a.png", "sad/b.png"):
+        path = raw / "stills" / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.full((60, 80, 3), 120, np.uint8)).save(path)
+    (raw / "stills/sad/b.png").write_bytes(b"no picture")
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("max_skip_fraction: 0.02", "max_skip_fraction: 1"))
+    main("stills")
+    rows = read_table(Path("data/manifest/stills.csv"))
+    assert [(row["id"], row["speaker"], row["duration"]) for row in rows] == [
+        ("stills/happy/a.png", "", ""),
+        ("stills/sad/b.png", "", ""),
+    ]
+    mels.main("stills")
+    none = np.zeros((0, 5), np.float32)
+    monkeypatch.setattr(crops, "make_detector", lambda *_: lambda images: [none] * len(images))
+    frames.main("stills")
+    assert "frames@stills: 1 clips; frames: 1 centre_crop; in 0 clips" in capsys.readouterr().out
+    (skipped,) = read_table(Path("data/skipped/stills.frames.csv"))
+    assert (skipped["id"], skipped["code"]) == ("stills/sad/b.png", "unreadable")
+    with open_arrays(Path("data/frames/stills.h5"), "frames") as file:
+        assert file["ok"][...].tolist() == [[True, False, False]]

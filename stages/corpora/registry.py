@@ -9,15 +9,20 @@ from pathlib import Path
 from types import ModuleType
 
 from stages.corpora import (
+    affectnet,
+    ck,
     cremad,
     emodb,
     enterface,
+    fer2013,
     folder,
     iemocap,
     meld,
     mspimprov,
+    rafdb,
     ravdess,
     savee,
+    stills,
     tess,
 )
 from stages.corpora import synthetic as sample
@@ -25,18 +30,24 @@ from stages.corpora.utterance import Listing
 from stages.runtime.errors import UserError
 
 # Each has `read`; `OBTAIN`, what to do where the folder of the corpus is not there; `NAMES`, what
-# its files must be called; `LICENCE` and `FIXED_SENTENCES`, which the functions below explain.
+# its files must be called; `LICENCE` and `FIXED_SENTENCES`, which the functions below explain. One
+# of pictures has `STILLS`.
 READERS: dict[str, ModuleType] = {
+    "affectnet": affectnet,
+    "ck": ck,
     "cremad": cremad,
     "emodb": emodb,
     "enterface": enterface,
+    "fer2013": fer2013,
     "folder": folder,
     "iemocap": iemocap,
     "meld": meld,
     "mspimprov": mspimprov,
+    "rafdb": rafdb,
     "ravdess": ravdess,
     "sample": sample,
     "savee": savee,
+    "stills": stills,
     "tess": tess,
 }
 
@@ -66,6 +77,15 @@ def how_to_name(corpus: str) -> str:
         UserError: no layout is known by that name.
     """
     return _layout(corpus).NAMES
+
+
+def holds_stills(corpus: str) -> bool:
+    """Whether a corpus is one of pictures.
+
+    Raises:
+        UserError: no layout is known by that name.
+    """
+    return hasattr(_layout(corpus), "STILLS")
 
 
 def licence_of(corpus: str) -> str:
