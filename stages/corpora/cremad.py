@@ -40,7 +40,7 @@ KNOWN_BAD = {
     "1076_MTI_NEU_XX": (("video",), "the flv file is very short and has no sound"),
     "1076_MTI_SAD_XX": (("video", "audio"), "shows an error and has no sound"),
 }
-LICENCE = "ODbL 1.0, its contents DbCL 1.0 (granted by its authors)"
+LICENCE = "Open Database License 1.0, its contents DbCL 1.0 (granted by its authors)"
 FIXED_SENTENCES = True
 SOURCE = Source(
     terms=f"""\
