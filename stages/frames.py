@@ -2,7 +2,8 @@
 
 In:  data/manifest/<corpus>.csv, data/raw/<corpus>/
 Out: data/frames/<corpus>.h5
-       ids [N], faces uint8 [N, 3, S, S, 3] RGB, ok bool [N, 3] (false: leave this frame out),
+       ids [N], faces uint8 [N, 3, S, S, 3] RGB, ok bool [N, 3] (false: leave this frame out, as V2
+       and V3 of a picture are),
        status [N, 3] (index into crops.STATUS), boxes [N, 3, 5] (x1 y1 x2 y2 in pixels of the frame,
        score), certainty [N, 3] (the score as a share), jumps [N, 3] (from the face in the frame
        before, in widths of a face), times [N, 3] in seconds, found [N, 3] (faces found)
@@ -30,7 +31,8 @@ def main(corpus: str) -> None:
     params = read_params()
     limit, workers = params.max_skip_fraction, params.workers
     settings = params.frames.model_dump()
-    utterances = read_table(manifest_path(corpus), ["id", "emotion", "video", "start", "end"])
+    columns = ["id", "emotion", "video", "start", "end", "whole", "crop"]
+    utterances = read_table(manifest_path(corpus), columns)
     work = ready_to_crop(settings)
     results = extract(utterances, "video", clip_faces, work, corpus, "frames", limit, workers)
     ids: list[str] = []
@@ -46,7 +48,7 @@ def main(corpus: str) -> None:
             tally += np.bincount(clip["status"], minlength=len(STATUS))
             jumping += bool((clip["jumps"] > JUMP).any())
         arrays.append("ids", encode_ids(ids))
-    counts = ", ".join(f"{n} {name}" for n, name in zip(tally, STATUS) if n)
+    counts = ", ".join(f"{n} {name}" for n, name in zip(tally, STATUS) if n and name != "absent")
     jumps = f"in {jumping} clips the face jumps by more than its width"
     print(f"frames@{corpus}: {len(ids)} clips; frames: {counts or 'none'}; {jumps}")
 

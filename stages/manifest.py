@@ -1,8 +1,9 @@
 """Manifest: a corpus folder as its publisher ships it becomes one table row an utterance.
 
 In:  data/raw/<corpus>/
-Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, start, end
-                                  (of an utterance in a longer file), overlaps, duration
+Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, start, end,
+                                  whole, crop (what of these files is the utterance), overlaps,
+                                  session, dialogue, turn, text, duration
      data/skipped/<corpus>.manifest.csv   what a rule leaves out, what is missing, and why
 Paper: Section 3.1.
 Run: dvc repro manifest@<corpus>, or python -m stages.manifest <corpus>
@@ -11,7 +12,7 @@ Run: dvc repro manifest@<corpus>, or python -m stages.manifest <corpus>
 from dataclasses import asdict
 
 from stages.corpora.listing import COLUMNS, list_corpus, named, skipped_rows, summary
-from stages.corpora.span import span_of
+from stages.corpora.span import used_part
 from stages.corpora.utterance import Utterance, first_five
 from stages.extraction.workers import of_each
 from stages.io.files import write_table
@@ -54,10 +55,11 @@ def main(corpus: str) -> None:
         failed = [row for row in skips if row["code"] == "missing_file"]
         raise too_many_error(failed, total, max_skip_fraction, table_path(corpus, "manifest"))
     utterances = sorted(listing.utterances, key=lambda item: item.id)
-    asked = [
-        (root, {"video": item.video, "audio": item.audio, "span": span_of(item.start, item.end)})
-        for item in utterances
-    ]
+    asked = []
+    for item in utterances:
+        parts = {kind: used_part(vars(item), kind) for kind in ("video", "audio")}
+        spans = {kind: part["span"] for kind, part in parts.items() if "span" in part}
+        asked.append((root, {"video": item.video, "audio": item.audio, "spans": spans}))
     rows, unlike = [], []
     understated: dict[str, None] = {}  # a recording may hold several utterances
     for item, answer in zip(utterances, of_each(probe_utterance, asked, label)):

@@ -29,7 +29,7 @@ def main(corpus: str) -> None:
     params = read_params()
     limit, workers = params.max_skip_fraction, params.workers
     settings = params.mels.model_dump()
-    columns = ["id", "emotion", "audio", "start", "end", "duration"]
+    columns = ["id", "emotion", "audio", "start", "end", "whole", "duration"]
     utterances = read_table(manifest_path(corpus), columns)
     results = extract(utterances, "audio", clip_mel, settings, corpus, "mels", limit, workers)
     seconds = sum(float(row["duration"] or 0) for row in utterances)

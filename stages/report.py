@@ -28,7 +28,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.corpora.span import span_of
+from stages.corpora.span import used_part
 from stages.io.arrays import open_arrays, read_settings
 from stages.io.files import read_json, read_table, write_text
 from stages.io.skips import EXCLUDED_BY_RULE, table_path
@@ -119,7 +119,7 @@ def excerpts_of(
         for name in ids:
             face, row = faces.get(name), rows[name]
             path = RAW / corpus / row["audio"]
-            span = span_of(row["start"], row["end"])
+            span = used_part(row, "audio").get("span")
             sound, missing = excerpts.sound_uri(path, span, mels[name], settings)
             found[name] = {
                 "faces": excerpts.faces_picture(face, frames["faces"][face.row]) if face else "",

@@ -2,8 +2,8 @@
 
 In:  data/manifest/, data/mels/, data/features/, data/skipped/ of the corpora in `visual` and
      `acoustic`
-Out: data/split.csv    modality, id, speaker, sentence, emotion, carried (what copies add to it),
-                       fold_0, fold_1, ...: train, validation, test or out
+Out: data/split.csv    modality, id, session, speaker, sentence, dialogue, emotion, carried (what
+                       copies add to it), fold_0, fold_1, ...: train, validation, test or out
      data/split.json   what was split: corpora, protocol, backbone, counts, what was left out, and
                        the SHA-256 of the feature files
 Paper: Section 3.2.
@@ -129,7 +129,8 @@ def main() -> None:
         "features_sha256": {corpus: file_sha256(features_path(corpus)) for corpus in corpora},
     }
     write_json(SPLIT_SUMMARY, summary)
-    columns = ["modality", "id", "speaker", "sentence", "emotion", "carried", *folds]
+    columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]
+    columns += folds
     write_table(SPLIT, columns, ({name: row[name] for name in columns} for row in rows))
 
     roles = Counter(row[fold] for row in rows for fold in folds)

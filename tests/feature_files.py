@@ -85,6 +85,26 @@ def utterances(
     ]
 
 
+def in_sessions(rows: Rows) -> Rows:
+    """The rows as of recording sessions of two speakers each."""
+    return [
+        row | {"session": f"{row['speaker'].split('/')[0]}/{int(row['speaker'][-1]) // 2}"}
+        for row in rows
+    ]
+
+
+def in_dialogues(rows: Rows, takes: int = 2) -> Rows:
+    """The rows as of dialogues of two speakers, in which each says several sentences in a row."""
+    return [
+        row
+        | {
+            "dialogue": f"{row['speaker'].split('/')[0]}/D{int(row['speaker'][-1]) // 2}"
+            f"_{int(row['sentence'][1:]) // takes}"
+        }
+        for row in rows
+    ]
+
+
 def officially_split(rows: Rows) -> Rows:
     """The rows as of a corpus whose publisher tests s0, validates on s1 and trains on the rest."""
     parts = {"s0": "test", "s1": "dev"}

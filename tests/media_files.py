@@ -192,3 +192,27 @@ def _write_sound(
         for converted in to_codec.resample(frame):
             container.mux(stream.encode(converted))
     container.mux(stream.encode())
+
+
+def write_iemocap(root: Path) -> None:
+    """IEMOCAP of a dialogue of two seconds: two turns at once, of the woman on the left, in red.
+
+    The man is blue. Voices are files of their own, of 0.5 and 0.6 s.
+    """
+
+    def picture(_: int, width: int, height: int) -> np.ndarray:
+        image = np.zeros((height, width, 3), np.uint8)
+        image[:, : width // 2, 0] = image[:, width // 2 :, 2] = 200
+        return image
+
+    dialogue = "Ses01F_impro01"
+    session = root / "Session1"
+    for place in ("dialog/EmoEvaluation", "dialog/avi/DivX", f"sentences/wav/{dialogue}"):
+        (session / place).mkdir(parents=True)
+    write_video(session / f"dialog/avi/DivX/{dialogue}.avi", 50, codec="mpeg4", picture=picture)
+    lines = []
+    for name, code, seconds in (("F000", "ang", 0.5), ("M000", "exc", 0.6)):
+        voice = session / f"sentences/wav/{dialogue}/{dialogue}_{name}.wav"
+        write_sound(voice, sine(200 + 1000 * (seconds - 0.5), seconds, 16000), 16000)
+        lines.append(f"[0.8 - 1.6]\t{dialogue}_{name}\t{code}\t[2.5, 2.5, 2.5]\n")
+    (session / f"dialog/EmoEvaluation/{dialogue}.txt").write_text("".join(lines))

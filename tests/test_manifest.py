@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages import frames, mels
 from stages.corpora.listing import COLUMNS, list_corpus
+from stages.corpora.registry import READERS
 from stages.extraction import workers
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import read_table
@@ -17,7 +19,7 @@ from stages.manifest import main
 from stages.media import crops
 from stages.runtime.errors import ClipError, UserError
 from tests.helpers import user_error
-from tests.media_files import sine, with_sizes, write_sound, write_video
+from tests.media_files import sine, with_sizes, write_iemocap, write_sound, write_video
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 ANGRY, HAPPY, CALM = (f"01-{emotion}-01-01-01-02" for emotion in ("05", "03", "02"))
@@ -47,16 +49,24 @@ def make_ravdess(raw: Path) -> None:
 
 
 def test_an_unknown_corpus_is_told_with_those_that_are_known(raw: Path):
-    (raw / "iemocap").mkdir()
-    known = "cremad, folder, meld, ravdess, sample, savee"
-    with pytest.raises(UserError, match=f"no reader for 'iemocap'; name it {known}"):
-        list_corpus(raw / "iemocap", "iemocap")
+    (raw / "emovo").mkdir()
+    known = (
+        "affectnet, ck, cremad, emodb, enterface, fer2013, folder, iemocap, meld, mspimprov, "
+        "rafdb, ravdess, sample, savee, stills, tess"
+    )
+    with pytest.raises(UserError, match=f"no reader for 'emovo'; name it {known}"):
+        list_corpus(raw / "emovo", "emovo")
 
 
 @pytest.mark.parametrize(
     "corpus, remedy",
     [
         ("cremad", "clone https://github.com/CheyneyComputerScience/CREMA-D with Git LFS"),
+        ("emodb", "download http://emodb.bilderbar.info/download/download.zip"),
+        ("enterface", "download the emotion database of http://www.enterface.net/enterface05/"),
+        ("iemocap", "ask for it at https://sail.usc.edu/iemocap/"),
+        ("mspimprov", "ask for it at https://ecs.utdallas.edu/research/researchlabs/msp-lab/"),
+        ("tess", "download its files from https://doi.org/10.5683/SP2/E8H2MF"),
         ("folder_mine", "make it, with your clips and a table utterances.csv"),
         ("meld", "download MELD.Raw.tar.gz"),
         ("ravdess_grey", "put or link the unpacked speech archives of https://zenodo.org/records/"),
@@ -69,7 +79,7 @@ def test_a_missing_folder_is_named_with_where_to_get_it(corpus: str, remedy: str
     assert message.startswith(f"{raw / corpus}: no such folder; {remedy}")
 
 
-@pytest.mark.parametrize("corpus", ["cremad", "meld", "ravdess", "sample", "savee"])
+@pytest.mark.parametrize("corpus", sorted(set(READERS) - {"folder"}))
 def test_a_folder_without_clips_is_named(corpus: str, raw: Path):
     (raw / corpus / "Actor_01").mkdir(parents=True)
     with pytest.raises(UserError, match=f"{raw / corpus}: holds no usable clip of {corpus}"):
@@ -97,7 +107,13 @@ def test_a_row_says_who_says_what_and_how_and_for_how_long(raw: Path):
         "audio": f"Actor_02/03-{HAPPY}.wav",
         "start": "",
         "end": "",
+        "whole": "",
+        "crop": "",
         "overlaps": "",
+        "session": "",
+        "dialogue": "",
+        "turn": "",
+        "text": "",
         "duration": "1.250",
     }
 
@@ -358,3 +374,53 @@ def test_utterances_in_one_recording_are_cut_by_their_times(
         faces, times = file["faces"][...], file["times"][...]
     assert times == pytest.approx(np.array([[1 / 3, 1, 5 / 3]] * 2), abs=0.021)
     assert (faces[0] != faces[1]).any()
+
+
+def test_of_two_people_in_one_picture_each_has_its_half_and_its_own_voice(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_iemocap(raw / "iemocap")
+    main("iemocap")
+    rows = read_table(Path("data/manifest/iemocap.csv"))
+    assert [(row["emotion"], row["crop"]) for row in rows] == [
+        ("anger", "left"), ("happiness", "right"),
+    ]  # fmt: skip
+    assert [float(row["duration"]) for row in rows] == pytest.approx([0.5, 0.6], abs=0.01)
+    mels.main("iemocap")
+    with open_arrays(Path("data/mels/iemocap.h5"), "mels") as file:
+        assert np.diff(file["offsets"][...]).tolist() == [51, 61]
+    none = np.zeros((0, 5), np.float32)
+    monkeypatch.setattr(crops, "make_detector", lambda *_: lambda images: [none] * len(images))
+    frames.main("iemocap")
+    with open_arrays(Path("data/frames/iemocap.h5"), "frames") as file:
+        colours, times = file["faces"][...].mean(axis=(1, 2, 3)), file["times"][...]
+    assert times == pytest.approx(np.array([[0.8 / 6, 0.4, 4 / 6]] * 2), abs=0.021)
+    assert colours[0][0] > 150 > 50 > colours[0][2]
+    assert colours[1][2] > 150 > 50 > colours[1][0]
+
+
+def test_a_picture_is_a_face_that_counts_once(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("happy/a.png", "sad/b.png"):
+        path = raw / "stills" / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.full((60, 80, 3), 120, np.uint8)).save(path)
+    (raw / "stills/sad/b.png").write_bytes(b"no picture")
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("max_skip_fraction: 0.02", "max_skip_fraction: 1"))
+    main("stills")
+    rows = read_table(Path("data/manifest/stills.csv"))
+    assert [(row["id"], row["speaker"], row["duration"]) for row in rows] == [
+        ("stills/happy/a.png", "", ""),
+        ("stills/sad/b.png", "", ""),
+    ]
+    mels.main("stills")
+    none = np.zeros((0, 5), np.float32)
+    monkeypatch.setattr(crops, "make_detector", lambda *_: lambda images: [none] * len(images))
+    frames.main("stills")
+    assert "frames@stills: 1 clips; frames: 1 centre_crop; in 0 clips" in capsys.readouterr().out
+    (skipped,) = read_table(Path("data/skipped/stills.frames.csv"))
+    assert (skipped["id"], skipped["code"]) == ("stills/sad/b.png", "unreadable")
+    with open_arrays(Path("data/frames/stills.h5"), "frames") as file:
+        assert file["ok"][...].tolist() == [[True, False, False]]

@@ -102,7 +102,7 @@ def test_all_problems_are_told_at_once() -> None:
         "params.yaml: features.weights: random weights say nothing about nosuch; ",
         "params.yaml: features.backbone: 'resnet35' is not a torchvision classification model; ",
         "data/raw/ravdess: no such folder; put or link the unpacked speech archives",
-        "params.yaml: corpora: no reader for 'nosuch'; name it cremad, ",
+        "params.yaml: corpora: no reader for 'nosuch'; name it affectnet, ",
     ]
     assert len(found) == len(starts)
     assert all(line.startswith(start) for line, start in zip(found, starts))

@@ -93,8 +93,10 @@ def test_the_table_has_a_row_for_every_face_and_every_voice(project: Path):
         (modality, row["id"]) for modality in ("visual", "acoustic") for row in utterances("sample")
     ]
     assert [(row["modality"], row["id"]) for row in rows] == expected
-    columns = ["modality", "id", "speaker", "sentence", "emotion", "carried", "fold_0", "fold_1"]
-    assert list(rows[0]) == columns and {row["carried"] for row in rows} == {""}
+    columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]
+    assert list(rows[0]) == [*columns, "fold_0", "fold_1"] and {row["carried"] for row in rows} == {
+        ""
+    }
 
 
 def test_the_table_tells_speaker_sentence_and_emotion_of_the_manifest(project: Path):

@@ -61,7 +61,7 @@ def read_rows(
         UserError: the file cannot be read as a table, lacks a required column, names one twice,
             or has a row with more cells than columns.
     """
-    text, _ = _read_text(path)
+    text, _ = read_text(path)
     separator = max(SEPARATORS, key=lambda item: _known(_header(text, item), required, optional))
     records = _records(path, text, separator)
     _, names = next(records, (1, []))
@@ -104,13 +104,25 @@ def read_content(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}; make it readable") from error
 
 
+def one_version(tables: Sequence[Path], root: Path) -> Path | None:
+    """The first of the copies of a table below `root`; None where there is none.
+
+    Raises:
+        UserError: they are not all the same.
+    """
+    for other in tables[1:]:
+        if read_content(other) != read_content(tables[0]):
+            raise UserError(f"{other}: differs from {tables[0].relative_to(root)}; keep one")
+    return tables[0] if tables else None
+
+
 def encoding_notes(path: Path) -> list[str]:
     """What to know of the encoding of a table: nothing, or that it is guessed, and what it gives.
 
     Raises:
         UserError: see `read_rows`.
     """
-    text, encoding = _read_text(path)
+    text, encoding = read_text(path)
     if encoding != "cp1252":
         return []
     words = ", ".join(map(quoted, _foreign_words(text)[:5]))
@@ -155,8 +167,12 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
-def _read_text(path: Path) -> tuple[str, str]:
-    """The text of a file, and its encoding."""
+def read_text(path: Path) -> tuple[str, str]:
+    """The text of a file, and its encoding.
+
+    Raises:
+        UserError: it cannot be read, or not as text of an encoding above.
+    """
     content = read_content(path)
     for encoding in ("utf-16",) if content.startswith(UTF16_MARKS) else ("utf-8-sig", "cp1252"):
         try:

@@ -40,9 +40,11 @@ KNOWN_BAD = {
     "1076_MTI_NEU_XX": (("video",), "the flv file is very short and has no sound"),
     "1076_MTI_SAD_XX": (("video", "audio"), "shows an error and has no sound"),
 }
+LICENCE = "Open Database License 1.0, its contents DbCL 1.0 (granted by its authors)"
+FIXED_SENTENCES = True
 SOURCE = Source(
-    terms="""\
-CREMA-D: Open Database License (ODbL) 1.0, contents under the Database Contents License 1.0
+    terms=f"""\
+CREMA-D: {LICENCE}
 Cite: Cao H, Cooper DG, Keutmann MK, Gur RC, Nenkova A, Verma R (2014). CREMA-D: Crowd-sourced
   Emotional Multimodal Actors Dataset. IEEE Transactions on Affective Computing 5(4): 377-390.""",
     # The mirror first: GitHub often refuses (issue 15 there, "exceeded its LFS budget").

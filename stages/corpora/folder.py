@@ -15,6 +15,9 @@
 | `sentence` | optional: what is said, or a number for it; protocol `sentence` needs it |
 | `split` | optional: train, dev or test; protocol `official` needs it |
 | `start`, `end` | optional: of an utterance in a longer file, in seconds or as h:mm:ss.s |
+| `text` | optional: what is said, in words |
+| `dialogue`, `turn` | optional: the conversation that it is part of, and its place in it: 1, 2 |
+| `session` | optional: the recording session; protocol `session` needs it |
 
 Other columns are ignored; clips that no row names are reported and not used. UTF-8 and what
 spreadsheet programs save (Windows-1252, UTF-16, `;` or tabs instead of commas, CRLF) are read
@@ -52,10 +55,13 @@ from stages.runtime.errors import UserError
 TABLE, AUDIOFOLDER = "utterances.csv", "metadata.csv"
 REQUIRED = ("id", "speaker", "emotion", "video", "audio")
 AUDIOFOLDER_REQUIRED = ("file_name", "speaker", "emotion")
-OPTIONAL = ("sentence", "split", "start", "end")
+OPTIONAL = ("sentence", "split", "start", "end", "text", "dialogue", "turn", "session")
 SPLITS = ("train", "dev", "test")
 TIME = re.compile(r"(?:([0-9]+):)?([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]*)?)", re.ASCII)
+TURN = re.compile("[0-9]{1,9}", re.ASCII)
 TO_THE_END = 1e9  # seconds: of a row without an end
+LICENCE = ""  # only its owner knows
+FIXED_SENTENCES = False
 OBTAIN = f"make it, with your clips and a table {TABLE} (columns {', '.join(REQUIRED)})"
 NAMES = f"name them in rows of {TABLE}"
 
@@ -139,7 +145,8 @@ def _composed(name: str) -> str:
 
 
 def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utterance:
-    row |= {column: one_spelling(row[column]) for column in ("id", "speaker", "sentence")}
+    spelt = ("id", "speaker", "sentence", "text", "dialogue", "session")
+    row |= {column: one_spelling(row[column]) for column in spelt}
     for column in ("id", "speaker"):
         if not row[column] or not row[column].isprintable():
             raise UserError(f"{path}: line {line}: {column} {quoted(row[column])}: give it a name")
@@ -151,6 +158,11 @@ def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utter
         )
     if not row["video"] and not row["audio"]:
         raise UserError(f"{path}: line {line}: neither video nor audio; name at least one")
+    if row["turn"] and not TURN.fullmatch(row["turn"]):
+        raise UserError(
+            f"{path}: line {line}: turn {quoted(row['turn'])} is not a whole number; write the "
+            "position in the dialogue"
+        )
     start, end = (_seconds(row[column], column, path, line) for column in ("start", "end"))
     if end is not None and end <= (start or 0):
         raise UserError(
@@ -167,6 +179,10 @@ def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utter
         audio=PurePosixPath(row["audio"]).as_posix() if row["audio"] else "",
         start="" if start is None else str(start),
         end="" if end is None else str(end),
+        session=f"folder/{row['session']}" if row["session"] else "",
+        dialogue=f"folder/{row['dialogue']}" if row["dialogue"] else "",
+        turn=row["turn"],
+        text=row["text"],
     )
 
 

@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.corpora.registry import how_to_name, how_to_obtain, reader
+from stages.corpora.registry import holds_stills, how_to_name, how_to_obtain, reader
 from stages.corpora.spelling import check_spellings
+from stages.corpora.still import is_still
 from stages.corpora.utterance import Listing, differences, first_five
 from stages.corpora.walk import check_links, files_below, media_kind, unwritable_names
 from stages.io.skips import skip_row
@@ -21,7 +22,13 @@ COLUMNS = [
     "audio",
     "start",
     "end",
+    "whole",
+    "crop",
     "overlaps",
+    "session",
+    "dialogue",
+    "turn",
+    "text",
     "duration",
 ]
 
@@ -40,7 +47,7 @@ def list_corpus(root: Path, corpus: str) -> Listing:
         raise UserError(f"{root}: no such folder; {how_to_obtain(corpus)}")
     check_links(root)
     listing = read(root, corpus)
-    unused = _unused(root, listing)
+    unused = _unused(root, listing, holds_stills(corpus))
     if not listing.utterances:
         why, remedy = f"holds no usable clip of {corpus}", how_to_obtain(corpus)
         if listing.missing:
@@ -66,11 +73,15 @@ def list_corpus(root: Path, corpus: str) -> Listing:
     return listing
 
 
-def _unused(root: Path, listing: Listing) -> list[str]:
-    """The media files that no utterance has, used or left out by a rule, relative to `root`."""
+def _unused(root: Path, listing: Listing, stills: bool) -> list[str]:
+    """The media files that no utterance has, used or left out by a rule, relative to `root`.
+
+    Args:
+        stills: among them pictures, which lie beside clips for other reasons.
+    """
     items = [*listing.utterances, *(item for item, _, _ in listing.excluded)]
     known = {name for item in items for name in (item.video, item.audio)}.union(listing.spare)
-    media = (path for path in files_below(root) if media_kind(path))
+    media = (path for path in files_below(root) if media_kind(path) or stills and is_still(path))
     return [name for path in media if (name := path.relative_to(root).as_posix()) not in known]
 
 

@@ -35,12 +35,13 @@ from stages.corpora.annotations import (
     check_repeat,
     emotion_of,
     encoding_notes,
+    one_version,
     quoted,
-    read_content,
     read_rows,
 )
-from stages.corpora.overlaps import Stretch, overlaps
+from stages.corpora.overlaps import SHARE, Stretch, overlaps
 from stages.corpora.source import Archive, Source
+from stages.corpora.spelling import APOSTROPHES, spoken_words
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import files_below, media_kind
 from stages.runtime.errors import UserError
@@ -55,12 +56,10 @@ CLIP = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 NUMBER = re.compile("[0-9]{1,9}", re.ASCII)
-SHARE = 0.5  # of the shorter of two utterances, above which they overlap: cuts are never exact
 MOST = 10  # utterances that may share start and end; where more do, those are no times
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 TIME_COLUMNS = ("Season", "Episode", "StartTime", "EndTime")
 TIME = re.compile(r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2}([.,][0-9]{1,6})?)", re.ASCII)
-APOSTROPHES = str.maketrans("\u2018\u2019", "''")
 EMOTION_ORDER = ("neutral", "happiness", "surprise", "anger", "sadness", "disgust", "fear")
 OFFICIAL = {
     (split, emotion): count
@@ -80,9 +79,11 @@ KNOWN_BAD = {
     "test_dia38_utt4": "is cut wrongly and lasts 305 s",
     "test_dia220_utt0": "is cut wrongly and lasts 235 s",
 }
+LICENCE = "GPL-3.0 (granted by its authors); the clips are of a series: do not pass them on"
+FIXED_SENTENCES = False
 SOURCE = Source(
-    terms="""\
-MELD: GPL-3.0 for what its authors made; the clips are of a television series: do not pass them on
+    terms=f"""\
+MELD: {LICENCE}
 Cite: Poria S, Hazarika D, Majumder N, Naik G, Cambria E, Mihalcea R (2019). MELD: A Multimodal
   Multi-Party Dataset for Emotion Recognition in Conversations. ACL 2019.
 Its authors publish no checksum; size and SHA-256 are what third parties recorded.""",
@@ -119,7 +120,8 @@ def read(root: Path, corpus: str) -> Listing:
     annotated: dict[Key, Utterance] = {}
     stretches: dict[Key, Stretch] = {}
     for split in CLIPS:
-        table = _find_table(files, split, root)
+        tables = [path for path in files if path.name == f"{split}_sent_emo.csv"]
+        table = one_version(tables, root)
         present = any(key[0] == split for key in clips)
         if table and not present:
             raise UserError(
@@ -196,7 +198,14 @@ def read_table(path: Path, split: str, corpus: str) -> dict[Key, Utterance]:
             emotion=emotion_of(row["Emotion"], path, line),
             sentence=spoken_words(row["Utterance"]) or recording,
             split=split,
+            dialogue=f"meld/{split}_dia{dialogue}",
+            text=row["Utterance"],
         )
+    # Numbers have gaps, and rows may come in any order.
+    turns: Counter[int] = Counter()
+    for key in sorted(utterances):
+        turns[key[1]] += 1
+        utterances[key] = replace(utterances[key], turn=str(turns[key[1]]))
     return utterances
 
 
@@ -225,16 +234,6 @@ def speaker_name(text: str) -> str:
     return " ".join(name.split()).rstrip(".")
 
 
-def spoken_words(text: str) -> str:
-    """What is said in small letters without punctuation, so that the same text looks the same.
-
-    A text without a word keeps its punctuation.
-    """
-    words = unicodedata.normalize("NFKC", text).translate(APOSTROPHES).casefold().replace("'", "")
-    kept = "".join(letter if letter.isalnum() else " " for letter in words)
-    return " ".join(kept.split()) or " ".join(text.split())
-
-
 def _find_clips(
     files: list[Path],
 ) -> tuple[dict[Key, Path], list[tuple[Key, Path, Path]], list[tuple[Key, Path]]]:
@@ -257,14 +256,6 @@ def _find_clips(
     clips = {rank[0]: found[rank] for rank in sorted(found)}  # the last of each is the best
     spare = [(rank[0], path) for rank, path in found.items() if path != clips[rank[0]]]
     return clips, copies, spare
-
-
-def _find_table(files: list[Path], split: str, root: Path) -> Path | None:
-    tables = [path for path in files if path.name == f"{split}_sent_emo.csv"]
-    for other in tables[1:]:
-        if read_content(other) != read_content(tables[0]):
-            raise UserError(f"{other}: differs from {tables[0].relative_to(root)}; keep one")
-    return tables[0] if tables else None
 
 
 def _notes(clips: dict[Key, Path], annotated: dict[Key, Utterance]) -> list[str]:

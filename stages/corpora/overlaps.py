@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
+SHARE = 0.5  # of the shorter of two utterances, above which they overlap: cuts are never exact
+
 Key = TypeVar("Key", bound=tuple[Any, ...])
 
 

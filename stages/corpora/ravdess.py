@@ -31,9 +31,12 @@ EMOTION = {
 SENTENCE = {"01": "kids", "02": "dogs"}
 # 24 actors x 60 recordings, calm included; neutral alone has no strong intensity.
 OFFICIAL = {("", emotion): 192 for emotion in EMOTION.values()} | {("", "neutral"): 96}
+LICENCE = "CC BY-NC-SA 4.0 (granted by Livingstone and Russo)"
+FIXED_SENTENCES = True
 SOURCE = Source(
-    terms="""\
-RAVDESS, speech: CC BY-NC-SA 4.0, https://doi.org/10.5281/zenodo.1188976
+    terms=f"""\
+RAVDESS, speech: {LICENCE}
+https://doi.org/10.5281/zenodo.1188976
 Cite: Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and
   Song (RAVDESS). PLoS ONE 13(5): e0196391.""",
     record="https://zenodo.org/records/1188976",

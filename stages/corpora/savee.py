@@ -46,16 +46,18 @@ RECORDINGS = dict.fromkeys(  # in order
     for code in EMOTION
     for number in range(1, SENTENCES[code] + 1)
 )
+LICENCE = "for research, after registration; not to be passed on (granted by University of Surrey)"
+FIXED_SENTENCES = True
 SOURCE = Source(
-    terms="""\
-SAVEE: free of charge for research, after registration; not to be passed on
+    terms=f"""\
+SAVEE: {LICENCE}
 Cite: Haq S, Jackson PJB (2010). Multimodal Emotion Recognition. In: Wang W (ed.), Machine Audition:
   Principles, Algorithms and Systems. IGI Global, 398-423.
 Register: http://kahlan.eps.surrey.ac.uk/savee/Download.html (if that is gone:
   http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/Register.html)
 Put what you are given, unpacked, here:
-  data/raw/savee/AudioData/{DC,JE,JK,KL}/*.wav          480 files, such as DC/a01.wav
-  data/raw/savee/AudioVisualClip/{DC,JE,JK,KL}/*.avi    480 files, such as DC/a1.avi
+  data/raw/savee/AudioData/{{DC,JE,JK,KL}}/*.wav          480 files, such as DC/a01.wav
+  data/raw/savee/AudioVisualClip/{{DC,JE,JK,KL}}/*.avi    480 files, such as DC/a1.avi
 Copies elsewhere mostly hold the sound alone; the faces are in AudioVisualClip.""",
     folders=("AudioData", "AudioVisualClip"),
 )

@@ -1,4 +1,4 @@
-"""Names that people write: one spelling of each, and spellings that are suspiciously alike."""
+"""What people write: one spelling of a name or a text, and names that are suspiciously alike."""
 
 import re
 import unicodedata
@@ -7,12 +7,23 @@ from collections.abc import Iterable
 from stages.runtime.errors import UserError
 
 FRACTION = re.compile(r"(?<=\d)\.0+(?!\d)")  # a spreadsheet's 8.0
+APOSTROPHES = str.maketrans("\u2018\u2019", "''")
 PADDING = re.compile(r"(?<![\d.])0+(?=\d)")
 
 
 def one_spelling(text: str) -> str:
     """The text in Unicode's composed form (NFC), with single spaces and none around it."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def spoken_words(text: str) -> str:
+    """What is said in small letters without punctuation, so that the same text looks the same.
+
+    A text without a word keeps its punctuation.
+    """
+    words = unicodedata.normalize("NFKC", text).translate(APOSTROPHES).casefold().replace("'", "")
+    kept = "".join(letter if letter.isalnum() else " " for letter in words)
+    return " ".join(kept.split()) or " ".join(text.split())
 
 
 def near_equal(names: Iterable[str]) -> list[tuple[str, str]]:

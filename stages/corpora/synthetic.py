@@ -7,6 +7,8 @@ from stages.corpora.emotions import CODES, EMOTIONS
 from stages.corpora.utterance import Listing, Utterance
 
 NAME = re.compile(r"(?P<speaker>[FM]\d+)_(?P<emotion>[A-Z]{2})_(?P<sentence>s\d+)\.mp4")
+LICENCE = "MIT (granted by the authors of this project)"
+FIXED_SENTENCES = True
 OBTAIN = "make it by dvc repro sample"
 NAMES = "make them anew by dvc repro sample"
 

@@ -21,8 +21,16 @@ class Utterance:
         audio: path of the clip with the voice relative to the corpus folder, or "".
         start, end: of an utterance in a longer file, in seconds from the beginning of the file;
             both "" where the whole file is the utterance.
+        whole: "audio" where that file is the utterance alone, and `start` and `end` are times in
+            the video; else "".
+        crop: the half of the picture that shows the speaker, "left" or "right"; "" for all of it.
         overlaps: ids, between tabs, of utterances that hold the same speech: of MELD by more than
             half of the shorter one, of a folder at all.
+        session: the recording session, of which people and room differ from those of the others,
+            unique as speakers are, e.g. "iemocap/Ses01"; "" where there are none.
+        dialogue: the conversation that it is part of, unique as speakers are; "" outside of one.
+        turn: its position within the dialogue, from 1, also counting what is not used; or "".
+        text: what is said, as the publisher writes it down; "" where that is not known.
     """
 
     id: str
@@ -34,7 +42,13 @@ class Utterance:
     audio: str = ""
     start: str = ""
     end: str = ""
+    whole: str = ""
+    crop: str = ""
     overlaps: str = ""
+    session: str = ""
+    dialogue: str = ""
+    turn: str = ""
+    text: str = ""
 
 
 @dataclass

@@ -3,7 +3,7 @@
 DVC deletes a stage's outputs before it runs the stage, so what a killed run had finished is kept
 outside of them: in $FDAN_CACHE, else $XDG_CACHE_HOME/fdan, else ~/.cache/fdan. An entry's name is
 the SHA-256 of all that its content follows from: the bytes of the clip (for features those of its
-crops or its spectrogram), the span of it that is used, the function, its settings, the code that
+crops or its spectrogram), the part of it that is used, the function, its settings, the code that
 works on clips and the versions of the libraries that it uses. Nothing in it ever needs repair: what
 is damaged, or is not what the function returns, counts as absent, and all of it can be deleted at
 any time. The folder is its user's alone. Above $FDAN_CACHE_GB (100) a stage deletes at its end what
@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 
-from stages.corpora.span import Span
 from stages.io.arrays import Layout, fits
 from stages.io.files import file_sha256
 from stages.runtime.errors import ClipError, UserError
@@ -73,14 +72,17 @@ class ClipCache:
     origin: str
     layout: Layout
 
-    def entry(self, clip: Path, span: Span | None = None) -> Path:
-        """Where what is made of a clip, or of a span of it, is kept.
+    def entry(self, clip: Path, part: Mapping[str, Any] | None = None) -> Path:
+        """Where what is made of a clip, or of a part of it, is kept.
+
+        Args:
+            part: settings beside those of all clips (`stages.corpora.span.used_part`).
 
         Raises:
             OSError: the clip cannot be read.
         """
         status = clip.stat()
-        return self._named(f"{_content(clip, status.st_size, status.st_mtime_ns)} {span}")
+        return self._named(f"{_content(clip, status.st_size, status.st_mtime_ns)} {part or {}}")
 
     def entry_of(self, array: np.ndarray) -> Path:
         """Where what is made of an array of a clip is kept."""
@@ -94,7 +96,7 @@ class ClipCache:
 
 @lru_cache
 def _content(clip: Path, size: int, changed: int) -> str:
-    """Its SHA-256, once for all spans of a recording while it does not change."""
+    """Its SHA-256, once for all parts of a recording while it does not change."""
     return file_sha256(clip)
 
 

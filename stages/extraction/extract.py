@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.corpora.span import span_of
+from stages.corpora.span import used_part
 from stages.extraction.clip_cache import (
     clip_cache,
     code_and_libraries,
@@ -53,9 +53,9 @@ def extract(
 
     Args:
         utterances: rows of the manifest; those without a path in `column` are passed over, and of
-            those with a `start` or `end` that span of the clip is used.
+            the clips of the others `stages.corpora.span.used_part` is used.
         column: "video" or "audio".
-        process: makes a NamedTuple of arrays of (path, **settings, and span where there is one) or
+        process: makes a NamedTuple of arrays of (path, **settings, and what of the clip is used) or
             raises ClipError for a clip that cannot be used; of a module that another process can
             import.
         workers: as params.yaml has it; see `stages.extraction.workers.outcomes`.
@@ -120,16 +120,16 @@ def each_clip(
     warn_if_open_to_others()
     cache = clip_cache(stage, process, settings)
     job = Job(root, cache, process, settings, code_and_libraries())
-    spans = [span_of(row.get("start", ""), row.get("end", "")) for row in rows]
+    parts = [used_part(row, column) for row in rows]
 
     def read(outcome: Outcome) -> dict[str, np.ndarray] | ClipError | None:
         return outcome if isinstance(outcome, ClipError) else read_entry(outcome, cache.layout)
 
-    with outcomes(job, [row[column] for row in rows], workers, spans) as found:
-        for outcome, row, span in zip(found, rows, spans):
+    with outcomes(job, [row[column] for row in rows], workers, parts) as found:
+        for outcome, row, part in zip(found, rows, parts):
             result = read(outcome)
             if result is None:  # another process has deleted or damaged it
-                with outcomes(job, [row[column]], workers, [span]) as once_more:
+                with outcomes(job, [row[column]], workers, [part]) as once_more:
                     outcome = next(once_more)
                 result = read(outcome)
             if result is None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import joblib
 
-from stages.corpora.span import Span
 from stages.extraction.clip_cache import ClipCache, code_and_libraries, is_kept, keep
 from stages.extraction.guard import call_in_child, guarded_threads
 from stages.runtime.errors import ClipError, UserError, one_line
@@ -25,6 +24,7 @@ LOCAL = "local"
 PATIENCE = 10.0  # seconds for a scheduler to answer
 
 Outcome = Path | ClipError
+Part = dict[str, Any]
 
 
 class Job(NamedTuple):
@@ -45,7 +45,7 @@ class Job(NamedTuple):
 
 @contextlib.contextmanager
 def outcomes(
-    job: Job, clips: Sequence[str], workers: str, spans: Sequence[Span | None] | None = None
+    job: Job, clips: Sequence[str], workers: str, parts: Sequence[Part] | None = None
 ) -> Iterator[Iterator[Outcome]]:
     """Give the outcome of every clip, in their order: its entry in the cache, or why there is none.
 
@@ -54,16 +54,16 @@ def outcomes(
     Args:
         clips: relative to `job.root`.
         workers: "local", or the address of a Dask scheduler.
-        spans: what of each clip is used; None for all of it, or of them.
+        parts: what of each clip is used (`stages.corpora.span.used_part`); None for all of all.
 
     Raises:
         UserError: there is no such scheduler, it has no worker, or one that cannot be used.
     """
     work = partial(attempt, job)
-    spans = spans or [None] * len(clips)
+    parts = parts or [{}] * len(clips)
     if workers == LOCAL:
         with guarded_threads(joblib.cpu_count()) as threads:
-            yield threads.map(work, clips, spans)
+            yield threads.map(work, clips, parts)
         return
 
     import distributed  # takes a second, and few use it
@@ -82,7 +82,7 @@ def outcomes(
                 f"`dask worker {workers}`, with PYTHONPATH naming the root of the project, or set "
                 "workers: local"
             )
-        yield (future.result() for future in client.map(work, clips, spans, pure=False))
+        yield (future.result() for future in client.map(work, clips, parts, pure=False))
 
 
 def of_each(
@@ -103,8 +103,8 @@ def of_each(
         return list(track(threads.map(result, clips), len(clips), label, "clips"))
 
 
-def attempt(job: Job, clip: str, span: Span | None = None) -> Outcome:
-    """Make of a clip, or a span of it, what is to be made, unless the cache has it; keep it there.
+def attempt(job: Job, clip: str, part: Part) -> Outcome:
+    """Make of a clip, or a part of it, what is to be made, unless the cache has it; keep it there.
 
     Raises:
         UserError: this machine does not see the corpus, or would make something else of its clips.
@@ -120,7 +120,7 @@ def attempt(job: Job, clip: str, span: Span | None = None) -> Outcome:
         )
     path = job.root / clip
     try:
-        entry = job.cache.entry(path, span)
+        entry = job.cache.entry(path, part)
     except OSError as error:
         return ClipError("unreadable", f"cannot be opened: {error.strerror}")
     if is_kept(entry, job.cache.layout):
@@ -129,7 +129,7 @@ def attempt(job: Job, clip: str, span: Span | None = None) -> Outcome:
         "entry": entry,
         "layout": job.cache.layout,
         "function": job.function,
-        "settings": job.settings | ({"span": span} if span else {}),
+        "settings": job.settings | part,
     }
     try:
         call_in_child(keep, path, work)

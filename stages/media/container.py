@@ -7,6 +7,7 @@ that are really there are compared with the duration that the header promises.
 
 import contextlib
 import errno
+import io
 import re
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -17,8 +18,9 @@ import numpy as np
 from av.error import FFmpegError
 
 from stages.corpora.span import Span
+from stages.corpora.still import is_still
 from stages.io.files import LFS_POINTER
-from stages.media.headers import COMPLETE, MAX_BYTES, is_guessed, riff_data
+from stages.media.headers import COMPLETE, MAX_BYTES, is_cut_jpeg, is_guessed, is_picture, riff_data
 from stages.runtime.errors import ClipError, UserError
 
 # The formats that hold clips, by the names of FFmpeg's demuxers. Above all not `concat`, `hls` and
@@ -28,6 +30,14 @@ FORMATS = (
     "aac,ac3,adx,amr,ape,au,caf,dsf,dts,dv,eac3,g722,gsm,ircam,ivf,mpc,mpc8,mxf,nistsphere,nut,"
     "oma,paf,qcp,rm,shn,sox,tak,tta,voc,wv,xwma"
 )
+PICTURES = {  # FFmpeg's name by the first bytes of a file that is called a picture
+    b"BM": "bmp_pipe",
+    b"II*\0": "tiff_pipe",
+    b"MM\0*": "tiff_pipe",
+    b"RIFF": "webp_pipe",
+    b"\x89PNG": "png_pipe",
+    b"\xff\xd8": "jpeg_pipe",
+}
 ATTACHED = av.stream.Disposition.attached_pic  # a cover picture, which is never decoded
 MAX_SECONDS = 600.0  # an utterance lasts seconds; MELD's longest clip 305 s
 PREROLL = 1.0  # seconds of sound that are decoded before a span, on which codecs rest
@@ -58,6 +68,8 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
         raise ClipError("unreadable", "the file is empty")
     if head == LFS_POINTER:
         raise UserError(f"{path}: is a Git LFS pointer, not the media itself; run `git lfs pull`")
+    if is_still(path):
+        return _open_picture(path)
     options = {"ignore_length": "1"} if riff_data(path)[2] else {}
     if need == "audio" and head[4:8] == b"ftyp":
         # An mp4's header holds all that its audio needs. Not so with Matroska, where undescribed
@@ -72,6 +84,22 @@ def open_media(path: Path, need: str = "all") -> av.container.InputContainer:
         if any(attached):  # a cover picture of a few kB may decode to GB
             covers = [_UNDECODED if it else {} for it in attached]
     return _open(path, options, covers)
+
+
+def _open_picture(path: Path) -> av.container.InputContainer:
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES)
+    format_name = next((PICTURES[head] for head in PICTURES if content.startswith(head)), None)
+    if format_name is None:
+        raise ClipError("unreadable", "none of the pictures that are read; convert it to png")
+    if is_cut_jpeg(content):
+        raise ClipError("truncated", "damaged: the picture ends early")
+    try:
+        # Not by its name, which FFmpeg may take for the pattern of many: "a%d.png".
+        return av.open(io.BytesIO(content), "r", format=format_name)
+    except FFmpegError as error:
+        reason = f"not a picture that can be read: {error.strerror}"
+        raise ClipError("unreadable", reason) from error
 
 
 def _open(
@@ -150,9 +178,10 @@ def read_streams(
     """
     if container.size > MAX_BYTES:
         raise ClipError("too_large", f"{container.size} bytes; the limit is {MAX_BYTES}")
-    size, rest, _ = riff_data(Path(container.name))
-    if rest < COMPLETE * size:
-        raise ClipError("truncated", f"has {rest} bytes of {size}")
+    if not is_picture(container):
+        size, rest, _ = riff_data(Path(container.name))
+        if rest < COMPLETE * size:
+            raise ClipError("truncated", f"has {rest} bytes of {size}")
     promised = 0.0 if is_guessed(container) else (container.duration or 0) / av.time_base
     read = 0  # bytes
     start, first, end = start_seconds(container), 0.0, 0.0

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.corpora.span import Span
+from stages.corpora.still import is_still
 from stages.io.arrays import Layout
 from stages.media.faces import (
     centre_crop,
@@ -26,7 +27,7 @@ from stages.runtime.device import enough_memory
 from stages.runtime.errors import ClipError
 
 CROPS = 3  # of a clip: V1 V2 V3
-STATUS = ("face", "centre_crop", "nearest", "missing")
+STATUS = ("face", "centre_crop", "nearest", "missing", "absent")
 JUMP = 1.0  # more is another face; within a clip of RAVDESS and the sample it is 0.21 at most
 
 
@@ -100,26 +101,33 @@ def clip_faces(
     no_face: str,
     device: str,
     span: Span | None = None,
+    crop: str = "",
 ) -> Faces:
     """Sample the three frames of a clip, or a span of it, and crop one face of each.
 
-    Which face is said by `faces.choose_faces`.
+    Which face is said by `faces.choose_faces`. Of the "left" or "right" half of the picture, where
+    `crop` names one, the other is not looked at: the frame is that half, but for the boxes.
 
     A frame without a face follows `no_face`: "centre_crop" takes its centred square, "nearest"
-    the face of the nearest sampled frame that has one, "skip" marks it missing.
+    the face of the nearest sampled frame that has one, "skip" marks it missing. A picture is V1; it
+    has no V2 and V3, which are absent.
 
     Raises:
         ClipError: the clip cannot be decoded, or `no_face` leaves it without any frame.
         UserError: the GPU has no memory left for the detector.
     """
     detect = make_detector(detector, min_face, device)
-    frames = sample_frames(path, CROPS, span=span)
-    crops = np.zeros((CROPS, size, size, 3), np.uint8)
-    boxes = np.zeros((CROPS, 5), np.float32)
-    jumps = np.zeros(CROPS, np.float32)
-    candidates = detect(frames.images)
+    count = 1 if is_still(path) else CROPS
+    frames = sample_frames(path, count, span=span)
+    middle = frames.images.shape[2] // 2
+    columns = {"": slice(None), "left": slice(middle), "right": slice(middle, None)}[crop]
+    images = np.ascontiguousarray(frames.images[:, :, columns])
+    crops = np.zeros((count, size, size, 3), np.uint8)
+    boxes = np.zeros((count, 5), np.float32)
+    jumps = np.zeros(count, np.float32)
+    candidates = detect(images)
     before: np.ndarray | None = None
-    for i, (image, box) in enumerate(zip(frames.images, choose_faces(candidates, detector))):
+    for i, (image, box) in enumerate(zip(images, choose_faces(candidates, detector))):
         if box is None:
             continue
         boxes[i] = box
@@ -132,14 +140,22 @@ def clip_faces(
     sure = np.where(found > 0, certainty(boxes[:, 4], detector), 0).astype(np.float32)
     status = np.where(found > 0, STATUS.index("face"), STATUS.index("missing")).astype(np.uint8)
     with_face = np.flatnonzero(found)
+    boxes[with_face, 0:3:2] += columns.start or 0
     if no_face != "centre_crop" and len(with_face) == 0:
-        raise ClipError("no_face", f"{detector} finds no face in V1, V2 and V3")
+        where = "the picture" if count == 1 else "V1, V2 and V3"
+        raise ClipError("no_face", f"{detector} finds no face in {where}")
     for i in np.flatnonzero(found == 0).tolist():
         if no_face == "centre_crop":
-            crops[i] = centre_crop(frames.images[i], size)
+            crops[i] = centre_crop(images[i], size)
             status[i] = STATUS.index("centre_crop")
         elif no_face == "nearest":
             crops[i] = crops[min(with_face, key=lambda j: (abs(j - i), j))]
             status[i] = STATUS.index("nearest")
     ok = status != STATUS.index("missing")
-    return Faces(crops, ok, status, boxes, sure, jumps, frames.times, found)
+    faces = Faces(crops, ok, status, boxes, sure, jumps, frames.times, found)
+    if count == CROPS:
+        return faces
+    absent = [(0, CROPS - count)]
+    padded = Faces(*(np.pad(of, absent + [(0, 0)] * (of.ndim - 1)) for of in faces))
+    padded.status[count:] = STATUS.index("absent")
+    return padded

@@ -49,9 +49,28 @@ def _is_chunk(head: bytes, rest: int) -> bool:
     return bool(re.fullmatch(rb"[ -~]{4}", name)) and length <= rest + 1
 
 
+def is_cut_jpeg(content: bytes) -> bool:
+    """Whether a JPEG has no end; FFmpeg fills what is missing of its picture without a word."""
+    if content[:2] != b"\xff\xd8":
+        return False
+    at = 2
+    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
+        # A segment with its length, which may hold a whole JPEG of its own, or a byte of filling.
+        filling = content[at + 1 : at + 2] == b"\xff"
+        at += 1 if filling else 2 + int.from_bytes(content[at + 2 : at + 4])
+    return b"\xff\xd9" not in content[at:]
+
+
+def is_picture(container: av.container.InputContainer) -> bool:
+    """Whether an open file is a picture, which has neither duration nor name (`container`)."""
+    return container.format.name.endswith("_pipe")
+
+
 def is_guessed(container: av.container.InputContainer) -> bool:
     """Whether the duration of an open file is FFmpeg's guess by the bit rate at its beginning."""
     name = container.format.name
+    if is_picture(container):
+        return False
     path = Path(container.name)
     if name != "mp3":
         return name in _WITHOUT_LENGTH or riff_data(path)[2]

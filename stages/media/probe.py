@@ -4,13 +4,14 @@ For an error that `probe` finds, `sample_frames` or `read_audio` raises the same
 some damage appears only on decoding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 
 from stages.corpora.span import Span
+from stages.corpora.still import is_still
 from stages.media.audio import audio_stream
 from stages.media.container import (
     MAX_SECONDS,
@@ -70,23 +71,29 @@ class ProbedUtterance(NamedTuple):
 
 
 def probe_utterance(
-    root: Path, video: str, audio: str, span: Span | None = None
+    root: Path, video: str, audio: str, spans: Mapping[str, Span] = {}
 ) -> ProbedUtterance:
     """Look at the clips of an utterance, which lie below `root`; "" for one that it has not.
+
+    Args:
+        spans: of which parts of its "video" and "audio", where not of all; the same of one file.
 
     Raises:
         UserError: a file is a Git LFS pointer.
     """
     kinds: Probed = {}
     if video and video == audio:
-        kinds = probe(root / video, ["video", "audio"], span)
+        kinds = probe(root / video, ["video", "audio"], spans.get("video"))
     elif video and audio:
-        kinds = probe(root / video, ["video"], span) | probe(root / audio, ["audio"], span)
+        files = {"video": root / video, "audio": root / audio}
+        for kind, path in files.items():
+            kinds |= probe(path, [kind], spans.get(kind))
     understated = [name for name in {video, audio} - {""} if riff_data(root / name)[2]]
-    if span is None:
+    kind = "audio" if audio else "video"
+    if kind not in spans:
         return ProbedUtterance(probe_duration(root / (audio or video)), kinds, understated)
-    own = kinds or probe(root / (audio or video), ["audio" if audio else "video"], span)
-    seconds = own.get("audio", own.get("video"))
+    own = kinds or probe(root / (audio or video), [kind], spans[kind])
+    seconds = own[kind]
     lasts = seconds if isinstance(seconds, float) else None
     return ProbedUtterance(lasts, kinds, understated)
 
@@ -102,6 +109,8 @@ def far_apart(video: float, audio: float) -> bool:
 def probe(path: Path, kinds: Sequence[str], span: Span | None = None) -> Probed:
     """The seconds that a clip's "video" and "audio" last, of those in `kinds`, or why not.
 
+    0 of a picture.
+
     Args:
         span: of which part of the file.
 
@@ -113,6 +122,8 @@ def probe(path: Path, kinds: Sequence[str], span: Span | None = None) -> Probed:
     found = _probe(path, kinds, "packets")
     if any(isinstance(item, ClipError) for item in found.values()):
         found = _probe(path, kinds, "all")  # as those who decode it open it
+    if is_still(path):
+        found = {k: item if isinstance(item, ClipError) else 0.0 for k, item in found.items()}
     return found
 
 

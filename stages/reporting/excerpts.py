@@ -32,7 +32,10 @@ SAME_DB = 0.01  # spectrograms of one sound differ by less, whatever the CPU
 
 
 class Face(NamedTuple):
-    """What is known of a clip's faces: arrays over V1 V2 V3 as in the frames file."""
+    """What is known of a clip's faces: arrays over V1 V2 V3 as in the frames file.
+
+    Over V1 alone of a picture.
+    """
 
     row: int
     status: np.ndarray
@@ -112,10 +115,12 @@ def read_faces(frames: h5py.File) -> dict[str, Face]:
     """What is known of the faces of all clips of an open frames file, by id."""
     ids = decode_ids(frames["ids"][...])
     known = [frames[key][...] for key in ("status", "certainty", "jumps", "times")] if ids else []
-    return {
-        name: Face(row, status, certainty, jumps, bool((times == times[0]).all()))
-        for row, (name, status, certainty, jumps, times) in enumerate(zip(ids, *known))
-    }
+    faces = {}
+    for row, (name, status, certainty, jumps, times) in enumerate(zip(ids, *known)):
+        there = status != STATUS.index("absent")
+        still = bool((times == times[0]).all())
+        faces[name] = Face(row, status[there], certainty[there], jumps[there], still)
+    return faces
 
 
 def read_mels(mels: h5py.File, wanted: Container[str]) -> dict[str, np.ndarray]:

@@ -195,7 +195,7 @@ class Params(Section):
     frames: Frames
     mels: Mels
     features: Features
-    protocol: Literal["paper", "speaker", "sentence", "speaker_sentence", "official"]
+    protocol: Literal["paper", "speaker", "session", "sentence", "speaker_sentence", "official"]
     folds: Whole = Field(ge=1, le=100)
     validation: Number = Field(ge=0, le=0.5)
     duplicates: Literal["refuse", "drop"]

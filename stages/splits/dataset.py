@@ -28,7 +28,7 @@ def read_split() -> tuple[dict[str, Any], Rows]:
     """
     split = read_json(SPLIT_SUMMARY, SPLIT_KEYS)
     folds = [f"fold_{fold}" for fold in range(split["folds"])]
-    columns = ["modality", "id", "speaker", "sentence", "emotion", "carried"]
+    columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]
     return split, read_table(SPLIT, [*columns, *folds])
 
 

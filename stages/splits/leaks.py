@@ -23,8 +23,10 @@ from stages.splits.protocols import (
 RELATIONS = {
     "recording": "is the same recording as",
     "overlap": "overlaps",
+    "session": "is of the same session as",
     "speaker": "has the same speaker as",
     "sentence": "has the same sentence as",
+    "dialogue": "is of the same dialogue as",
 }
 
 
@@ -32,16 +34,17 @@ def check_leaks(rows: Rows, protocol: str, folds: int, validated_by: str) -> Non
     """Check the roles of all samples in all folds.
 
     Args:
-        validated_by: "speaker" or "utterance", see `stages.splits.protocols.validated_by`.
+        validated_by: "speaker", "dialogue" or "utterance", see
+            `stages.splits.protocols.validated_by`.
 
     Raises:
         UserError: the acoustic sample of a test or validation recording is in training, or, but for
-            protocol "paper", its visual samples are; or a test speaker or test sentence is in
-            training where the protocol keeps them apart; or a validation speaker is, where these
-            are said to be apart. Copies count as what they are copies of.
+            protocol "paper", its visual samples are; or a test session, speaker or sentence is in
+            training where the protocol keeps them apart; or a validation speaker or dialogue is,
+            where these are said to be apart. Copies count as what they are copies of.
     """
     kinds = kept_apart(protocol)
-    apart = (*SAME_RECORDING, "speaker") if validated_by == "speaker" else SAME_RECORDING
+    apart = SAME_RECORDING if validated_by == "utterance" else (*SAME_RECORDING, validated_by)
     for fold in range(folds):
         column = f"fold_{fold}"
         tested = _held_out(rows, TEST, kinds, column)

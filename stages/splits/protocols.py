@@ -7,14 +7,16 @@ samples of test utterances train; the other protocols keep them out:
 
 - "paper": folds with equally many utterances of each emotion (scikit-learn's StratifiedKFold);
 - "speaker": no speaker is both in training and test (GroupKFold);
+- "session": no recording session is, nor a speaker of one (GroupKFold);
 - "sentence": no sentence is, and the emotions are spread evenly (StratifiedGroupKFold);
 - "speaker_sentence": both, in folds x folds folds; what shares only one of the two with the test
   part is left out of that fold;
 - "official": the corpus' own split, one fold.
 
 The validation part of "speaker" and "speaker_sentence" is of speakers who do not train, as the test
-part is, where enough speakers are left to train (MIN_SPEAKERS); else, and under the others, it is
-drawn from all training utterances.
+part is, where enough speakers are left to train (MIN_SPEAKERS). Else, and under the others, it is
+of whole dialogues where the corpus has dialogues, and drawn from all training utterances where it
+has none; "session" then takes whole speakers first.
 """
 
 import warnings
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
 Rows = list[dict[str, str]]
 TRAIN, VALIDATION, TEST, OUT = "train", "validation", "test", "out"
 OFFICIAL = {"train": TRAIN, "dev": VALIDATION, "test": TEST}
-SPEAKER_DISJOINT = ("speaker", "speaker_sentence")
+SPEAKER_DISJOINT = ("speaker", "session", "speaker_sentence")
 SENTENCE_DISJOINT = ("sentence", "speaker_sentence")
 SAME_RECORDING = ("recording", "overlap")
 MIN_SPEAKERS = 4  # that must train: to leave out one of fewer costs over a fifth of the voices
-KINDS = (*SAME_RECORDING, "speaker", "sentence", "part")
+KINDS = (*SAME_RECORDING, "session", "speaker", "sentence", "dialogue", "part")
 Mark = tuple[str, str]  # one of KINDS, and a name
 
 
@@ -59,7 +61,7 @@ def sentence_id(row: dict[str, str]) -> str:
 def marks(row: dict[str, str], kinds: Sequence[str]) -> list[Mark]:
     """What two samples may not have in common if one is tested and the other learned from.
 
-    The own recording, speaker and sentence of a row of data/split.csv, and what its column
+    The own recording, session, speaker, ... of a row of data/split.csv, and what its column
     `carried` adds, as kind=name between tabs: those of its copies, the pairs of utterances that
     overlap, and the official part, dev or test, that a face belongs to.
 
@@ -68,19 +70,21 @@ def marks(row: dict[str, str], kinds: Sequence[str]) -> list[Mark]:
     """
     carried = [item.partition("=")[::2] for item in row.get("carried", "").split("\t")]
     recording = recording_id(row["id"])
-    own = {"recording": recording, "speaker": row["speaker"], "sentence": sentence_id(row)}
+    own = {key: row.get(key) for key in ("session", "speaker", "dialogue")}
+    own |= {"recording": recording, "sentence": sentence_id(row)}
     found = []
     for kind in kinds:
-        found += [(kind, own[kind])] if own.get(kind) else []
+        found += [(kind, name)] if (name := own.get(kind)) else []
         found += [item for item in carried if item[0] == kind]
     return found
 
 
 def kept_apart(protocol: str) -> tuple[str, ...]:
     """The kinds of marks that a protocol keeps apart."""
+    session = ("session",) if protocol == "session" else ()
     speaker = ("speaker",) if protocol in SPEAKER_DISJOINT else ()
     sentence = ("sentence",) if protocol in SENTENCE_DISJOINT else ()
-    return SAME_RECORDING + speaker + sentence
+    return SAME_RECORDING + session + speaker + sentence
 
 
 def assign_roles(
@@ -90,8 +94,8 @@ def assign_roles(
 
     Args:
         validation: share of the acoustic training samples that validate, of each emotion or, where
-            every fold has enough speakers, of the speakers; the official split has a part of its
-            own for that.
+            every fold has enough of them, of the speakers or dialogues; the official split has a
+            part of its own for that.
 
     Raises:
         UserError: the protocol cannot be carried out with these folds or utterances.
@@ -107,7 +111,7 @@ def assign_roles(
             for mark in marks(row, kinds if role == TEST else apart)
         }
         roles = [
-            OUT if role == TRAIN and not held_out.isdisjoint(marks(row, kinds)) else role
+            OUT if role == TRAIN and not held_out.isdisjoint(marks(row, KINDS)) else role
             for row, role in zip(acoustic, roles)
         ]
         return visual_roles(protocol, visual, held_out) + roles
@@ -124,16 +128,19 @@ def assign_roles(
             ]
         )
     columns: list[list[str]] = []
-    if protocol in SPEAKER_DISJOINT and validation > 0:
+    for unit in _validation_units(protocol, acoustic) if validation > 0 else ():
+        columns = []
         for fold, roles in enumerate(divided):
             whole = complete(roles)
             tried = (
-                complete(part, (*SAME_RECORDING, "speaker"))
-                for part in speaker_parts(acoustic, roles, validation, [seed, fold])
+                complete(part, (*SAME_RECORDING, unit))
+                for part in validation_parts(acoustic, roles, unit, validation, [seed, fold])
             )
-            enough = (one for one in tried if _enough_speakers(visual, acoustic, one, whole))
+            enough = (one for one in tried if _enough(unit, visual, acoustic, one, whole))
             columns.append(next(enough, []))
-    if not columns or not all(columns):  # in all folds alike
+        if all(columns):  # in all folds alike
+            break
+    if not columns or not all(columns):
         columns = []
         for fold, roles in enumerate(divided):
             if protocol != "official":
@@ -147,34 +154,48 @@ def assign_roles(
     ]
 
 
-def speaker_parts(
-    rows: Rows, roles: Sequence[str], share: float, seed: Sequence[int]
+def _validation_units(protocol: str, rows: Rows) -> list[str]:
+    """What the validation part is made of whole, the first that can be; else of utterances."""
+    dialogues = ["dialogue"] if any(marks(row, ["dialogue"]) for row in rows) else []
+    if protocol in ("speaker", "speaker_sentence"):
+        return ["speaker", *dialogues]
+    if protocol == "session":
+        return [*dialogues, "speaker"]
+    return dialogues if protocol != "official" else []
+
+
+def validation_parts(
+    rows: Rows, roles: Sequence[str], unit: str, share: float, seed: Sequence[int]
 ) -> Iterator[list[str]]:
-    """The roles with one part of the training speakers after another in validation.
+    """The roles with one part of the training speakers or dialogues after another in validation.
 
     Args:
         rows, roles: of the acoustic samples.
-        share: of the training samples in a part, as nearly as whole speakers allow.
+        unit: "speaker", or "dialogue", of which an utterance outside of one is one of its own.
+        share: of the training samples in a part, as nearly as whole speakers or dialogues allow.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     train = [i for i, role in enumerate(roles) if role == TRAIN]
-    emotions, speakers = ([rows[i][key] for i in train] for key in ("emotion", "speaker"))
-    most = min(len(set(speakers)), max(Counter(emotions).values(), default=0))
+    emotions = [rows[i]["emotion"] for i in train]
+    groups = [rows[i].get(unit) or rows[i]["id"] for i in train]
+    most = min(len(set(groups)), max(Counter(emotions).values(), default=0))
     parts = min(round(1 / share), most)
     if parts < 2:
         return
     random_state = int(np.random.default_rng(seed).integers(2**32))
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=random_state)
-    part_of = dict(zip(train, _test_folds(splitter, emotions, speakers).tolist()))
+    part_of = dict(zip(train, _test_folds(splitter, emotions, groups).tolist()))
     for part in range(parts):
         yield [VALIDATION if part_of.get(i) == part else role for i, role in enumerate(roles)]
 
 
-def _enough_speakers(
-    visual: Rows, acoustic: Rows, column: Sequence[str], whole: Sequence[str]
+def _enough(
+    unit: str, visual: Rows, acoustic: Rows, column: Sequence[str], whole: Sequence[str]
 ) -> bool:
-    """Whether MIN_SPEAKERS train, and every emotion that trains without a validation part.
+    """Whether every emotion trains that does without a validation part, and enough speakers.
+
+    Where whole speakers validate, MIN_SPEAKERS.
 
     Args:
         column, whole: roles of the visual and then the acoustic samples, with a validation part
@@ -187,22 +208,29 @@ def _enough_speakers(
 
     emotions = found("emotion", TRAIN, whole)
     return (
-        len(found("speaker", TRAIN, column)) >= MIN_SPEAKERS
+        (unit != "speaker" or len(found("speaker", TRAIN, column)) >= MIN_SPEAKERS)
         and found("emotion", TRAIN, column) == found("emotion", VALIDATION, column) == emotions
         and found("emotion", TRAIN, column, visual) == found("emotion", TRAIN, whole, visual)
     )
 
 
 def validated_by(rows: Rows, folds: int) -> str:
-    """What validates: "speaker" if no validation speaker trains in any fold, else "utterance"."""
-    for column in (f"fold_{fold}" for fold in range(folds)):
-        speakers = {
-            role: {mark for row in rows if row[column] == role for mark in marks(row, ["speaker"])}
+    """What validates: "speaker" if no validation speaker trains in any fold, else "dialogue" alike.
+
+    Else "utterance".
+    """
+
+    def is_apart(kind: str, column: str) -> bool:
+        training, validating = (
+            {mark for row in rows if row[column] == role for mark in marks(row, [kind])}
             for role in (TRAIN, VALIDATION)
-        }
-        if not speakers[VALIDATION] or not speakers[TRAIN].isdisjoint(speakers[VALIDATION]):
-            return "utterance"
-    return "speaker"
+        )
+        return bool(validating) and training.isdisjoint(validating)
+
+    for kind in ("speaker", "dialogue"):
+        if all(is_apart(kind, f"fold_{fold}") for fold in range(folds)):
+            return kind
+    return "utterance"
 
 
 def acoustic_roles(protocol: str, rows: Rows, folds: int, seed: int) -> list[list[str]]:
@@ -216,7 +244,7 @@ def acoustic_roles(protocol: str, rows: Rows, folds: int, seed: int) -> list[lis
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 
     emotions = [row["emotion"] for row in rows]
-    if protocol != "speaker":
+    if protocol not in ("speaker", "session"):
         _check_folds(folds, max(Counter(emotions).values()), "utterances of any emotion")
     if protocol == "paper":
         emotion_of = {recording_id(row["id"]): row["emotion"] for row in rows}
@@ -227,11 +255,13 @@ def acoustic_roles(protocol: str, rows: Rows, folds: int, seed: int) -> list[lis
 
     divisions = []  # for each thing that is kept apart, the parts that each row belongs to
     if protocol in SPEAKER_DISJOINT:
-        _check_folds(folds, len({row["speaker"] for row in rows}), "speakers of the voices")
+        kind = "session" if protocol == "session" else "speaker"
+        _check_told(rows, kind)
+        _check_folds(folds, len({row[kind] for row in rows}), f"{kind}s of the voices")
         splitter = GroupKFold(folds, shuffle=True, random_state=seed)
-        divisions.append(_parts(splitter, rows, "speaker"))
+        divisions.append(_parts(splitter, rows, kind))
     if protocol in SENTENCE_DISJOINT:
-        _check_sentences(rows)
+        _check_told(rows, "sentence")
         _check_folds(folds, len({sentence_id(row) for row in rows}), "sentences of the voices")
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         divisions.append(_parts(splitter, rows, "sentence"))
@@ -268,16 +298,15 @@ def visual_roles(protocol: str, visual: Rows, held_out: Collection[Mark]) -> lis
     """Roles of the visual samples, train or out, in a fold that holds out these marks.
 
     In "paper" all train. Elsewhere those of the test and validation utterances stay out, and with
-    them those of the test speakers, of the test sentences, or of the corpus' own test and dev
-    part, as the protocol has it.
+    them those of the test sessions, speakers or sentences, of validation speakers or dialogues, or
+    of the corpus' own test and dev part, as the protocol has it.
     """
     if protocol == "paper":
         return [TRAIN] * len(visual)
-    kinds = kept_apart(protocol)
     return [
         OUT
         if (protocol == "official" and (row["split"] in ("dev", "test") or marks(row, ["part"])))
-        or any(mark in held_out for mark in marks(row, kinds))
+        or any(mark in held_out for mark in marks(row, KINDS))
         else TRAIN
         for row in visual
     ]
@@ -342,12 +371,12 @@ def _official_roles(rows: Rows, folds: int) -> list[str]:
     return [OFFICIAL[row["split"]] for row in rows]
 
 
-def _check_sentences(rows: Rows) -> None:
+def _check_told(rows: Rows, kind: str) -> None:
     for row in rows:
-        if not row["sentence"]:
+        if not row[kind]:
             raise UserError(
-                f"params.yaml: protocol: {row['id']} has no sentence in its corpus; choose "
-                "another protocol or corpus"
+                f"params.yaml: protocol: {row['id']} has no {kind} in its corpus; choose another "
+                "protocol or corpus"
             )
 
 
@@ -371,7 +400,7 @@ def _test_folds(
 
 
 def _parts(splitter: "BaseCrossValidator", rows: Rows, kind: str) -> list[set[int]]:
-    """The folds that test the speakers, or the sentences, of each row and of its copies.
+    """The folds that test the sessions, speakers or sentences of each row and of its copies.
 
     A name that only copies have goes with the row's own.
     """

@@ -133,6 +133,7 @@ def read_manifest(corpus: str) -> Rows:
         UserError: it cannot be read, or lacks a column.
     """
     columns = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "overlaps"]
+    columns += ["session", "dialogue"]
     return read_table(manifest_path(corpus), columns)
 
 
@@ -198,10 +199,11 @@ def check_names(rows: Rows, protocol: str) -> None:
     """Refuse what would be kept apart for its spelling alone.
 
     Raises:
-        UserError: two speakers, two recordings of variants of a corpus or, where the protocol
-            keeps them apart, two sentences have nearly the same name.
+        UserError: two speakers, two sessions, two recordings of variants of a corpus or, where the
+            protocol keeps them apart, two sentences have nearly the same name.
     """
-    check_spellings((row["speaker"] for row in rows), "speakers", "data/manifest")
+    for kind in ("speaker", "session"):
+        check_spellings((row[kind] for row in rows), f"{kind}s", "data/manifest")
     if protocol in SENTENCE_DISJOINT:
         check_spellings(map(sentence_id, rows), "sentences", "data/manifest")
     corpora: dict[str, set[str]] = {}
@@ -238,7 +240,7 @@ def carried_marks(known: Rows, visual: Pairs, acoustic: Pairs) -> dict[str, dict
     of_visual = _merged(own, visual)
     # Names of one corpus are people of their own even with one picture; those of two need not be.
     for name, found in of_acoustic.items():
-        named = (mark for mark in of_visual[name] if mark[0] in ("speaker", "sentence"))
+        named = (mark for mark in of_visual[name] if mark[0] in ("session", "speaker", "sentence"))
         of_acoustic[name] = found.union(
             mark for mark in named if base_corpus(mark[1]) != base_corpus(name)
         )

@@ -429,3 +429,23 @@ def test_any_file_as_a_table_gives_a_listing_or_one_line(mine: Path, content: by
         for item in listing.utterances:
             assert item.emotion in EMOTIONS and (item.video or item.audio)
             assert {item.video, item.audio} <= {"", *FILES, "utterances.csv"}
+
+
+SAID = f"{HEADER},text,dialogue,turn,session"
+
+
+def test_text_dialogue_turn_and_session_are_read(mine: Path):
+    rows = ["a,anna,fear,clips/a.mp4,,hi,,Hi!  There,lunch,2,may", "b,anna,fear,clips/b.mp4,,,,,,,"]
+    first, second = listing_of(mine, *rows, header=SAID).utterances
+    assert (first.text, first.sentence) == ("Hi! There", "hi")
+    assert (first.dialogue, first.turn, first.session) == ("folder/lunch", "2", "folder/may")
+    assert {second.text, second.dialogue, second.turn, second.session} == {""}
+
+
+@pytest.mark.parametrize("turn", ["one", "-1", "1.5"])
+def test_a_turn_that_is_no_number_is_refused(turn: str, mine: Path):
+    row = f"a,anna,fear,clips/a.mp4,,,,,lunch,{turn},"
+    message = user_error(listing_of, mine, row, header=SAID)
+    assert message.endswith(
+        f"line 2: turn '{turn}' is not a whole number; write the position in the dialogue"
+    )

@@ -4,24 +4,49 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.corpora.listing import list_corpus
-from stages.corpora.registry import READERS
+from stages.corpora.registry import READERS, has_fixed_sentences, holds_stills, licence_of
 from stages.io.files import write_text
 from tests.corpora.trees import make
 from tests.helpers import user_error
 
 TABLE = "id,speaker,emotion,video,audio\na,anna,fear,,a.wav\n"
 MELD = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID\nHi,Joey,joy,0,0\n"
+AFFECTNET = np.array("3")  # as a string of one letter, like the publisher's
+IEMOCAP = "[6.2901 - 8.2357]\tSes01F_impro01_M000\tneu\t[2.5000, 2.5000, 2.5000]\n"
 # A clip of each corpus, and the tables that it needs.
 SMALL = {
+    "affectnet": ("train_set/images/0.jpg", {"train_set/annotations/0_exp.npy": AFFECTNET}),
+    "ck": (
+        "cohn-kanade-images/S010/002/S010_002_00000014.png",
+        {"Emotion/S010/002/S010_002_00000014_emotion.txt": "   1.0000000e+00\n"},
+    ),
     "cremad": ("AudioWAV/1001_DFA_ANG_XX.wav", {}),
+    "emodb": ("wav/03a01Wa.wav", {}),
+    "enterface": ("subject 1/anger/sentence 1/s1_an_1.avi", {}),
+    "fer2013": ("train/angry/Training_3908.jpg", {}),
     "folder": ("a.wav", {"utterances.csv": TABLE}),
+    "iemocap": (
+        "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M000.wav",
+        {"Session1/dialog/EmoEvaluation/Ses01F_impro01.txt": IEMOCAP},
+    ),
     "meld": ("dev_splits_complete/dia0_utt0.mp4", {"dev_sent_emo.csv": MELD}),
+    "mspimprov": (
+        "Audio/session1/S01A/P/MSP-IMPROV-S01A-F01-P-FM01.wav",
+        {"Evalution.txt": "UTD-IMPROV-S01A-F01-P-FM01.avi; N; A:2; V:3; D:3 ; N:3;\n"},
+    ),
+    "rafdb": (
+        "basic/Image/aligned/train_00001_aligned.jpg",
+        {"basic/EmoLabel/list_patition_label.txt": "train_00001.jpg 5\n"},
+    ),
     "ravdess": ("Actor_01/03-01-05-01-01-01-01.wav", {}),
     "sample": ("F01/F01_AN_s1.mp4", {}),
+    "stills": ("happy/a.jpg", {}),
     "savee": ("AudioData/DC/a01.wav", {}),
+    "tess": ("OAF_back_angry.wav", {}),
 }
 
 
@@ -32,18 +57,32 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     root = tmp_path / request.param
     make(root, name)
     for table, text in tables.items():
-        write_text(root / table, text)
+        (root / table).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(text, str):
+            write_text(root / table, text)
+        else:
+            np.save(root / table, text)
     return root
 
 
 def test_what_is_there_and_not_used_is_counted_and_named(corpus: Path):
+    if holds_stills(corpus.name):
+        make(corpus, "x/take 9.jpg")
     others = [f"x/take {number}.{suffix}" for number, suffix in enumerate(
         ["wav", "WAV", "Flac", "m4a", "mp4", "MOV", "opus"]
     )]  # fmt: skip
-    make(corpus, *others, "x/notes.txt", "x/._take.wav", ".git/annex/objects/a.wav")
+    make(
+        corpus,
+        *others,
+        "x/notes.txt",
+        "x/cover.png" if not holds_stills(corpus.name) else "x/a",
+        "x/._take.wav",
+        ".git/annex/objects/a.wav",
+    )
     listing = list_corpus(corpus, corpus.name)
     assert len(listing.utterances) == 1
-    assert f"there and not used, 7 files: {', '.join(others[:5])}, ..." in listing.notes
+    count = 7 + holds_stills(corpus.name)  # pictures beside clips are nobody's
+    assert f"there and not used, {count} files: {', '.join(others[:5])}, ..." in listing.notes
 
 
 def test_where_all_is_used_there_is_nothing_to_tell(corpus: Path):
@@ -92,6 +131,18 @@ def test_a_clip_that_git_annex_has_not_fetched_is_refused_by_every_reader(corpus
     clip.symlink_to("../.git/annex/objects/zz/MD5E-s9--00.wav")
     message = user_error(list_corpus, corpus, corpus.name)
     assert message.startswith(f"{clip}: is a link to nothing") and "git annex get" in message
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_says_on_what_terms_its_corpus_is_used(name: str):
+    licence = licence_of(f"{name}_small")
+    assert licence.isprintable()  # one line
+    assert "granted by" in licence or (licence == "" and name in ("folder", "stills"))
+
+
+def test_the_corpora_of_fixed_sentences_are_known():
+    fixed = {name for name in READERS if has_fixed_sentences(name)}
+    assert fixed == {"cremad", "emodb", "enterface", "ravdess", "sample", "savee", "tess"}
 
 
 def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.listing import list_corpus
-from stages.corpora.meld import OFFICIAL, read, read_table, speaker_name, spoken_words
+from stages.corpora.meld import OFFICIAL, read, read_table, speaker_name
+from stages.corpora.spelling import spoken_words
 from stages.corpora.utterance import Listing, Utterance, differences
 from stages.runtime.errors import UserError
 from tests.corpora.trees import make
@@ -298,7 +299,32 @@ def test_a_row_is_understood(tmp_path: Path):
         split="test",
         video="test/output_repeated_splits_test/dia3_utt14.mp4",
         audio="test/output_repeated_splits_test/dia3_utt14.mp4",
+        dialogue="meld/test_dia3",
+        turn="1",
+        text="It\u2019s  SO\u2014good!",
     )
+
+
+def test_a_turn_is_the_rank_of_its_number_whether_there_is_a_clip_of_it_or_not(tmp_path: Path):
+    rows = [row(4, 0), row(2, 12), row(2, 3), row(2, 7)]
+    names = [clip("dev", *key) for key in [(4, 0), (2, 12), (2, 3)]]
+    found = {
+        item.id: (item.dialogue, item.turn)
+        for item in listing_of(tmp_path, rows, *names).utterances
+    }
+    assert found == {
+        "meld/dev_dia4_utt0": ("meld/dev_dia4", "1"),
+        "meld/dev_dia2_utt12": ("meld/dev_dia2", "3"),
+        "meld/dev_dia2_utt3": ("meld/dev_dia2", "1"),
+    }
+
+
+def test_every_dialogue_has_turns_from_1_on_without_gaps(official: Listing):
+    turns: dict[str, list[int]] = {}
+    for item in [*official.utterances, *(item for item, _ in official.missing)]:
+        turns.setdefault(item.dialogue, []).append(int(item.turn))
+        assert item.text
+    assert all(sorted(found) == list(range(1, len(found) + 1)) for found in turns.values())
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -409,15 +409,19 @@ def test_the_limit_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> 
             size_limit()
 
 
-def test_each_span_of_a_clip_has_its_own_entry(clip: Path) -> None:
+def test_each_part_of_a_clip_has_its_own_entry(clip: Path) -> None:
     cache = clip_cache.clip_cache("mels", clip_mel, {})
-    spans = [None, (0.0, 1.0), (1.0, 2.0), (0.0, 2.0), (0.0, float("inf"))]
-    assert len({cache.entry(clip, span) for span in spans}) == len(spans)
-    assert cache.entry(clip, spans[1]) == cache.entry(clip, (0.0, 1.0))
+    spans = [(0.0, 1.0), (1.0, 2.0), (0.0, 2.0), (0.0, float("inf"))]
+    parts = [{}, *({"span": span} for span in spans), {"crop": "left"}, {"crop": "right"}]
+    parts.append({"span": spans[0], "crop": "left"})
+    assert len({cache.entry(clip, part) for part in parts}) == len(parts)
+    assert cache.entry(clip, parts[1]) == cache.entry(clip, {"span": (0.0, 1.0)})
+    assert cache.entry(clip) == cache.entry(clip, {})
 
 
 def test_a_recording_that_changes_has_other_entries_for_its_spans(clip: Path) -> None:
     cache = clip_cache.clip_cache("mels", clip_mel, {})
-    before = cache.entry(clip, (0.0, 1.0))
+    part = {"span": (0.0, 1.0)}
+    before = cache.entry(clip, part)
     clip.write_bytes(b"another voice")
-    assert cache.entry(clip, (0.0, 1.0)) != before
+    assert cache.entry(clip, part) != before

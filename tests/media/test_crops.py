@@ -13,7 +13,10 @@ import torch
 from stages.io.arrays import fits
 from stages.media import crops
 from stages.media.crops import JUMP, STATUS, Faces, clip_faces
+from stages.media.faces import centre_crop, crop_face
+from stages.media.video import sample_frames
 from stages.runtime.errors import ClipError, UserError
+from stages.synthesis.face import draw, make_face, portrait
 from tests.media_files import corpora, write_video
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +143,41 @@ def test_what_was_chosen_and_why_is_recorded(clip: Path, monkeypatch: pytest.Mon
     assert names(found.status) == ["face", "centre_crop", "face"]
     assert (found.jumps > JUMP).any()
     assert fits(found._asdict(), Faces.layout({"size": SIZE}))
+
+
+@pytest.mark.parametrize("half, columns", [("left", slice(48)), ("right", slice(48, 96))])
+def test_of_the_other_half_of_the_picture_nothing_is_seen(
+    half: str, columns: slice, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V1 and V3 have a face; V2 is the centre of the half. Boxes are in the whole frame."""
+    seen: list[np.ndarray] = []
+
+    def detect(images: np.ndarray) -> list[np.ndarray]:
+        seen.append(images)
+        return [BOX, NO_BOX, BOX]
+
+    monkeypatch.setattr(crops, "make_detector", lambda *_: detect)
+    found = clip_faces(clip, "haar", 0.1, 0.0, SIZE, False, "centre_crop", "cpu", crop=half)
+    images = sample_frames(clip).images[:, :, columns]
+    assert images.shape == (3, 64, 48, 3) and np.array_equal(seen[0], images)
+    moved = BOX[0] + np.array([columns.start or 0, 0, columns.start or 0, 0, 0])
+    assert np.array_equal(found.boxes, [moved, [0] * 5, moved])
+    assert np.array_equal(found.faces[0], crop_face(images[0], BOX[0], 0.0, SIZE))
+    assert np.array_equal(found.faces[1], centre_crop(images[1], SIZE))
+
+
+def test_of_two_people_side_by_side_the_one_of_the_half_is_found(tmp_path: Path) -> None:
+    """The people of the sample, with Haar's cascade."""
+    people = [make_face(female, np.random.default_rng(0)) for female in (True, False)]
+    picture = np.concatenate([draw(portrait(face), face, {}) for face in people], axis=1)
+    height, width = picture.shape[:2]
+    path = write_video(tmp_path / "two.mp4", 5, size=(width, height), picture=lambda *_: picture)
+    for half in ("left", "right"):
+        found = clip_faces(path, "haar", 0.06, 0.2, SIZE, False, "skip", "cpu", crop=half)
+        assert names(found.status) == ["face"] * 3
+        middles = found.boxes[:, [0, 2]].mean(1)
+        assert np.all((middles > width / 2) == (half == "right"))
+        assert np.all(found.found == 1)
 
 
 @pytest.mark.parametrize("folder", ["ravdess", "ravdess_grey"])

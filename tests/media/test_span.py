@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from stages.corpora.span import Span, span_of
+from stages.corpora.span import Span, span_of, used_part
 from stages.media import container
 from stages.media.audio import read_audio
 from stages.media.container import span_length
@@ -40,6 +40,28 @@ def code_of(call, *arguments, **keywords) -> str:
 )
 def test_two_cells_are_a_span(cells: tuple[str, str], span: Span | None):
     assert span_of(*cells) == span
+
+
+CELLS = {"start": "1.5", "end": "2", "crop": "left"}
+
+
+@pytest.mark.parametrize(
+    "row, of_video, of_audio",
+    [
+        ({}, {}, {}),
+        (CELLS, {"span": (1.5, 2), "crop": "left"}, {"span": (1.5, 2)}),
+        (CELLS | {"whole": "audio"}, {"span": (1.5, 2), "crop": "left"}, {}),
+        ({"start": "", "end": "", "whole": "", "crop": "right"}, {"crop": "right"}, {}),
+    ],
+)
+def test_a_row_says_which_part_of_its_face_and_of_its_voice_is_used(
+    row: dict[str, str], of_video: dict, of_audio: dict
+):
+    assert (used_part(row, "video"), used_part(row, "audio")) == (of_video, of_audio)
+
+
+def of_both(span: Span) -> dict[str, Span]:
+    return dict.fromkeys(("video", "audio"), span)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +184,7 @@ def test_a_span_beyond_the_end_is_refused_by_its_code(span: Span, tmp_path: Path
     assert code_of(read_audio, path, RATE, span=span) == "beyond_end"
     found = probe(path, ["video", "audio"], span)
     assert {item.code for item in found.values() if isinstance(item, ClipError)} == {"beyond_end"}
-    assert probe_utterance(tmp_path, "a.mp4", "a.mp4", span).duration is None
+    assert probe_utterance(tmp_path, "a.mp4", "a.mp4", of_both(span)).duration is None
 
 
 def test_a_span_that_a_cut_file_still_has_is_read(tmp_path: Path):
@@ -193,8 +215,16 @@ def test_a_span_that_rests_on_too_many_bytes_is_refused(
 @pytest.mark.parametrize("video, audio", [("a.mp4", "a.mp4"), ("a.mp4", ""), ("", "a.mp4")])
 def test_an_utterance_lasts_as_long_as_its_span(video: str, audio: str, tmp_path: Path):
     write_video(tmp_path / "a.mp4", 100, voice=WAVE)
-    found = probe_utterance(tmp_path, video, audio, (1.0, 2.25))
+    found = probe_utterance(tmp_path, video, audio, of_both((1.0, 2.25)))
     assert found.duration == pytest.approx(1.25)
     assert found.kinds == (
         dict.fromkeys(("video", "audio"), pytest.approx(1.25)) if video and audio else {}
     )
+
+
+def test_a_voice_of_its_own_beside_a_part_of_a_video_is_whole(tmp_path: Path):
+    write_video(tmp_path / "a.mp4", 100)
+    write_sound(tmp_path / "a.wav", WAVE[:, : 3 * RATE], RATE)
+    found = probe_utterance(tmp_path, "a.mp4", "a.wav", {"video": (1.0, 2.25)})
+    assert found.duration == pytest.approx(3)
+    assert found.kinds == {"video": pytest.approx(1.25), "audio": pytest.approx(3)}

@@ -16,6 +16,7 @@ from stages.splits.leaks import check_bank, check_leaks, find_duplicates
 from stages.splits.protocols import assign_roles, validated_by
 from tests.feature_files import (
     Rows,
+    in_sessions,
     officially_split,
     utterances,
     work_in,
@@ -24,7 +25,7 @@ from tests.feature_files import (
 )
 from tests.helpers import user_error
 
-PROTOCOLS = ("paper", "speaker", "sentence", "speaker_sentence", "official")
+PROTOCOLS = ("paper", "speaker", "session", "sentence", "speaker_sentence", "official")
 SPLIT = Path("data/split.csv")
 DESCRIPTION = Path("models/fdan.json")
 STAGES = (train, evaluate, best_test_epoch, tsne)  # that read data/split.csv
@@ -45,8 +46,8 @@ def in_modality(modality: str, rows: Rows) -> Rows:
 
 def roles_of(protocol: str, seed: int = 0, sentences: int = 3) -> tuple[Rows, int]:
     """Faces of two corpora, one a variant of that of the voices, with their roles."""
-    rows = officially_split(utterances("sample", sentences=sentences))
-    grey = officially_split(utterances("sample_grey", sentences=sentences))
+    rows = in_sessions(officially_split(utterances("sample", sentences=sentences)))
+    grey = in_sessions(officially_split(utterances("sample_grey", sentences=sentences)))
     faces, voices = in_modality("visual", rows + grey), in_modality("acoustic", rows)
     divided = assign_roles(faces, voices, protocol, 1 if protocol == "official" else 2, 0.2, seed)
     return divided, sum(name.startswith("fold_") for name in divided[0])
@@ -86,6 +87,7 @@ def test_the_recording_of_a_test_voice_in_training_is_refused(protocol: str, mod
 def stranger(of: dict[str, str], **changes: str) -> dict[str, str]:
     """A training voice or face that has nothing in common with `of` but what `changes` say."""
     other = {"id": "sample/S9_other", "speaker": "sample/S9", "sentence": "s9", "emotion": "fear"}
+    other |= {"session": "sample/9", "dialogue": ""}
     return of | other | {key: "train" for key in of if key.startswith("fold_")} | changes
 
 
@@ -94,7 +96,8 @@ def stranger(of: dict[str, str], **changes: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "key, relation, protocols",
     [
-        ("speaker", "has the same speaker as", ("speaker", "speaker_sentence")),
+        ("session", "is of the same session as", ("session",)),
+        ("speaker", "has the same speaker as", ("speaker", "session", "speaker_sentence")),
         ("sentence", "has the same sentence as", ("sentence", "speaker_sentence")),
     ],
 )
@@ -115,7 +118,10 @@ def test_what_a_protocol_keeps_apart_is_refused_in_training_and_nothing_else(
         assert check_leaks([*rows, learned], protocol, folds, "utterance") is None
 
 
-@pytest.mark.parametrize("protocol, key", [("speaker", "speaker"), ("sentence", "sentence")])
+@pytest.mark.parametrize(
+    "protocol, key",
+    [("speaker", "speaker"), ("sentence", "sentence"), ("session", "session")],
+)
 def test_what_chooses_the_epoch_is_kept_apart_from_the_test_as_well(protocol: str, key: str):
     rows, folds = roles_of(protocol)
     tested = voice_tested_in(0, rows)
@@ -126,16 +132,19 @@ def test_what_chooses_the_epoch_is_kept_apart_from_the_test_as_well(protocol: st
 
 @pytest.mark.parametrize("modality", ["acoustic", "visual"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("by", ["speaker", "utterance"])
+@pytest.mark.parametrize("by", ["speaker", "dialogue", "utterance"])
 def test_what_chooses_the_epoch_is_not_in_training(protocol: str, modality: str, by: str):
-    """Its recording never, but for the faces of protocol paper; its speaker where so is said."""
+    """Its recording never, but for the faces of protocol paper; its speaker or dialogue if said."""
     rows, folds = roles_of(protocol)
     chooser = stranger(select_rows(rows, "acoustic", 0, "validation")[0])
-    chooser = chooser | {"modality": "acoustic", "fold_0": "validation", "split": ""}
+    chooser |= {"modality": "acoustic", "fold_0": "validation", "split": "", "dialogue": "sample/D"}
     same = chooser | {"modality": modality, "id": "sample_grey/S9_other", "fold_0": "train"}
-    of_speaker = stranger(same, id="sample/S9_more", speaker=chooser["speaker"])
     allowed = (modality, protocol) == ("visual", "paper")
-    for learned, refused in [(same, not allowed), (of_speaker, not allowed and by == "speaker")]:
+    tried = [(same, not allowed)]
+    for key in ("speaker", "dialogue"):
+        other = stranger(same, id="sample/S9_more", speaker="sample/S8") | {key: chooser[key]}
+        tried.append((other, not allowed and by == key))
+    for learned, refused in tried:
         planted = [row | {"fold_0": "out"} for row in rows if row["fold_0"] == "validation"]
         planted += [row for row in rows if row["fold_0"] != "validation"] + [chooser, learned]
         if refused:

@@ -20,11 +20,18 @@ from stages.splits.protocols import (
     with_validation,
 )
 from stages.splits.protocols import tested_with_visual_training as count_with_trained_face
-from tests.feature_files import Rows, officially_split, utterances
+from tests.feature_files import Rows, in_dialogues, in_sessions, officially_split, utterances
 
-DIVIDED = ("paper", "speaker", "sentence", "speaker_sentence")  # all protocols but "official"
+DIVIDED = (
+    "paper",
+    "speaker",
+    "session",
+    "sentence",
+    "speaker_sentence",
+)  # all protocols but "official"
 PROTOCOLS = (*DIVIDED, "official")
-OF_SPEAKERS, OF_SENTENCES = ("speaker", "speaker_sentence"), ("sentence", "speaker_sentence")
+OF_SPEAKERS = ("speaker", "session", "speaker_sentence")
+OF_SENTENCES = ("sentence", "speaker_sentence")
 SHARE = 0.2
 ROLES = ["train", "validation", "test"]
 
@@ -42,13 +49,13 @@ def some(rows: Rows, share: float, rng: np.random.Generator) -> Rows:
 def manifest(speakers: int, sentences: int, share: float, seed: int) -> tuple[Rows, Rows]:
     """Visual samples of three corpora, two of them variants, and acoustic ones of a variant.
 
-    There are gaps in all. The variants have an official split, the third corpus has neither split
-    nor sentences.
+    There are gaps in all. The variants have an official split and a session of every two speakers,
+    the third corpus has neither of these nor sentences.
     """
     rng = np.random.default_rng(seed)
     shape = {"speakers": speakers, "sentences": sentences}
-    heard = officially_split(utterances("ravdess", **shape))
-    grey = officially_split(utterances("ravdess_grey", **shape))
+    heard = in_sessions(officially_split(utterances("ravdess", **shape)))
+    grey = in_sessions(officially_split(utterances("ravdess_grey", **shape)))
     foreign = [row | {"sentence": ""} for row in utterances("enterface", **shape)]
     faces = [row for of in (heard, grey, foreign) for row in some(of, share, rng)]
     voices = some((heard, grey)[seed % 2], share, rng)
@@ -69,10 +76,16 @@ def divide(
     protocol: str, of: tuple[Rows, Rows], folds: int, seed: int, validation: float = SHARE
 ) -> tuple[Rows, int]:
     """The rows with their roles and the number of folds; not tried where the folds cannot be."""
-    for key, protocols in [("speaker", OF_SPEAKERS), ("sentence", OF_SENTENCES)]:
+    of_speakers = ("speaker", "speaker_sentence")
+    grouped = {"speaker": of_speakers, "session": ("session",), "sentence": OF_SENTENCES}
+    for key, protocols in grouped.items():
         if protocol in protocols and len({row[key] for row in of[1]}) < folds:
             reject()
-    if protocol not in ("speaker", "official"):  # the others spread the emotions over the folds
+    if protocol not in (
+        "speaker",
+        "session",
+        "official",
+    ):  # the others spread the emotions over the folds
         if max(Counter(row["emotion"] for row in of[1]).values()) < folds:
             reject()
     rows = assign_roles(*of, protocol, 1 if protocol == "official" else folds, validation, seed)
@@ -130,6 +143,31 @@ def test_a_test_speaker_is_neither_seen_nor_heard_in_training(protocol, of, fold
         assert each("speaker", tested).isdisjoint(each("speaker", learned))
 
 
+@given(manifests, fold_numbers, seeds)
+def test_a_test_session_is_neither_seen_nor_heard_in_training(of, folds, seed):
+    rows, folds = divide("session", of, folds, seed)
+    for fold in range(folds):
+        learned = having(rows, fold, "train", "validation")
+        learned += having(rows, fold, "train", modality="visual")
+        tested = each("session", having(rows, fold, "test"))
+        assert tested and tested.isdisjoint(each("session", learned))
+
+
+def test_a_speaker_of_two_sessions_is_left_out_where_either_is_tested():
+    rows = in_sessions(utterances("ravdess", speakers=6))
+    for row in rows:
+        if row["speaker"] == "ravdess/S5" and row["sentence"] == "s1":
+            row["session"] = "ravdess/0"
+    of = in_modality("visual", rows), in_modality("acoustic", rows)
+    divided, _ = divide("session", of, 3, 0, validation=0)
+    for fold in range(3):
+        tested = each("session", having(divided, fold, "test"))
+        out = [row for row in divided if row[f"fold_{fold}"] == "out"]
+        assert {row["speaker"] for row in out if row["session"] not in tested} == (
+            {"ravdess/S5"} if tested & {"ravdess/0", "ravdess/2"} else set()
+        )
+
+
 @given(st.sampled_from(OF_SENTENCES), manifests, fold_numbers, seeds)
 def test_a_test_sentence_is_neither_seen_nor_heard_in_training(protocol, of, folds, seed):
     rows, folds = divide(protocol, of, folds, seed)
@@ -171,7 +209,7 @@ def test_paper_trains_on_all_faces(of, folds, seed):
     assert all(not having(rows, fold, "out", modality="visual") for fold in range(folds))
 
 
-@given(st.sampled_from(["paper", "speaker", "sentence"]), manifests, fold_numbers, seeds)
+@given(st.sampled_from(["paper", "speaker", "session", "sentence"]), manifests, fold_numbers, seeds)
 def test_no_voice_stays_out_where_one_thing_is_divided(protocol, of, folds, seed):
     rows, folds = divide(protocol, of, folds, seed)
     assert all(not having(rows, fold, "out") for fold in range(folds))
@@ -284,6 +322,8 @@ def test_validation_speakers_are_whole_where_enough_speakers_are_left(protocol, 
         ("speaker", 10, 5, "speaker"),  # as in IEMOCAP
         ("speaker", 24, 5, "speaker"),  # as in RAVDESS
         ("speaker", 6, 2, "utterance"),  # 3 train
+        ("session", 6, 3, "utterance"),  # 4 train: 3 would be left
+        ("session", 10, 5, "speaker"),
         ("speaker_sentence", 10, 2, "speaker"),
         ("sentence", 10, 2, "utterance"),
         ("paper", 10, 2, "utterance"),
@@ -326,6 +366,56 @@ def test_another_seed_gives_other_validation_speakers():
     divided = [roles_of("ravdess", "speaker", 2, speakers=12, seed=seed) for seed in range(6)]
     held = {frozenset(each("speaker", having(rows, 0, "validation"))) for rows in divided}
     assert len(held) > 2
+
+
+@pytest.mark.parametrize(
+    "protocol, expected",
+    [("session", "dialogue"), ("paper", "dialogue"), ("sentence", "dialogue"),
+     ("speaker", "speaker"), ("official", "dialogue")],
+)  # fmt: skip
+@pytest.mark.parametrize("seed", range(3))
+def test_where_there_are_dialogues_whole_ones_validate(protocol: str, expected: str, seed: int):
+    """But for speakers, who go before; every emotion is in both parts."""
+    rows = in_dialogues(in_sessions(utterances("iemocap", speakers=10, sentences=8)))
+    rows = officially_split(rows)
+    faces = [] if protocol == "paper" else in_modality("visual", rows)
+    of = faces, in_modality("acoustic", rows)
+    divided, folds = divide(protocol, of, 5, seed, validation=0.15)
+    assert validated_by(divided, folds) == expected
+    for fold in range(folds):
+        held, learned = having(divided, fold, "validation"), having(divided, fold, "train")
+        seen = having(divided, fold, "train", modality="visual")
+        assert each("emotion", held) == each("emotion", learned) == set(EMOTIONS)
+        if expected == "dialogue":
+            assert each("dialogue", held).isdisjoint(each("dialogue", learned))
+            assert each("dialogue", held).isdisjoint(each("dialogue", seen))
+            assert len(held) / len(held + learned) == pytest.approx(0.15, abs=0.1)
+
+
+def test_an_utterance_outside_of_dialogues_validates_by_itself():
+    rows = utterances("mspimprov", speakers=4, sentences=8)
+    alone = [row for row in rows if row["sentence"] < "s4"]
+    rows = alone + in_dialogues([row for row in rows if row["sentence"] >= "s4"])
+    divided = assign_roles([], in_modality("acoustic", rows), "paper", 2, SHARE, 0)
+    assert validated_by(divided, 2) == "dialogue"
+    assert {row["dialogue"] == "" for row in having(divided, 0, "validation")} == {True, False}
+
+
+def test_faces_of_a_validation_dialogue_stay_out_even_without_a_voice():
+    rows = in_dialogues(in_sessions(utterances("iemocap", speakers=8, sentences=8)))
+    voices = [row for row in rows if row["sentence"] not in ("s0", "s3")]
+    of = in_modality("visual", rows), in_modality("acoustic", voices)
+    divided, folds = divide("session", of, 4, 0)
+    assert validated_by(divided, folds) == "dialogue"
+    for fold in range(folds):
+        held = each("dialogue", having(divided, fold, "validation"))
+        assert held.isdisjoint(each("dialogue", having(divided, fold, "train", modality="visual")))
+
+
+def test_of_a_single_dialogue_utterances_validate():
+    rows = in_dialogues(utterances("iemocap", speakers=2), takes=9)
+    divided = assign_roles([], in_modality("acoustic", rows), "paper", 2, SHARE, 0)
+    assert validated_by(divided, 2) == "utterance" and having(divided, 0, "validation")
 
 
 @given(
@@ -488,9 +578,19 @@ def test_a_single_fold_is_refused(protocol: str):
 
 
 @pytest.mark.parametrize("protocol", OF_SPEAKERS)
-def test_more_folds_than_speakers_are_refused(protocol: str):
-    with pytest.raises(UserError, match=r"folds: 5 is more than the 2 speakers .* folds <= 2$"):
-        acoustic_roles(protocol, utterances("ravdess", speakers=2, sentences=6), 5, 0)
+def test_more_folds_than_speakers_or_sessions_are_refused(protocol: str):
+    rows = in_sessions(utterances("ravdess", speakers=4, sentences=6))
+    message = "2 sessions .* folds <= 2$" if protocol == "session" else "4 speakers .* folds <= 4$"
+    with pytest.raises(UserError, match=f"folds: 5 is more than the {message}"):
+        acoustic_roles(protocol, rows, 5, 0)
+
+
+def test_a_corpus_without_sessions_is_refused_and_names_the_utterance():
+    voices = in_sessions(utterances("iemocap"))
+    voices[3]["session"] = ""
+    expected = f"protocol: {voices[3]['id']} has no session in its corpus; choose another protocol"
+    with pytest.raises(UserError, match=expected):
+        acoustic_roles("session", voices, 2, 0)
 
 
 @pytest.mark.parametrize("protocol", OF_SENTENCES)
@@ -516,7 +616,7 @@ def roles_of(
     seed: int = 0,
     **shape: Any,
 ) -> Rows:
-    rows = utterances(corpus, **shape)
+    rows = in_sessions(utterances(corpus, **shape))
     faces, voices = in_modality("visual", rows), in_modality("acoustic", rows)
     return assign_roles(faces, voices, protocol, folds, validation, seed)
 
@@ -562,7 +662,7 @@ def test_in_protocol_paper_every_tested_voice_has_its_face_trained():
 
 
 @pytest.mark.parametrize(
-    "protocol, folds", [("speaker", 2), ("sentence", 2), ("speaker_sentence", 4)]
+    "protocol, folds", [("speaker", 2), ("session", 2), ("sentence", 2), ("speaker_sentence", 4)]
 )
 def test_in_the_other_protocols_no_tested_voice_has_its_face_trained(protocol: str, folds: int):
     assert count_with_trained_face(roles_of(protocol=protocol), folds) == 0

@@ -138,6 +138,7 @@ def test_ids_of_variants_that_differ_in_case_are_refused_and_those_of_one_corpus
 
 
 def test_all_kinds_of_marks_are_known():
-    found = carried_marks([FACES[0] | {"split": "dev", "overlaps": "sample/x"}], [], [])
+    cells = {"split": "dev", "overlaps": "sample/x", "session": "sample/1", "dialogue": "sample/d"}
+    found = carried_marks([FACES[0] | cells], [], [])
     (own,) = found["visual"].values()
     assert {kind for kind, _ in own} == set(KINDS)

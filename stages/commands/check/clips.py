@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, some
-from stages.corpora.span import Span, span_of
+from stages.corpora.span import Span, used_part
 from stages.corpora.utterance import Utterance
 from stages.extraction.workers import of_each
 from stages.media.probe import APART, Probed, far_apart, probe
@@ -16,7 +16,7 @@ from stages.runtime.errors import ClipError, UserError
 MODALITIES = {"video": "visual", "audio": "acoustic"}
 KINDS = tuple(MODALITIES)
 CALLED = {"video": "face", "audio": "voice"}
-Part = tuple[str, Span | None]
+Part = tuple[str, Span | None, str]
 POINTER = "lfs_pointer"  # for the stages no code but an error
 
 
@@ -25,7 +25,7 @@ class Clips:
     """The utterances of a corpus, and what the packets of their files say (stages.media.probe).
 
     Attributes:
-        probed: by file, and the span of it that an utterance is.
+        probed: by file, and the span and the half of its picture that an utterance is.
     """
 
     utterances: list[Utterance]
@@ -62,8 +62,9 @@ class Clips:
 
 
 def part_of(utterance: Utterance, kind: str) -> Part:
-    """The file of an utterance, "" where it has none, and the span of it."""
-    return getattr(utterance, kind), span_of(utterance.start, utterance.end)
+    """The file of an utterance, "" where it has none, and the span and the half of it."""
+    part = used_part(vars(utterance), kind)
+    return getattr(utterance, kind), part.get("span"), part.get("crop", "")
 
 
 def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str) -> Clips:
@@ -93,8 +94,8 @@ def scan(root: Path, utterances: list[Utterance], min_seconds: float, label: str
 def file_findings(clips: Clips, root: Path) -> Iterator[Finding]:
     """Which files are Git LFS pointers, and how many are there to their ends."""
     pointers, broken = [], 0
-    files = "files" if all(span is None for _, span in clips.probed) else "parts of files"
-    for (file, _), probed in clips.probed.items():
+    files = "files" if not any(span for _, span, _ in clips.probed) else "parts of files"
+    for (file, _, _), probed in clips.probed.items():
         codes = {why.code for why in probed.values() if isinstance(why, ClipError)}
         if POINTER in codes:
             pointers.append(file)
@@ -115,10 +116,11 @@ def file_findings(clips: Clips, root: Path) -> Iterator[Finding]:
 def duration_findings(clips: Clips, max_seconds: float) -> Iterator[Finding]:
     """How long faces and voices last, and where those of one utterance do not match."""
     for kind in KINDS:
-        values = sorted(seconds for seconds in clips.usable(kind).values() if seconds)
-        if not values:
+        usable = clips.usable(kind).values()
+        if not usable:
             yield Finding(WARNING, f"no {CALLED[kind]}s")
-            continue
+        if not (values := sorted(seconds for seconds in usable if seconds)):
+            continue  # pictures
         yield Finding(
             OK,
             f"{CALLED[kind]}s last {timedelta(seconds=round(sum(values)))} in all: shortest "

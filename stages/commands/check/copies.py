@@ -11,6 +11,7 @@ from stages.commands.check.clips import KINDS, MODALITIES
 from stages.commands.check.decoding import Decoded
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, some
 from stages.commands.check.task import Task
+from stages.corpora.span import used_part
 from stages.io.files import file_sha256
 from stages.runtime.errors import UserError
 from stages.runtime.paths import RAW
@@ -48,9 +49,9 @@ def equal_samples(task: Task, decoded: Mapping[str, Decoded]) -> dict[str, Pairs
     equal = {}
     for kind in KINDS:
         rows, samples = held_out_first(task.rows[kind]), decoded[kind].samples
-        # Two spans of one file are no copies.
+        # Two parts of one file are no copies.
         content = {
-            row["id"]: (of_path[clip_path(row, kind)], row["start"], row["end"]) for row in rows
+            row["id"]: (of_path[clip_path(row, kind)], repr(used_part(row, kind))) for row in rows
         }
         shown = {content[name]: samples[name].fingerprint for name in samples if name in content}
         equal[MODALITIES[kind]] = find_duplicates(

@@ -205,10 +205,11 @@ def face_finding(decoded: Decoded, frames: Mapping[str, Any]) -> Finding:
         frames: params.yaml's section `frames`.
     """
     status = np.array([sample.status for sample in decoded.samples.values()])
-    others = status != STATUS.index("face")
+    others = (status != STATUS.index("face")) & (status != STATUS.index("absent"))
+    faces = status == STATUS.index("face")
     text = (
-        f"{frames['detector']} finds a face in {np.sum(~others):,} of {others.size:,} frames of "
-        f"{len(others):,} clips"
+        f"{frames['detector']} finds a face in {np.sum(faces):,} of {np.sum(faces | others):,} "
+        f"frames of {len(others):,} clips"
     )
     if jumping := sum(sample.jumps for sample in decoded.samples.values()):
         text += f"; in {jumping:,} clips the face jumps by more than its width"
@@ -219,7 +220,7 @@ def face_finding(decoded: Decoded, frames: Mapping[str, Any]) -> Finding:
         f"; {np.sum(others):,} frames in {np.sum(others.any(1)):,} clips {INSTEAD[no_face]} "
         f"(frames.no_face: {no_face})"
     )
-    faceless = [name for name, none in zip(decoded.samples, others.all(1)) if none]
+    faceless = [name for name, none in zip(decoded.samples, ~faces.any(1)) if none]
     if faceless:
         text += (
             f", and {len(faceless):,} clips show no face at all: look at them, and try another "

@@ -100,7 +100,9 @@ def speaker_findings(clips: Clips) -> Iterator[Finding]:
     """Who speaks, and what is said."""
     counts = Counter(item.speaker for item in clips.utterances).most_common()
     (most, highest), (fewest, lowest) = counts[0], counts[-1]
-    if len(counts) == 1:
+    if not most:
+        yield Finding(OK, "who is shown is not known")
+    elif len(counts) == 1:
         yield Finding(WARNING, f"1 speaker, {most}: results hold for that one person")
     else:
         yield Finding(

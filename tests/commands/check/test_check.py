@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from stages import frames, manifest, mels
@@ -28,7 +29,14 @@ from stages.preflight import pretrained_files
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
 from tests import clip_work
-from tests.media_files import corpora, moving_picture, sine, write_sound, write_video
+from tests.media_files import (
+    corpora,
+    moving_picture,
+    sine,
+    write_iemocap,
+    write_sound,
+    write_video,
+)
 
 PROJECT = Path(__file__).parents[3]
 FOLDER = Path("data/raw/folder")
@@ -185,7 +193,7 @@ def test_a_corpus_that_params_does_not_name_comes_with_the_lines_to_write(checke
 @pytest.mark.parametrize(
     "corpus, expected",
     [
-        ("iemocap", "error: params.yaml: corpora: no reader for 'iemocap'; name it cremad, "),
+        ("emovo", "error: params.yaml: corpora: no reader for 'emovo'; name it affectnet, "),
         ("ravdess", "error: data/raw/ravdess: no such folder; put or link the unpacked speech "),
     ],
 )
@@ -662,6 +670,38 @@ def test_utterances_in_one_recording_are_checked_by_their_times(checked: Callabl
     assert "folder/t3 beyond_end: the table asks for 2.5 to 9 s; the file" in report.text
     assert report.says(OK, "no two of 3 voices sound like one recording")
     assert "voices last 0:00:03 in all: shortest 1.00 s" in report.text
+
+
+def test_two_people_in_one_picture_are_checked_each_by_its_half(
+    checked: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+):
+    write_iemocap(Path("data/raw/iemocap"))
+    report = checked("iemocap")
+    assert report.says(OK, "2 utterances, 2 with a face and 2 with a voice; 0 left out by rule")
+    assert report.says(OK, "4 of 4 parts of files can be opened and are there to their ends")
+    assert "faces last 0:00:02 in all: shortest 0.80 s" in report.text
+    assert (
+        "voices last 0:00:01 in all: shortest 0.50 s, median 0.55 s, longest 0.60 s" in report.text
+    )
+    assert report.says(OK, "no two")
+    assert "no face of disgust, fear, neutral, sadness, surprise" in report.text
+
+
+def test_pictures_are_checked_as_faces_that_count_once(checked: Callable[..., Report]):
+    for i, word in enumerate(EMOTIONS * 2):
+        path = Path(f"data/raw/stills/{word}/{i}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(moving_picture(i, 96, 64)).save(path)
+    write_params(corpora=["folder", "stills"], visual=["stills"])
+    report = checked("stills")
+    assert report.says(OK, "14 utterances, 14 with a face and 0 with a voice; 0 left out by rule")
+    assert report.says(OK, "haar finds a face in 14 of 14 frames of 14 clips")
+    assert report.says(WARNING, "no voices") and "no faces" not in report.text
+    assert report.says(OK, "who is shown is not known")
+    assert report.says(
+        OK, "protocol paper with folds: 2 can be carried out with 14 voices of folder"
+    )
+    assert report.code == 0 and report.last == "no errors; next: check folder too, and dvc repro"
 
 
 def test_a_linked_corpus_is_checked_and_a_link_to_nothing_named(
