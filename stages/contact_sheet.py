@@ -15,18 +15,17 @@ Run: dvc repro contact_sheet@<corpus>, or python -m stages.contact_sheet <corpus
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import librosa
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from stages.corpora.emotions import EMOTIONS
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table, replacing, write_table
 from stages.media.crops import JUMP, STATUS
+from stages.reporting.axes import FONT, GREY, draw_mel
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import CONTACT_SHEETS, frames_path, manifest_path, mels_path
@@ -36,9 +35,7 @@ WORST = 8
 COLUMNS = 2  # utterances side by side
 DOUBTFUL = 0.5  # certainty below which a face is hardly one
 SEED = 0
-HERTZ = (500, 1000, 2000, 4000, 8000, 16000)
-RED, GREY = "#c1121f", "#555555"
-FONT = 7.0
+RED = "#c1121f"
 LONGEST = 48  # characters of an id that have room above its faces
 FIRST_ROW, ROW, GAP, LAST_ROW = 1.0, 1.5, 0.48, 0.1  # inches
 
@@ -124,39 +121,6 @@ def draw_faces(axes: Sequence[Axes], face: Face, crops: np.ndarray) -> None:
         for spine in axis.spines.values():
             spine.set(color=RED, linewidth=1.5)
         axis.set_xlabel(text, fontsize=FONT, color=GREY if good else RED, labelpad=2)
-
-
-def draw_mel(
-    axis: Axes, mel: np.ndarray, settings: Mapping[str, Any], db_range: tuple[float, float]
-) -> None:
-    """A log-Mel spectrogram [T, n_mels] in dB, with axes in seconds and kHz."""
-    step = settings["hop_length"] / settings["sample_rate"]
-    bands = mel.shape[1]
-    centres = librosa.mel_frequencies(bands + 2, fmin=settings["fmin"], fmax=settings["fmax"])[1:-1]
-    hertz = [f for f in HERTZ if centres[0] <= f <= 1.05 * centres[-1]]
-    axis.imshow(
-        mel.T,
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=db_range[0],
-        vmax=db_range[1],
-        extent=(0, len(mel) * step, -0.5, bands - 0.5),
-    )
-    axis.set_frame_on(True)
-    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axis.set_yticks(np.interp(hertz, centres, range(bands)), [f"{f / 1000:g}" for f in hertz])
-    axis.tick_params(labelsize=FONT - 1, length=2, pad=1.5, color=GREY, labelcolor=GREY)
-    axis.set_ylabel("kHz", fontsize=FONT - 1, color=GREY, labelpad=1)
-    axis.set_xlabel("s", fontsize=FONT - 1, color=GREY)
-    axis.xaxis.set_label_coords(1.02, -0.05)
-    axis.set_title(
-        f"{len(mel) * step:.2f} s, {round(mel.min())} to {round(mel.max())} dB",
-        fontsize=FONT,
-        color=GREY,
-        loc="right",
-        pad=3,
-    )
 
 
 def draw_sheet(
