@@ -93,6 +93,9 @@ def respond(recogniser: Recogniser, folder: Path, clip: Path, modalities: str) -
     Args:
         folder: as `stay_here` has it.
     """
+    if not clip.exists():  # equal clips have one place
+        yield problem(clip.name, "gone: answered on another page, and deleted; drop it again")
+        return
     texts = pages(recogniser, clip, modalities.split(","))
     try:
         while True:
@@ -194,6 +197,8 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--rev", metavar="REV", help="a git revision or an experiment")
     parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"default: {PORT}")
     asked = parser.parse_args(words)
+    if not 0 < asked.port < 1 << 16:
+        parser.error("--port: is not a number from 1 to 65535")
     with passing_folder("fdan-demo-") as folder:
         stay_here(folder)
         with bundle_of(asked.rev) as bundle:

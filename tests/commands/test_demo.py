@@ -56,6 +56,11 @@ def test_a_clip_and_what_was_made_of_it_are_deleted_once_answered(folder: Path, 
     assert not clip.parent.exists() and not (folder / "made").exists()
 
 
+def test_a_clip_that_was_answered_on_another_page_is_to_be_dropped_again(folder: Path):
+    (text,) = respond(recogniser(folder), folder, folder / "clips/1/a.wav", "acoustic")
+    assert text.startswith('<p class="problem"><b>a.wav</b>: gone: ') and "drop it again" in text
+
+
 def test_a_clip_is_deleted_where_nobody_waits_for_the_answer(folder: Path, no_children: None):
     clip = write_sound(folder / "clips/1/a.wav", sine(220, 4, RATE), RATE)
     texts = respond(recogniser(folder), folder, clip, "acoustic")
@@ -138,6 +143,13 @@ def test_a_port_that_is_taken_ends_in_one_line(tmp_path: Path, monkeypatch: pyte
         port = server.getsockname()[1]
         said = user_error(demo.main, ["--port", str(port)])
     assert said == f"--port: {port} cannot be used; choose another"
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
+def test_what_is_no_port_is_refused_at_once(port: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as ended:
+        demo.main(["--port", port])
+    assert ended.value.code == 2 and "--port" in capsys.readouterr().err
 
 
 def _restore_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:

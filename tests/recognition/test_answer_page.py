@@ -67,7 +67,7 @@ def faces_of(*statuses: str, **changes: Any) -> dict[str, np.ndarray]:
 
 
 def test_the_winner_the_shares_and_the_votes_are_those_of_the_answer(tmp_path: Path):
-    clip = write_sound(tmp_path / "a.wav", sine(220, 2, RATE), RATE)
+    clip = write_sound(tmp_path / "a&b.wav", sine(220, 2, RATE), RATE)
     found = recogniser(tmp_path)
     (answer,) = found.recognise([Piece(clip)])
     (text,) = shown(found, clip)
@@ -78,7 +78,7 @@ def test_the_winner_the_shares_and_the_votes_are_those_of_the_answer(tmp_path: P
     widths = [float(width) / 100 for width in re.findall(r"width: ([\d.]+)%", text)]
     assert widths == sorted(widths, reverse=True)
     assert widths == pytest.approx(np.sort(answer.probabilities)[::-1], abs=6e-4)
-    assert "<b>a.wav</b>, told by its voice" in text and "are calibrated on" in text
+    assert "<b>a&amp;b.wav</b>, told by its voice" in text and "are calibrated on" in text
     assert "Emotion over time" not in text and "trained on this very voice" not in text
 
 
