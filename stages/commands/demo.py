@@ -217,7 +217,10 @@ def serve(page: "gradio.Blocks", port: int) -> None:
     """
     import gradio as gr
     from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    # A site whose name leads to this machine could have a browser read the page for it.
+    own = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     try:
         page.launch(
             server_name=HOST,
@@ -231,7 +234,7 @@ def serve(page: "gradio.Blocks", port: int) -> None:
             footer_links=[],
             run_history=False,
             ssr_mode=False,
-            app_kwargs={"middleware": [Middleware(policy)]},
+            app_kwargs={"middleware": [own, Middleware(policy)]},
         )
     except OSError as error:
         raise UserError(f"--port: {port} cannot be used; choose another") from error

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import requests
 import torch
 
 from stages.commands import demo
@@ -258,6 +259,15 @@ def test_it_listens_on_this_machine_alone(served: Served):
     table = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
     local = re.findall(rf"\d+: ([0-9A-F]+):{served.port:04X} 0+:0000 0A", table)
     assert local == ["0100007F"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1", 200), ("localhost:7860", 200), ("example.org", 400)]
+)
+def test_a_site_that_leads_here_by_its_own_name_is_refused(served: Served, host: str, status: int):
+    address = f"http://127.0.0.1:{served.port}/"
+    assert requests.get(address, headers={"Host": host}, timeout=30).status_code == status
 
 
 @pytest.mark.long
