@@ -11,6 +11,7 @@ COMMANDS = {
     "check": ("stages.commands.check.check", "look a corpus over before its extraction"),
     "download": ("stages.commands.download", "fetch a corpus from its publisher"),
     "predict": ("stages.commands.predict", "tell the emotion of new clips"),
+    "demo": ("stages.commands.demo", "the same on a local web page, with pictures"),
     "compare": ("stages.commands.compare", "test whether two results differ significantly"),
     "tables": ("stages.commands.tables", "run and show the tables of the paper"),
     "cache": ("stages.commands.cache", "show or empty the cache of processed clips"),

@@ -91,9 +91,14 @@ class Recogniser:
                 f"{self.contents['encoder']}; put that into torch.hub's cache"
             )
 
+    @property
+    def knows_faces(self) -> bool:
+        """Whether the model was trained on faces, too."""
+        return not self.contents["settings"]["network"]["acoustic_only"]
+
     def check_modalities(self, modalities: Sequence[str]) -> None:
         """Raise UserError where the model was not trained on one of them."""
-        if VISUAL in modalities and self.contents["settings"]["network"]["acoustic_only"]:
+        if VISUAL in modalities and not self.knows_faces:
             raise UserError(
                 "--modalities: the model was trained on voices alone (acoustic_only: true); "
                 "leave out visual"
