@@ -1,8 +1,8 @@
-"""Many clips through the frozen backbone: in batches of one size, and kept by clip.
+"""Many clips through a frozen encoder of pictures: in batches of one size, and kept by clip.
 
 What a network gives for a picture can differ in its last bits with the size of the batch, for which
 libraries choose other kernels (seen on a CPU for batches of one to three pictures), and did not
-differ with its place in a batch, or with the others in it, for any backbone tried. So every batch
+differ with its place in a batch, or with the others in it, for any network tried. So every batch
 has the same size, the last is filled up, and the features of a clip depend on nothing else.
 """
 
@@ -18,10 +18,10 @@ import joblib
 import numpy as np
 import torch
 
-from stages.encoders.embed import Embed
+from stages.encoders.pictures import Embed
 from stages.extraction.clip_cache import ClipCache, is_kept, lost, read_entry, write_entry
 
-CLIPS = {"cpu": 4, "cuda": 128}  # in one pass through the backbone
+CLIPS = {"cpu": 4, "cuda": 128}  # in one pass through the network
 T = TypeVar("T")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from stages.corpora.span import Span
-from stages.encoders.frozen import Encode, freeze
+from stages.encoders.frozen import Encode, freeze_acoustic, freeze_visual
 from stages.extraction.extract import each_clip
 from stages.extraction.workers import LOCAL, of_each
 from stages.fdan.inference import SpeechClassifier
@@ -74,22 +74,30 @@ class Answer(NamedTuple):
 
 
 class Recogniser:
-    """A bundle with its encoder, which is loaded once."""
+    """A bundle with its encoders, each of which is loaded once, when it is first needed."""
 
     def __init__(self, bundle: Bundle):
-        """Load the encoder.
+        self.bundle = bundle
+        self.contents = bundle.contents
+        self._encoders: dict[str, Encode] = {}
+
+    def encoder(self, modality: str) -> Encode:
+        """The encoder of a modality, as the model was trained with it.
 
         Raises:
             UserError: its weights cannot be had, or are others than those of the training.
         """
-        self.bundle = bundle
-        self.contents = bundle.contents
-        self.frozen = freeze(self.contents["features"], "predict")
-        if self.frozen.source != self.contents["encoder"]:
-            raise UserError(
-                f"features.weights: {self.frozen.source} is not what the model was trained with, "
-                f"{self.contents['encoder']}; put that into torch.hub's cache"
-            )
+        if modality not in self._encoders:
+            freeze = {ACOUSTIC: freeze_acoustic, VISUAL: freeze_visual}[modality]
+            found = freeze(self.contents["encoders"][modality], "predict")
+            trained = self.contents["sources"].get(modality)
+            if found.source != trained:
+                raise UserError(
+                    f"encoders.{modality}: {found.source} is not what the model was trained with, "
+                    f"{trained}; put that where the other is"
+                )
+            self._encoders[modality] = found.encode
+        return self._encoders[modality]
 
     def check_modalities(self, modalities: Sequence[str]) -> None:
         """Raise UserError where the model was not trained on one of them."""
@@ -155,10 +163,8 @@ class Recogniser:
     ) -> tuple[dict[int, np.ndarray], dict[int, float]]:
         """The acoustic features [1, D] of each piece that has some, and the seconds heard of it."""
         voices, seconds = {}, {}
-        spectrograms = self.spectrograms(pieces)
-        for i, mel, features in through(
-            self.frozen.voices, spectrograms, "values", pieces, skips, ACOUSTIC
-        ):
+        encode, spectrograms = self.encoder(ACOUSTIC), self.spectrograms(pieces)
+        for i, mel, features in through(encode, spectrograms, "values", pieces, skips, ACOUSTIC):
             rate = self.contents["mels"]["sample_rate"] / self.contents["mels"]["hop_length"]
             voices[i], seconds[i] = features, len(mel["values"]) / rate
         return voices, seconds
@@ -168,10 +174,8 @@ class Recogniser:
     ) -> tuple[dict[int, np.ndarray], dict[int, tuple[str, ...]]]:
         """The visual features [k, D] of each piece that has some, and the status of its frames."""
         faces, statuses = {}, {}
-        crops = self.crops(pieces)
-        for i, arrays, features in through(
-            self.frozen.faces, crops, "faces", pieces, skips, VISUAL
-        ):
+        encode, crops = self.encoder(VISUAL), self.crops(pieces)
+        for i, arrays, features in through(encode, crops, "faces", pieces, skips, VISUAL):
             statuses[i] = tuple(STATUS[code] for code in arrays["status"])
             faces[i] = features[arrays["ok"]]
         return faces, statuses

@@ -1,0 +1,56 @@
+"""Acoustic features: what the frozen encoder makes of every voice.
+
+In:  data/mels/<corpus>.h5
+Out: data/features/acoustic/<corpus>.h5
+       ids [N], pooled float32 [N, D]
+Paper: Section 2, X_a, "visual and acoustic features extracted by the pre-trained ResNet-34". A
+spectrogram is shown to it as a grey picture, low frequencies at the bottom.
+Run: dvc repro acoustic_features@<corpus>, or python -m stages.acoustic_features <corpus>
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import h5py
+import numpy as np
+
+from stages.encoders.frozen import freeze_acoustic
+from stages.extraction.clip_cache import delete_oldest, size_limit, warn_if_open_to_others
+from stages.io.arrays import decode_ids, open_arrays, write_arrays
+from stages.runtime.command import run_stage
+from stages.runtime.params import check_random_weights, read_params
+from stages.runtime.paths import features_path, mels_path
+from stages.runtime.progress import track
+from stages.runtime.space import features_bytes
+
+
+def spectrograms(mels: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
+    """The id of each clip, and its spectrogram, float32 [T, n_mels] in dB."""
+    for name, (start, end) in zip(decode_ids(mels["ids"][...]), pairwise(mels["offsets"][...])):
+        yield name, mels["values"][start:end]
+
+
+def main(corpus: str) -> None:
+    """Write the acoustic features of a corpus."""
+    params = read_params()
+    settings, insist = params.encoders.acoustic.model_dump(), params.encoders.allow_random_weights
+    limit = size_limit()
+    warn_if_open_to_others()
+    label = f"acoustic_features@{corpus}"
+    with open_arrays(mels_path(corpus), "mels") as mels:
+        ids = mels["ids"][...]
+        if len(ids):
+            check_random_weights(corpus, "acoustic", settings["weights"], insist)
+        encoder = freeze_acoustic(settings, label)
+        out, expected_bytes = features_path("acoustic", corpus), features_bytes(len(ids))
+        made_with = settings | {"weights_source": encoder.source}
+        with write_arrays(out, "acoustic features", made_with, expected_bytes) as arrays:
+            arrays.append("ids", ids)
+            for rows in track(encoder.encode(spectrograms(mels)), len(ids), label, "clips"):
+                arrays.append("pooled", rows)
+    delete_oldest(limit)
+    print(f"{label}: the voices of {len(ids)} clips through {settings['name']}, {encoder.source}")
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__, on_corpus=True)
