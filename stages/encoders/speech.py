@@ -72,7 +72,7 @@ def load(name: str, settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     """The encoder of a name.
 
     Args:
-        name: a pipeline of torchaudio, as "HUBERT_BASE".
+        name: "whisper-tiny.en", or a pipeline of torchaudio, as "HUBERT_BASE".
         settings: `layer`, 1 to the number of layers, "last", or "mean" of all; `pool`, "mean" or
             "mean_std" over time.
         device: "cpu" or "cuda".
@@ -80,8 +80,10 @@ def load(name: str, settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     Raises:
         UserError: there is no such encoder or layer, or its weights or packages cannot be had.
     """
-    from stages.encoders import wav2vec2  # which imports this
+    from stages.encoders import wav2vec2, whisper  # which import this
 
+    if name == whisper.NAME:
+        return whisper.load(settings, device)
     return wav2vec2.load(name, settings, device)
 
 
