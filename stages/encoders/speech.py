@@ -72,16 +72,18 @@ def load(name: str, settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     """The encoder of a name.
 
     Args:
-        name: "whisper-tiny.en", or a pipeline of torchaudio, as "HUBERT_BASE".
+        name: "whisper-tiny.en", "eGeMAPSv02", or a pipeline of torchaudio, as "HUBERT_BASE".
         settings: `layer`, 1 to the number of layers, "last", or "mean" of all; `pool`, "mean" or
-            "mean_std" over time.
+            "mean_std" over time. openSMILE's features have neither.
         device: "cpu" or "cuda".
 
     Raises:
         UserError: there is no such encoder or layer, or its weights or packages cannot be had.
     """
-    from stages.encoders import wav2vec2, whisper  # which import this
+    from stages.encoders import egemaps, wav2vec2, whisper  # which import this
 
+    if name == egemaps.NAME:
+        return egemaps.load()
     if name == whisper.NAME:
         return whisper.load(settings, device)
     return wav2vec2.load(name, settings, device)
