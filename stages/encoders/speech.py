@@ -72,7 +72,8 @@ def load(name: str, settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     """The encoder of a name.
 
     Args:
-        name: "whisper-tiny.en", "eGeMAPSv02", or a pipeline of torchaudio, as "HUBERT_BASE".
+        name: "whisper-tiny.en", "eGeMAPSv02", a pipeline of torchaudio as "HUBERT_BASE", or a
+            model of Hugging Face as "microsoft/wavlm-base-plus", or the folder of one, with a "/".
         settings: `layer`, 1 to the number of layers, "last", or "mean" of all; `pool`, "mean" or
             "mean_std" over time. openSMILE's features have neither.
         device: "cpu" or "cuda".
@@ -80,8 +81,10 @@ def load(name: str, settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     Raises:
         UserError: there is no such encoder or layer, or its weights or packages cannot be had.
     """
-    from stages.encoders import egemaps, wav2vec2, whisper  # which import this
+    from stages.encoders import egemaps, huggingface_speech, wav2vec2, whisper  # they import this
 
+    if "/" in name:
+        return huggingface_speech.load(name, settings, device)
     if name == egemaps.NAME:
         return egemaps.load()
     if name == whisper.NAME:
