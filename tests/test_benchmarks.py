@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.benchmarks import features
+from tests.benchmarks import features, speech
 from tests.benchmarks.__main__ import GROUPS
 from tests.benchmarks.timing import rows_of
 from tests.benchmarks.whole import (
@@ -27,6 +27,19 @@ def test_a_group_compares_ours_with_the_usual_way(group: str) -> None:
         assert row.group == group and (row.aim is None or row.aim > 1)
         if row.found is not None:
             assert 0 < row.found.low <= row.found.ratio <= row.found.high
+
+
+@pytest.mark.long
+def test_speech_encoders_are_measured_or_said_to_be_lacking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (row,) = list(speech.table(1, ["HUBERT_BASE"]))[2:]
+    name, rate, between, memory = (cell.strip() for cell in row.strip("|").split("|"))
+    assert (name, between) == ("HUBERT_BASE", f"[{rate}, {rate}]")
+    assert float(rate) > 0 and float(memory) > 378  # its weights alone
+    monkeypatch.setattr(speech.whisper, "find_spec", lambda name: None)
+    cells = speech.measured(speech.whisper.NAME, 1)
+    assert cells.startswith("not here: ") and cells.count("|") == 2
 
 
 def test_bfloat16_is_not_measured_where_the_cpu_only_emulates_it(
