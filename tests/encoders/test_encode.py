@@ -65,7 +65,9 @@ def encoded(
     device: str = "cpu",
 ) -> Arrays:
     clips = [(f"sample/{i}", array) for i, array in enumerate(arrays)]
-    return list(encode(clips, to_images, embed or Counted(), kept or cache(), device))
+    return list(
+        encode(clips, to_images, embed or Counted(), kept or cache(), device, CLIPS[device])
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

