@@ -183,6 +183,17 @@ def test_another_alpha_runs_training_and_what_follows_alone(small: tuple[Clone, 
     clone.dvc("checkout")
 
 
+def test_another_encoder_of_voices_makes_their_features_alone_anew(
+    small: tuple[Clone, str],
+) -> None:
+    clone, _ = small
+    change = "encoders.acoustic.seed=1"
+    output = clone.dvc("exp", "run", "-S", change, "--name", "small-encoder", "split")
+    assert stages_run(output) == ["settings", "acoustic_features@sample", "split"]
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("checkout")
+
+
 def test_the_tables_of_dvc_fit_a_screen(small: tuple[Clone, str]) -> None:
     """After the experiment of another alpha, which the test before has run."""
     clone, _ = small
