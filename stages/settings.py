@@ -124,7 +124,8 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
             yield str(error)
         try:
             if has(encoder, "name", "weights"):
-                wanted += encoder_weights(modality, encoder.name, encoder.weights)
+                layer = getattr(encoder, "layer", "last")
+                wanted += encoder_weights(modality, encoder.name, encoder.weights, layer)
         except UserError as error:
             yield str(error)
     if wanted:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 
-from stages.encoders import efficientnet_lite0, egemaps, torchvision_models, whisper
+from stages.encoders import efficientnet_lite0, egemaps, speech, torchvision_models, whisper
 from stages.encoders.weights import Packaged, Published
 from stages.runtime.errors import UserError
 
@@ -59,6 +59,16 @@ def check_weights(modality: str, name: str, weights: str) -> None:
             f"params.yaml: encoders.{modality}.weights: {name} has no weights {weights!r}; "
             f"set {right}"
         )
+
+
+def check_layer(name: str, layer: int | str) -> None:
+    """Raise UserError where an encoder of speech has no such layer, as far as is known unloaded."""
+    if name == whisper.NAME:
+        speech.check_layer(layer, name, whisper.LAYERS)
+    elif is_speech(name) and name != egemaps.NAME and "/" not in name:
+        from stages.encoders import wav2vec2  # which loads torchaudio
+
+        speech.check_layer(layer, name, wav2vec2.depth(name))
 
 
 @contextmanager

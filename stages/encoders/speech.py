@@ -92,6 +92,15 @@ def load(name: str, settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     return wav2vec2.load(name, settings, device)
 
 
+def check_layer(layer: int | str, name: str, depth: int) -> None:
+    """Raise UserError where an encoder, a network of so many layers, has no such layer."""
+    if layer not in ("last", "mean", *range(1, depth + 1)):
+        raise UserError(
+            f"params.yaml: encoders.acoustic.layer: {layer!r} is no layer of {name}; "
+            f"give 1 to {depth}, last or mean"
+        )
+
+
 def from_layers(
     layers: Layers,
     depth: int,
@@ -115,11 +124,7 @@ def from_layers(
         UserError: the network has no such layer.
     """
     layer, pool = settings["layer"], settings["pool"]
-    if layer not in ("last", "mean", *range(1, depth + 1)):
-        raise UserError(
-            f"params.yaml: encoders.acoustic.layer: {layer!r} is no layer of {name}; "
-            f"give 1 to {depth}, last or mean"
-        )
+    check_layer(layer, name, depth)
     needed = depth if layer in ("last", "mean") else layer
 
     def encode(wave: np.ndarray) -> Encoded:

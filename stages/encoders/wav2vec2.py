@@ -42,7 +42,25 @@ def address(name: str) -> str:
     """Where the weights of a pipeline are published.
 
     Raises:
-        UserError: torchaudio has no such pipeline, or it was fine-tuned to write text.
+        UserError: as `bundle_of`.
+    """
+    return ADDRESS + bundle_of(name)._path  # which torchaudio does not tell otherwise
+
+
+def depth(name: str) -> int:
+    """How many layers a pipeline has.
+
+    Raises:
+        UserError: as `bundle_of`.
+    """
+    return bundle_of(name)._params["encoder_num_layers"]
+
+
+def bundle_of(name: str) -> Any:
+    """What torchaudio knows of a pipeline.
+
+    Raises:
+        UserError: it has no such pipeline, or it was fine-tuned to write text.
     """
     bundle: Any = getattr(pipelines, name, None)
     if type(bundle) is not pipelines.Wav2Vec2Bundle:  # that of ASR is a subclass
@@ -51,7 +69,7 @@ def address(name: str) -> str:
         raise UserError(
             f"params.yaml: encoders.acoustic.name: {name!r} is not known; choose {', '.join(known)}"
         )
-    return ADDRESS + bundle._path  # which torchaudio does not tell otherwise
+    return bundle
 
 
 def encoder_of(

@@ -28,6 +28,7 @@ WEIGHTS = Packaged(
     n_bytes=70_700_000,
 )
 
+LAYERS = 4
 N_FFT, HOP, N_MELS = 400, 160, 80
 LONGEST = 3000  # spectra, 30 s: for more the network has no positions
 FLOAT16 = 4  # CTranslate2's number of the type

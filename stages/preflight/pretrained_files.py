@@ -27,15 +27,16 @@ def frame_weights(detector: str, align: bool) -> Wanted:
     return [(what, Published(url)) for what, url in wanted]
 
 
-def encoder_weights(modality: str, name: str, weights: str) -> Wanted:
+def encoder_weights(modality: str, name: str, weights: str, layer: int | str = "last") -> Wanted:
     """What the stage of a modality's features needs.
 
     Raises:
-        UserError: there is no such encoder, or no such weights of it.
+        UserError: there is no such encoder, or no such weights or layer of it.
     """
-    from stages.encoders.by_name import published
+    from stages.encoders.by_name import check_layer, published
 
     found = published(modality, name, weights)
+    check_layer(name, layer)
     return [] if found is None else [(f"encoders.{modality}.name {name}", found)]
 
 

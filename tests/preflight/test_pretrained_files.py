@@ -40,6 +40,16 @@ def test_an_encoder_that_there_is_not_is_named(weights: str) -> None:
     assert message.startswith("params.yaml: encoders.visual.name: 'resnet35' is not a torchvision")
 
 
+@pytest.mark.parametrize("name, depth", [("whisper-tiny.en", 4), ("HUBERT_LARGE", 24)])
+def test_a_layer_that_an_encoder_has_not_is_told_before_it_is_loaded(name: str, depth: int) -> None:
+    assert len(encoder_weights("acoustic", name, "published", depth)) == 1
+    message = user_error(encoder_weights, "acoustic", name, "published", depth + 1)
+    assert message == (
+        f"params.yaml: encoders.acoustic.layer: {depth + 1} is no layer of {name}; "
+        f"give 1 to {depth}, last or mean"
+    )
+
+
 def test_what_cannot_be_fetched_is_told_with_where_to_put_it(cache: Path) -> None:
     source = Published(NOWHERE, 87_000_000)
     [problem] = weight_problems([("encoders.visual.name resnet34", source)])

@@ -42,7 +42,8 @@ def weight_findings(
     for modality in modalities:
         name, weights = encoders[modality]["name"], encoders[modality]["weights"]
         try:
-            wanted += encoder_weights(modality, name, weights)
+            layer = encoders[modality].get("layer", "last")
+            wanted += encoder_weights(modality, name, weights, layer)
             check_random_weights(corpus, modality, weights, encoders["allow_random_weights"])
             if weights == "random":
                 yield Finding(OK, f"encoders.{modality}.name {name}: random weights")
