@@ -1,7 +1,7 @@
 """The best epoch on the test part, which the published code reports: optimistic, not a result.
 
 In:  models/fdan.json (the settings), data/split.csv, data/split.json, and the
-     data/features/<corpus>.h5 that it names
+     data/features/<modality>/<corpus>.h5 that it names
 Out: metrics/best_test_epoch.json   {} where params.yaml does not ask for it
 
 The published code tests after every epoch and reports the best. That figure grows with the number

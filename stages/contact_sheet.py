@@ -182,7 +182,7 @@ def main(corpus: str) -> None:
             },
             read_mels(mels, wanted),
             read_settings(mels),
-            (params.features.db_min, params.features.db_max),
+            (params.encoders.acoustic.db_min, params.encoders.acoustic.db_max),
         )
     write_table(CONTACT_SHEETS / f"{corpus}.csv", ["id", "status", "certainty", "jump"], rows)
     with replacing(CONTACT_SHEETS / f"{corpus}.png") as temporary:

@@ -1,7 +1,7 @@
 """Evaluate: the models of every fold on the test utterances that they did not see.
 
 In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json, and the
-     data/features/<corpus>.h5 that it names
+     data/features/<modality>/<corpus>.h5 that it names
 Out: metrics/test.json         WAR, UAR, w-F1, an interval of UAR and the number of utterances
      metrics/details.json      intervals, emotions, speakers, seeds, and what the scores rest on
      metrics/predictions.csv   one row a test utterance and seed: emotions, probabilities
@@ -225,10 +225,7 @@ def main() -> None:
         "selection": description["settings"]["select"],
         "inference": description["inference"],
         "labels_shuffled": split["shuffle_labels"],
-        "backbone": split["backbone"],
-        "weights": split["weights"],
-        "weights_source": split["weights_source"],
-        "precision": split["precision"],
+        "encoders": split["encoders"],
     }
     write_json(METRICS / "test.json", test | {"n_test": found["n_test"]})
     write_json(METRICS / "details.json", details)

@@ -1,6 +1,6 @@
 """Model: FDAN trained on all utterances, as a bundle that is applied to new clips.
 
-In:  data/split.csv, data/split.json, the data/features/<corpus>.h5 that it names,
+In:  data/split.csv, data/split.json, the data/features/<modality>/<corpus>.h5 that it names,
      models/fdan.safetensors, models/fdan.json, metrics/details.json
 Out: models/bundle/model.safetensors, models/bundle/model.json (stages/recognition/bundle.py)
 Paper: as train; the paper does not say what one would apply to a clip of one's own.
@@ -55,8 +55,8 @@ def main() -> None:
         | {
             "frames": params.frames.model_dump(),
             "mels": params.mels.model_dump(),
-            "features": params.features.model_dump(),
-            "encoder": split["weights_source"],
+            "encoders": params.encoders.model_dump(),
+            "sources": {name: of["weights_source"] for name, of in split["encoders"].items()},
             "epochs": epochs,
             "temperature": details["calibration"].get("temperature"),
             "data": {

@@ -171,7 +171,7 @@ def main() -> None:
     sheets = {name: CONTACT_SHEETS / f"{name}.png" for name in corpora}
     split = read_json(SPLIT_SUMMARY, ["suspected_copies", "validated_by"])
     wrong = surely_wrong(read_table(PREDICTIONS))
-    db_range = params.features.db_min, params.features.db_max
+    db_range = params.encoders.acoustic.db_min, params.encoders.acoustic.db_max
     skipped = skipped_clips(details["visual"], details["acoustic"])
     settings = [pair for pair in flatten(params.model_dump()) if pair[0] not in WITHOUT_EFFECT]
     warnings = cautions(details)

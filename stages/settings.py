@@ -11,15 +11,20 @@ is named, a line each. What depends on what the manifests say is checked again b
 which also runs when a corpus changes and params.yaml does not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from stages.corpora.listing import list_corpus
 from stages.io.files import write_json
-from stages.preflight.division import Division, division_problems
-from stages.preflight.pretrained_files import backbone_weights, frame_weights, weight_problems
+from stages.preflight.division import COLUMN, Division, division_problems
+from stages.preflight.pretrained_files import (
+    Wanted,
+    encoder_weights,
+    frame_weights,
+    weight_problems,
+)
 from stages.runtime.command import run_stage
 from stages.runtime.device import check_precision, pick_device
 from stages.runtime.errors import UserError
@@ -59,14 +64,19 @@ def list_utterances(corpus: str, params: Params) -> Rows | None:
     return [asdict(item) for item in utterances]
 
 
-def corpus_problems(params: Params) -> Iterator[str]:
-    """Why the corpora cannot be read, or be divided as params.yaml has it."""
-    listed: dict[str, Rows | None] = {}
+def list_all(params: Params) -> tuple[dict[str, Rows | None], list[str]]:
+    """What `list_utterances` gives of each corpus, and why the others cannot be read."""
+    listed, problems = {}, []
     for corpus in params.corpora:
         try:
             listed[corpus] = list_utterances(corpus, params)
         except UserError as error:
-            yield str(error)
+            problems.append(str(error))
+    return listed, problems
+
+
+def split_problems(params: Params, listed: Mapping[str, Rows | None]) -> Iterator[str]:
+    """Why the corpora cannot be divided as params.yaml has it."""
     if not has(params, *Division._fields):
         return
     division = Division(*(getattr(params, key) for key in Division._fields))
@@ -76,35 +86,46 @@ def corpus_problems(params: Params) -> Iterator[str]:
         yield from division_problems(division, rows)
 
 
-def network_problems(params: Params, tree: Any) -> Iterator[str]:
+def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None]) -> Iterator[str]:
     """Why the networks that have still to be applied cannot be."""
-    features, frames = params.features, params.frames
-    if has(features, "weights", "allow_random_weights"):
-        for corpus in params.corpora:
-            try:
-                check_random_weights(corpus, features.weights, features.allow_random_weights)
-            except UserError as error:
-                yield str(error)
+    frames, encoders = params.frames, params.encoders
     lock = read_tree(LOCK) if LOCK.exists() else {}
 
-    def to_make(stage: str) -> bool:
+    def to_make(modality: str, stage: str, settings: Mapping[str, Any], key: str) -> bool:
         return any(
-            not features_path(corpus).exists()
-            or _locked(lock, f"{stage}@{corpus}").get(stage) != tree[stage]
+            not features_path(modality, corpus).exists()
+            or _locked(lock, f"{stage}@{corpus}").get(key) != settings
             for corpus in params.corpora
         )
 
-    wanted = []
-    if has(frames, "detector", "align") and to_make("frames"):
+    wanted: Wanted = []
+    if has(frames, "detector", "align") and to_make("visual", "frames", tree["frames"], "frames"):
         wanted += frame_weights(frames.detector, frames.align)
-    if has(features, "precision") and features.precision == "bf16" and to_make("features"):
+    for modality, encoder in (("visual", encoders.visual), ("acoustic", encoders.acoustic)):
+        if has(encoders, "allow_random_weights") and has(encoder, "weights"):
+            for corpus in params.corpora:
+                rows = listed.get(corpus)
+                if rows is not None and not any(row[COLUMN[modality]] for row in rows):
+                    continue  # it has no clips of which there would be features
+                try:
+                    insist = encoders.allow_random_weights
+                    check_random_weights(corpus, modality, encoder.weights, insist)
+                except UserError as error:
+                    yield str(error)
+        key, stage = f"encoders.{modality}", f"{modality}_features"
+        if not encoder.model_fields_set:
+            continue
+        if not to_make(modality, stage, tree["encoders"][modality], key):
+            continue
         try:
-            check_precision("bf16", pick_device())
+            if has(encoder, "precision") and encoder.precision == "bf16":
+                check_precision("bf16", pick_device(), f"{key}.precision")
         except UserError as error:
             yield str(error)
-    if has(features, "backbone", "weights") and to_make("features"):
         try:
-            wanted += backbone_weights(features.backbone, features.weights)
+            if has(encoder, "name", "weights"):
+                layer = getattr(encoder, "layer", "last")
+                wanted += encoder_weights(modality, encoder.name, encoder.weights, layer)
         except UserError as error:
             yield str(error)
     if wanted:
@@ -121,7 +142,9 @@ def main() -> None:
     tree = read_tree()
     params, problems = examine(tree)
     if has(params, "corpora"):
-        problems += [*network_problems(params, tree), *corpus_problems(params)]
+        listed, unreadable = list_all(params)
+        problems += [*network_problems(params, tree, listed), *unreadable]
+        problems += split_problems(params, listed)
     if problems:
         raise UserError("\n".join(problems))
     write_json(SETTINGS_CHECKED, {"params.yaml": "can be carried out"})

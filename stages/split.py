@@ -4,7 +4,7 @@ In:  data/manifest/, data/mels/, data/features/, data/skipped/ of the corpora in
      `acoustic`
 Out: data/split.csv    modality, id, session, speaker, sentence, dialogue, emotion, carried (what
                        copies add to it), fold_0, fold_1, ...: train, validation, test or out
-     data/split.json   what was split: corpora, protocol, backbone, counts, what was left out, and
+     data/split.json   what was split: corpora, protocol, encoders, counts, what was left out, and
                        the SHA-256 of the feature files
 Paper: Section 3.2.
 Run: dvc repro split, or python -m stages.split
@@ -101,7 +101,7 @@ def main() -> None:
     check_leaks(rows, protocol, len(folds), validation_unit)
 
     corpora = list(dict.fromkeys([*params.visual, params.acoustic]))
-    encoder = shared_settings(corpora)
+    features_of = {"visual": params.visual, "acoustic": [params.acoustic]}
     trained_faces = tested_with_visual_training(rows, len(folds))
     known = {row["id"]: set(marks(row, SAME_RECORDING)) for row in visual + acoustic}
     suspects = [
@@ -117,7 +117,11 @@ def main() -> None:
         "folds": len(folds),
         "validated_by": validation_unit,
         "shuffle_labels": params.shuffle_labels,
-        **{key: encoder[key] for key in ("backbone", "weights", "weights_source", "precision")},
+        "encoders": {
+            modality: shared_settings(modality, names)
+            for modality, names in features_of.items()
+            if modality == "acoustic" or not acoustic_only
+        },
         "n_visual": len(visual),
         "n_acoustic": len(acoustic),
         "n_test_with_trained_face": trained_faces,
@@ -126,7 +130,10 @@ def main() -> None:
         "duplicates": copies,
         "contradicting": contradicting,
         **left_out(params.visual, params.acoustic),
-        "features_sha256": {corpus: file_sha256(features_path(corpus)) for corpus in corpora},
+        "features_sha256": {
+            modality: {corpus: file_sha256(features_path(modality, corpus)) for corpus in names}
+            for modality, names in features_of.items()
+        },
     }
     write_json(SPLIT_SUMMARY, summary)
     columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]

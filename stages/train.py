@@ -1,6 +1,6 @@
 """Train: one FDAN for every fold and seed.
 
-In:  data/split.csv, data/split.json, and the data/features/<corpus>.h5 that it names
+In:  data/split.csv, data/split.json, and the data/features/<modality>/<corpus>.h5 that it names
 Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/checkpoint.py)
      metrics/train.json       losses and recalls in the epochs kept, mean over the replicas, to
                               four digits

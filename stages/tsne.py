@@ -1,10 +1,10 @@
 """t-SNE of both modalities before and after the adaptation. Paper: Section 3.6, Fig. 5.
 
 In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json, and the
-     data/features/<corpus>.h5 that it names
+     data/features/<modality>/<corpus>.h5 that it names
 Out: metrics/tsne.csv   panel, modality, role, emotion, id, x, y
 
-"before" are the standardised features of the frozen backbone, "after" what the classifier sees,
+"before" are the standardised features of the frozen encoders, "after" what the classifier sees,
 Z^l of Eq. (4), of the first replica (fold 0, first seed). Of each modality and role at most `LIMIT`
 samples are drawn, with the classes balanced; the paper draws a fifth of MELD. The acoustic test
 samples show what of the picture is not mere memory.

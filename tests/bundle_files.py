@@ -10,7 +10,7 @@ from stages.fdan.checkpoint import fold_replicas
 from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
 from stages.fdan.network import FDAN
 from stages.recognition.bundle import final_name, write_bundle
-from tests.helpers import params
+from tests.helpers import both, params
 
 DIM = 512  # of SqueezeNet
 NETWORK = {"dim": 8, "ffn_dim": 8, "layers": 1, "cross_attention": True, "acoustic_only": False}
@@ -40,8 +40,10 @@ RESULT = {
     "n_test_with_suspected_copy": 0,
     "labels_shuffled": False,
     "skipped_unevenly": {},
-    "backbone": "squeezenet1_1",
-    "weights": "imagenet",
+    "encoders": {
+        modality: {"name": "squeezenet1_1", "weights": "imagenet", "weights_source": "a.pth"}
+        for modality in ("visual", "acoustic")
+    },
     "classes": {
         "anger": {"support": 5.0, "predicted": 4.0, "recall": 0.8, "precision": 1.0},
         "fear": {"support": 4.0, "predicted": 0.0, "recall": 0.0},
@@ -80,7 +82,6 @@ def write_small_bundle(
     flags = flags or {}
     names = [*map(final_name, (7, 8)), *fold_replicas(2, [7, 8])]
     made = {name: classifier_of(number, **flags) for number, name in enumerate(names)}
-    features = params()["features"] | {"backbone": "squeezenet1_1"}
     contents = {
         "folds": 2,
         "seeds": [7, 8],
@@ -90,8 +91,8 @@ def write_small_bundle(
         "acoustic_dim": DIM,
         "frames": params()["frames"],
         "mels": params()["mels"],
-        "features": features,
-        "encoder": "seed 0",
+        "encoders": params(encoders=both(name="squeezenet1_1"))["encoders"],
+        "sources": {"visual": "seed 0", "acoustic": "seed 0"},
         "epochs": 3,
         "temperature": 2.0,
         "data": {

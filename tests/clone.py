@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, changed
 
 
 class Repository:
@@ -74,12 +74,7 @@ class Clone(Repository):
         yaml = YAML()
         path = self.folder / "params.yaml"
         params = yaml.load(path)
-        for key, value in changes.items():
-            if isinstance(value, dict):
-                params[key].update(value)
-            else:
-                params[key] = value
-        yaml.dump(params, path)
+        yaml.dump(changed(params, changes), path)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")

@@ -21,12 +21,14 @@ from stages.fdan import replicas
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
 from stages.io.skips import skip_row, table_path, write_skips
+from stages.runtime.paths import features_path
+from tests.helpers import changed
 
 PARAMS = YAML(typ="safe").load(
     (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
 )
 SETTINGS = {
-    "backbone": "resnet34", "weights": "random", "weights_source": "seed 0", "precision": "fp32"
+    "name": "resnet34", "weights": "random", "weights_source": "seed 0", "precision": "fp32"
 }  # fmt: skip
 FRAMES, DIM = 3, 12
 Rows = list[dict[str, str]]
@@ -62,8 +64,7 @@ def write_params(root: Path, **changes: Any) -> None:
         "best_test_epoch": True,
         "network": {"dim": 16, "ffn_dim": 16, "layers": 1},
     }
-    tree = copy.deepcopy(PARAMS) | small | changes
-    YAML(typ="safe").dump(tree, root / "params.yaml")
+    YAML(typ="safe").dump(changed(copy.deepcopy(PARAMS), small | changes), root / "params.yaml")
 
 
 def utterances(
@@ -151,11 +152,22 @@ def write_corpus(
                 values[position[twin]] = values[position[original]]
         return values
 
-    with write_arrays(root / f"data/features/{corpus}.h5", "features", settings, 0) as arrays:
-        arrays.append("visual_ids", encode_ids([row["id"] for row in faces]))
-        arrays.append("acoustic_ids", encode_ids([row["id"] for row in voices]))
-        if faces:
-            arrays.append("visual_ok", np.ones((len(faces), FRAMES), bool))
-            arrays.append("visual", features(0, faces, (len(faces), FRAMES)))
-        if voices:
-            arrays.append("acoustic", features(1, voices, (len(voices),)))
+    ids = encode_ids([row["id"] for row in faces])
+    visual = {"ids": ids, "ok": np.ones((len(faces), FRAMES), bool)} if faces else {"ids": ids}
+    if faces:
+        visual["pooled"] = features(0, faces, (len(faces), FRAMES))
+    acoustic = {"ids": encode_ids([row["id"] for row in voices])}
+    if voices:
+        acoustic["pooled"] = features(1, voices, (len(voices),))
+    write_features(root, "visual", corpus, settings, visual)
+    write_features(root, "acoustic", corpus, settings, acoustic)
+
+
+def write_features(
+    root: Path, modality: str, corpus: str, settings: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
+    """The features of a corpus in a modality."""
+    path = root / features_path(modality, corpus)
+    with write_arrays(path, f"{modality} features", settings, 0) as file:
+        for name, rows in arrays.items():
+            file.append(name, rows)

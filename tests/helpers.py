@@ -17,10 +17,20 @@ _PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8
 
 def params(**changes: Any) -> dict[str, Any]:
     """params.yaml as committed, with `changes`; a mapping changes some keys of its section."""
-    tree = copy.deepcopy(_PARAMS)
+    return changed(copy.deepcopy(_PARAMS), changes)
+
+
+def changed(tree: Any, changes: dict[str, Any]) -> Any:
+    """Change a tree of params in place; a mapping changes some keys of its section."""
     for key, value in changes.items():
-        tree[key] = tree[key] | value if isinstance(value, dict) else value
+        tree[key] = changed(tree[key], value) if isinstance(value, dict) else value
     return tree
+
+
+def both(allow_random_weights: bool = False, **changes: Any) -> dict[str, Any]:
+    """Changes to `encoders` of params.yaml, the same to the encoder of each modality."""
+    shared = {"visual": changes, "acoustic": changes}
+    return {"allow_random_weights": allow_random_weights, **shared}
 
 
 def write_params(folder: Path, **changes: Any) -> None:

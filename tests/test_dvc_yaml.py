@@ -62,7 +62,7 @@ def params_read(script: Path) -> set[str]:
     A script that takes all of them, by `params.model_dump()`, has those of the whole file.
     """
     text = script.read_text(encoding="utf-8")
-    read = set(re.findall(r"\b(?:params|read_params\(\))\.([a-z_]+(?:\.[a-z_]+)?)", text))
+    read = set(re.findall(r"\b(?:params|read_params\(\))\.([a-z_]+(?:\.[a-z_]+)*)", text))
     # Params go nowhere whole, so that all that is read stands here.
     assert not re.search(r"\bparams\b(?!\.| = read_params\(\)$|.*import)", text, re.M), script
     if "model_dump" in read:

@@ -1,4 +1,4 @@
-"""Features: what the backbone is shown, and what is kept of it."""
+"""The feature stages: what the encoders are shown, and what is kept of it."""
 
 import os
 import signal
@@ -11,28 +11,48 @@ import numpy as np
 import pytest
 import torch
 
+from stages import acoustic_features, visual_features
 from stages.encoders import frozen
 from stages.encoders.frozen import require_finite
-from stages.features import main
 from stages.io.arrays import decode_ids, encode_ids, open_arrays, read_settings, write_arrays
 from stages.runtime.errors import UserError
-from tests.encoders.test_embed import HIGH, LOW
-from tests.feature_files import PARAMS, write_params
-from tests.helpers import ROOT
+from stages.runtime.paths import features_path
+from tests.encoders.test_pictures import HIGH, LOW
+from tests.feature_files import write_params
+from tests.helpers import ROOT, both
 
 
 def test_values_that_are_not_finite_are_refused():
-    with pytest.raises(UserError, match="features@ravdess: vgg11 gives values that are not finite"):
-        require_finite(np.array([[0, np.inf]]), "features@ravdess", "vgg11")
+    with pytest.raises(UserError, match="^predict: vgg11 gives values that are not finite"):
+        require_finite(np.array([[0, np.inf]]), "predict", "vgg11")
 
 
 CLIPS = 5
 NAMES = [f"sample/{i}" for i in range(CLIPS)]
+MODALITIES = ("visual", "acoustic")
+
+
+def main(corpus: str) -> None:
+    """Run the feature stage of each modality."""
+    visual_features.main(corpus)
+    acoustic_features.main(corpus)
+
+
+def features_of(corpus: str) -> list[bytes]:
+    """The content of what the stages write."""
+    return [features_path(modality, corpus).read_bytes() for modality in MODALITIES]
 
 
 def write_inputs(root: Path, corpus: str = "sample", clips: int = CLIPS, **changes: Any) -> None:
-    """Params, and frames and mels of a few clips, whose first face is missing."""
-    write_params(root, features=PARAMS["features"] | {"backbone": "squeezenet1_1"} | changes)
+    """Params, and frames and mels of a few clips, whose first face is missing.
+
+    Args:
+        changes: to the encoders of both modalities; `acoustic` to that of the voices alone.
+    """
+    of_voices = changes.pop("acoustic", {})
+    encoders = both(**{"name": "squeezenet1_1"} | changes)
+    encoders["acoustic"] = encoders["acoustic"] | of_voices
+    write_params(root, encoders=encoders)
     rng = np.random.default_rng(0)
     ids = encode_ids([f"sample/{i}" for i in range(clips)])
     lengths = [(20, 7, 33, 20, 9)[i % 5] for i in range(clips)]
@@ -63,26 +83,28 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_file_holds_the_features_of_every_face_and_every_voice(project: Path):
     write_inputs(project)
     main("sample")
-    with open_arrays(Path("data/features/sample.h5"), "features") as file:
-        assert decode_ids(file["visual_ids"][...]) == NAMES == decode_ids(file["acoustic_ids"][...])
-        assert file["visual"].shape == (CLIPS, 3, 512) and file["visual"].dtype == np.float32
-        assert file["acoustic"].shape == (CLIPS, 512) and file["acoustic"].dtype == np.float32
-        assert file["visual_ok"][...].sum() == 3 * CLIPS - 1 and not file["visual_ok"][0, 0]
+    with open_arrays(Path("data/features/visual/sample.h5"), "visual features") as file:
+        assert decode_ids(file["ids"][...]) == NAMES
+        assert file["pooled"].shape == (CLIPS, 3, 512) and file["pooled"].dtype == np.float32
+        assert file["ok"][...].sum() == 3 * CLIPS - 1 and not file["ok"][0, 0]
+    with open_arrays(Path("data/features/acoustic/sample.h5"), "acoustic features") as file:
+        assert decode_ids(file["ids"][...]) == NAMES
+        assert file["pooled"].shape == (CLIPS, 512) and file["pooled"].dtype == np.float32
 
 
 def test_the_file_says_what_it_was_made_with(project: Path):
-    write_inputs(project, clips=0, seed=4, db_min=LOW, db_max=HIGH)
+    db_range, of_speech = {"db_min": LOW, "db_max": HIGH}, {"layer": "last", "pool": "mean_std"}
+    write_inputs(project, clips=0, seed=4, acoustic=db_range)
     main("sample")
-    with open_arrays(Path("data/features/sample.h5"), "features") as file:
-        assert read_settings(file) == {
-            "backbone": "squeezenet1_1",
-            "precision": "fp32",
-            "weights": "random",
-            "seed": 4,
-            "db_min": LOW,
-            "db_max": HIGH,
-            "weights_source": "seed 4",
-        }
+    for modality, shown in {"visual": {}, "acoustic": db_range | of_speech}.items():
+        with open_arrays(features_path(modality, "sample"), f"{modality} features") as file:
+            assert read_settings(file) == shown | {
+                "name": "squeezenet1_1",
+                "precision": "fp32",
+                "weights": "random",
+                "seed": 4,
+                "weights_source": "seed 4",
+            }
 
 
 def test_the_same_input_gives_the_same_bytes_made_anew_or_kept(
@@ -93,7 +115,7 @@ def test_the_same_input_gives_the_same_bytes_made_anew_or_kept(
     for cache in ("one", "other", "other"):
         monkeypatch.setenv("FDAN_CACHE", str(project / cache))
         main("sample")
-        found.append(Path("data/features/sample.h5").read_bytes())
+        found.append(features_of("sample"))
     assert found[0] == found[1] == found[2]
 
 
@@ -123,10 +145,11 @@ def test_more_clips_cost_no_more_than_those(project: Path, pictures: list[int]):
 
 
 CHANGES = {
-    "backbone": {"backbone": "mobilenet_v3_small"},
+    "network": {"name": "mobilenet_v3_small"},
     "weights": {"seed": 1},
     "precision": {"precision": "bf16"},
-    "range": {"db_min": LOW - 1},
+    "range": {"acoustic": {"db_min": LOW - 1}},
+    "network of voices": {"acoustic": {"name": "mobilenet_v3_small"}},
 }
 
 
@@ -140,11 +163,11 @@ def test_with_another_setting_nothing_is_taken_that_it_changes(
     pictures.clear()
     write_inputs(project, clips=1, **CHANGES[what])
     main("sample")
-    assert sorted(pictures) == ([4] if what == "range" else [4, 12])
-    kept = Path("data/features/sample.h5").read_bytes()
+    assert sorted(pictures) == ([4] if "acoustic" in CHANGES[what] else [4, 12])
+    kept = features_of("sample")
     monkeypatch.setenv("FDAN_CACHE", str(project / "empty"))
     main("sample")
-    assert Path("data/features/sample.h5").read_bytes() == kept
+    assert features_of("sample") == kept
 
 
 def test_on_other_hardware_nothing_is_taken(
@@ -164,7 +187,7 @@ def test_a_kill_costs_at_most_what_was_under_way(
     write_inputs(project, clips=24)
     script = """
 import joblib, os, signal
-from stages import features
+from stages import visual_features
 from stages.encoders import frozen
 joblib.cpu_count = lambda: 2
 real, batches = frozen.make_embed, []
@@ -177,17 +200,17 @@ def killed(*arguments):
         return embed(images)
     return one
 frozen.make_embed = killed
-features.main("sample")
+visual_features.main("sample")
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", script], env=environment)
     assert done.returncode == -signal.SIGKILL
     main("sample")
     assert pictures.count(12) in (3, 4) and pictures.count(4) == 6
-    kept = Path("data/features/sample.h5").read_bytes()
+    kept = features_of("sample")
     monkeypatch.setenv("FDAN_CACHE", str(project / "empty"))
     main("sample")
-    assert Path("data/features/sample.h5").read_bytes() == kept
+    assert features_of("sample") == kept
 
 
 @pytest.mark.parametrize("cores", [1, 3])
@@ -204,10 +227,11 @@ def test_neither_threads_nor_surroundings_change_a_byte(project: Path, cores: in
         root.mkdir()
         write_inputs(root)
         script = (
-            "import joblib, sys; from stages import features; from stages.encoders import encode\n"
+            "import joblib; from stages import acoustic_features, visual_features\n"
+            "from stages.encoders import encode\n"
             "encode.CLIPS['cpu'] = 1\n"
             f"joblib.cpu_count = lambda: {cores if number else 2}\n"
-            "features.main('sample')"
+            "visual_features.main('sample'); acoustic_features.main('sample')"
         )
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **changes}
         environment["FDAN_CACHE"] = str(root / "cache")
@@ -218,7 +242,7 @@ def test_neither_threads_nor_surroundings_change_a_byte(project: Path, cores: in
             umask=0o77 if number else 0o22,
             check=True,
         )
-        found.append((root / "data/features/sample.h5").read_bytes())
+        found += [[(root / features_path(name, "sample")).read_bytes() for name in MODALITIES]]
     assert found[0] == found[1] == found[2]
 
 
@@ -226,16 +250,18 @@ def test_features_that_are_not_finite_leave_no_file(project: Path, monkeypatch: 
     write_inputs(project)
     overflowing = lambda images: np.full((len(images), 2), np.nan)  # noqa: E731
     monkeypatch.setattr(frozen, "make_embed", lambda *_: overflowing)
-    with pytest.raises(UserError, match="not finite"):
-        main("sample")
-    assert list(Path("data/features").iterdir()) == []
+    for stage in (visual_features, acoustic_features):
+        with pytest.raises(UserError, match="not finite"):
+            stage.main("sample")
+    assert [path for path in Path("data/features").rglob("*") if path.is_file()] == []
 
 
 def test_a_corpus_without_any_clip_gives_an_empty_file(project: Path):
     write_inputs(project, clips=0)
     main("sample")
-    with open_arrays(Path("data/features/sample.h5"), "features") as file:
-        assert len(file["visual_ids"]) == len(file["acoustic_ids"]) == 0
+    for modality in MODALITIES:
+        with open_arrays(features_path(modality, "sample"), f"{modality} features") as file:
+            assert len(file["ids"]) == 0
 
 
 def test_bfloat16_is_refused_by_the_stage_where_the_cpu_lacks_it(
@@ -243,15 +269,25 @@ def test_bfloat16_is_refused_by_the_stage_where_the_cpu_lacks_it(
 ):
     write_inputs(project, precision="bf16")
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    with pytest.raises(UserError, match="features.precision: the CPU has no bfloat16"):
-        main("sample")
+    for stage in (visual_features, acoustic_features):
+        with pytest.raises(
+            UserError, match="encoders.(visual|acoustic).precision: the CPU has no bfloat16"
+        ):
+            stage.main("sample")
     assert not Path("data/features").exists()
 
 
 def test_random_weights_are_refused_for_a_real_corpus(project: Path):
     write_inputs(project, "ravdess")
-    with pytest.raises(UserError, match="random weights say nothing about ravdess; set imagenet"):
-        main("ravdess")
+    for stage in (visual_features, acoustic_features):
+        with pytest.raises(UserError, match="random weights say nothing about ravdess; set imagen"):
+            stage.main("ravdess")
+
+
+def test_without_clips_random_weights_do_not_matter(project: Path):
+    """Who has voices alone need not care for the encoder of faces."""
+    write_inputs(project, "ravdess", clips=0)
+    main("ravdess")
 
 
 @pytest.mark.parametrize("corpus, insist", [("ravdess", True), ("sample_noisy", False)])
@@ -260,4 +296,4 @@ def test_random_weights_are_accepted_for_the_sample_and_on_request(
 ):
     write_inputs(project, corpus, clips=1, allow_random_weights=insist)
     main(corpus)
-    assert Path(f"data/features/{corpus}.h5").exists()
+    assert features_of(corpus)

@@ -100,8 +100,10 @@ def test_a_full_disk_ends_a_stage_that_reads_clips(
 def test_a_full_disk_ends_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_inputs(tmp_path)
-    said = said_on_full_disk("data/features", "stages.features", "sample")
-    assert said.startswith("error: data/features/sample.h5: no space: needs ")
+    for modality in ("visual", "acoustic"):
+        folder = f"data/features/{modality}"
+        said = said_on_full_disk(folder, f"stages.{modality}_features", "sample")
+        assert said.startswith(f"error: {folder}/sample.h5: no space: needs ")
 
 
 @pytest.mark.parametrize(

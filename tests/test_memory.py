@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from stages.corpora.listing import COLUMNS
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
+from tests.helpers import both, changed
 from tests.media_files import write_sound, write_video
 
 ROOT = Path(__file__).parent.parent
@@ -32,8 +33,8 @@ def project(few: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("memory")
     tree = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     tree["frames"]["size"] = SIZE
-    # Of the smallest backbone: what the network itself needs would hide what is held on to.
-    tree["features"] |= {"backbone": "squeezenet1_1", "allow_random_weights": True}
+    # Of the smallest network: what the network itself needs would hide what is held on to.
+    changed(tree, {"encoders": both(name="squeezenet1_1", allow_random_weights=True)})
     YAML(typ="safe").dump(tree, folder / "params.yaml")
     for name, count in {"few": few, "many": 10 * few}.items():
         clips = folder / "data/raw" / name
@@ -108,6 +109,7 @@ def test_ten_times_the_features_take_the_same_memory(project: Path, few: int) ->
             arrays.append("offsets", np.arange(count + 1) * 100)
             for _ in range(count):
                 arrays.append("values", rng.normal(-50, 20, (100, 128)).astype(np.float32))
-    of_few, of_many = peak(project, "features", "few"), peak(project, "features", "many")
-    print(f"features: {of_few:.0f} MB for {few} clips, {of_many:.0f} MB for ten times as many")
-    assert of_many <= 1.1 * of_few
+    for stage in ("visual_features", "acoustic_features"):
+        of_few, of_many = peak(project, stage, "few"), peak(project, stage, "many")
+        print(f"{stage}: {of_few:.0f} MB for {few} clips, {of_many:.0f} MB for ten times as many")
+        assert of_many <= 1.1 * of_few

@@ -18,14 +18,14 @@ from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser
 from stages.runtime.paths import BUNDLE, CONTENTS, PREDICTIONS, RAW, manifest_path
 from tests.clone import Clone
-from tests.helpers import ROOT, wait_for
+from tests.helpers import ROOT, both, wait_for
 
 SMALL = {
     "sample": {"speakers": 3, "sentences": 2},
     "folds": 2,
     "seeds": 2,
     "epochs": 3,
-    "features": {"backbone": "squeezenet1_1"},
+    "encoders": both(name="squeezenet1_1"),
 }
 
 
@@ -66,7 +66,8 @@ def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]
         "frames@sample",
         "mels@sample",
         "contact_sheet@sample",
-        "features@sample",
+        "visual_features@sample",
+        "acoustic_features@sample",
         "split",
         "train",
         "evaluate",
@@ -107,7 +108,8 @@ def test_metrics_and_predictions_agree(small: tuple[Clone, str]) -> None:
     assert metrics["n_correct"] == right / 2  # the mean over two seeds
     assert metrics["war"] == pytest.approx(right / len(predictions), abs=1e-6)
     assert metrics["n_skipped"] == 0 and metrics["n_classes_present"] == 7
-    assert (metrics["backbone"], metrics["weights"]) == ("squeezenet1_1", "random")
+    encoders = metrics["encoders"].values()
+    assert [(of["name"], of["weights"]) for of in encoders] == [("squeezenet1_1", "random")] * 2
 
 
 def test_a_new_clip_gets_what_the_pipeline_would_have_computed(
@@ -177,6 +179,17 @@ def test_another_alpha_runs_training_and_what_follows_alone(small: tuple[Clone, 
     assert "sample.png" in page
     for title in PLOTS:
         assert f"{title}, sample, protocol paper" in page, title
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("checkout")
+
+
+def test_another_encoder_of_voices_makes_their_features_alone_anew(
+    small: tuple[Clone, str],
+) -> None:
+    clone, _ = small
+    change = "encoders.acoustic.seed=1"
+    output = clone.dvc("exp", "run", "-S", change, "--name", "small-encoder", "split")
+    assert stages_run(output) == ["settings", "acoustic_features@sample", "split"]
     clone.run("git", "checkout", "-q", ".")
     clone.dvc("checkout")
 
@@ -332,7 +345,7 @@ def sample_as_own_corpus(clone: Clone) -> None:
             lines.append(",".join(names))
     (own / "utterances.csv").write_text("\n".join(lines) + "\n")
     clone.change_params({"corpora": ["folder"], "visual": ["folder"], "acoustic": "folder"})
-    clone.change_params({"features": {"allow_random_weights": True}})
+    clone.change_params({"encoders": {"allow_random_weights": True}})
 
 
 def test_nothing_of_the_sample_is_left_beside_the_results_of_ones_own_corpus(

@@ -6,20 +6,22 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import (
+    acoustic_features,
     best_test_epoch,
     contact_sheet,
     evaluate,
-    features,
     frames,
     manifest,
     mels,
     split,
     train,
     tsne,
+    visual_features,
 )
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import read_json, read_table
 from stages.media.crops import STATUS
+from tests.helpers import both, changed
 from tests.media_files import corpora
 
 PROJECT = Path(__file__).parent.parent
@@ -36,11 +38,11 @@ def test_ravdess_runs_from_clips_to_metrics(
     params = yaml.load(PROJECT / "params.yaml")
     params.update(corpora=names, visual=names, acoustic="ravdess", epochs=20, seeds=2)
     params["frames"]["detector"] = "yunet"
-    params["features"].update(backbone="squeezenet1_1", weights="imagenet")
+    changed(params, {"encoders": both(name="squeezenet1_1", weights="imagenet")})
     yaml.dump(params, Path("params.yaml"))
     for name in names:
         Path("data/raw", name).symlink_to(clips / name)
-        for stage in (manifest, frames, mels, contact_sheet, features):
+        for stage in (manifest, frames, mels, contact_sheet, visual_features, acoustic_features):
             stage.main(name)
     for stage in (split, train, evaluate, best_test_epoch, tsne):
         stage.main()

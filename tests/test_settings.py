@@ -13,7 +13,7 @@ from stages.corpora.emotions import CODES, EMOTIONS
 from stages.corpora.listing import COLUMNS
 from stages.io.files import write_table
 from tests.feature_files import utterances
-from tests.helpers import params, user_error, write_params
+from tests.helpers import both, params, user_error, write_params
 
 CHECKED = Path("data/checked/settings.json")
 RAW = Path("data/raw")
@@ -60,7 +60,7 @@ def write_folder(speakers: int = 4, sentences: int = 2, video: str = "v.mp4") ->
 
 def of_folder(**changes: Any) -> dict[str, Any]:
     chosen = {"corpora": ["folder"], "visual": ["folder"], "acoustic": "folder", "folds": 2}
-    return chosen | {"features": {"allow_random_weights": True}} | changes
+    return chosen | {"encoders": {"allow_random_weights": True}} | changes
 
 
 def refused(**changes: Any) -> list[str]:
@@ -92,15 +92,17 @@ def test_all_problems_are_told_at_once() -> None:
         folds=99,
         corpora=["sample", "ravdess", "nosuch"],
         visual=["sample", "savee"],
-        features={"backbone": "resnet35", "db_min": 400},
+        encoders={"visual": {"name": "resnet35"}, "acoustic": {"db_min": 400}},
     )
     starts = [
         "params.yaml: visual: savee is not in corpora (sample, ravdess, nosuch); add it",
-        "params.yaml: features.db_min: 400 is not a number >= -300 and <= 300",
+        "params.yaml: encoders.acoustic.db_min: 400 is not a number >= -300 and <= 300",
         "params.yaml: alpha: -1 is not a number >= 0",
-        "params.yaml: features.weights: random weights say nothing about ravdess; ",
-        "params.yaml: features.weights: random weights say nothing about nosuch; ",
-        "params.yaml: features.backbone: 'resnet35' is not a torchvision classification model; ",
+        "params.yaml: encoders.visual.weights: random weights say nothing about ravdess; ",
+        "params.yaml: encoders.visual.weights: random weights say nothing about nosuch; ",
+        "params.yaml: encoders.visual.name: 'resnet35' is not a torchvision classification model; ",
+        "params.yaml: encoders.acoustic.weights: random weights say nothing about ravdess; ",
+        "params.yaml: encoders.acoustic.weights: random weights say nothing about nosuch; ",
         "data/raw/ravdess: no such folder; put or link the unpacked speech archives",
         "params.yaml: corpora: no reader for 'nosuch'; name it affectnet, ",
     ]
@@ -162,23 +164,23 @@ def test_weights_that_cannot_be_had_are_told_where_they_are_still_to_be_applied(
         raise OSError(f"no route to {request.full_url}")
 
     monkeypatch.setattr("stages.preflight.pretrained_files.urlopen", no_network)
-    imagenet = {"weights": "imagenet"}
-    [found] = refused(features=imagenet)
+    imagenet = {"visual": {"weights": "imagenet"}}
+    [found] = refused(encoders=imagenet)
     assert found.startswith(
-        f"params.yaml: features.backbone resnet34: not in the cache, and {IMAGENET}"
+        f"params.yaml: encoders.visual.name resnet34: not in the cache, and {IMAGENET}"
     )
     assert found.endswith(f"put it at {project / 'torch/hub/checkpoints/resnet34-b627a593.pth'}")
-    assert len(refused(features=imagenet, frames={"detector": "sfd", "align": True})) == 3
+    assert len(refused(encoders=imagenet, frames={"detector": "sfd", "align": True})) == 3
+    assert len(refused(encoders=both(weights="imagenet"))) == 2
 
     # Of a colleague who has pulled the features, or of a queued experiment, on another machine.
-    touch(Path("data/features/sample.h5"))
-    of_stages = {
-        f"{stage}@sample": {"params": {"params.yaml": {stage: params(features=imagenet)[stage]}}}
-        for stage in ("frames", "features")
-    }
-    YAML(typ="safe").dump({"schema": "2.0", "stages": of_stages}, Path("dvc.lock"))
-    assert accepted(features=imagenet, alpha=0.5)
-    assert len(refused(features=imagenet | {"backbone": "resnet18"})) == 1
+    touch(Path("data/features/visual/sample.h5"))
+    tree = params(encoders=imagenet)
+    lock(frames={"frames": tree["frames"]}, visual_features=of_encoder("visual", tree))
+    assert accepted(encoders=imagenet, alpha=0.5)
+    assert accepted(encoders=imagenet | {"acoustic": {"seed": 1}})
+    assert len(refused(encoders={"visual": {"weights": "imagenet", "name": "resnet18"}})) == 1
+    assert len(refused(encoders=both(weights="imagenet"))) == 1
 
 
 def test_bf16_that_is_only_emulated_is_refused_where_it_is_still_to_be_applied(
@@ -186,13 +188,33 @@ def test_bf16_that_is_only_emulated_is_refused_where_it_is_still_to_be_applied(
 ) -> None:
     monkeypatch.setattr("stages.settings.pick_device", lambda: "cpu")
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)
-    bf16 = {"precision": "bf16"}
-    [found] = refused(features=bf16)
-    assert found.startswith("params.yaml: features.precision: ") and found.endswith("set fp32")
-    touch(Path("data/features/sample.h5"))
-    locked = {"features@sample": {"params": {"params.yaml": params(features=bf16)}}}
-    YAML(typ="safe").dump({"schema": "2.0", "stages": locked}, Path("dvc.lock"))
-    assert accepted(features=bf16, alpha=0.5)
+    bf16 = {"acoustic": {"precision": "bf16"}}
+    [found] = refused(encoders=bf16)
+    assert found.startswith("params.yaml: encoders.acoustic.precision: ")
+    assert found.endswith("set fp32")
+    touch(Path("data/features/acoustic/sample.h5"))
+    lock(acoustic_features=of_encoder("acoustic", params(encoders=bf16)))
+    assert accepted(encoders=bf16, alpha=0.5)
+
+
+def of_encoder(modality: str, tree: dict[str, Any]) -> dict[str, Any]:
+    """The params of a modality's features, as dvc.lock has them."""
+    return {f"encoders.{modality}": tree["encoders"][modality]}
+
+
+def lock(**stages: dict[str, Any]) -> None:
+    """Write dvc.lock with the params that these stages have run with on the sample."""
+    found = {f"{name}@sample": {"params": {"params.yaml": of}} for name, of in stages.items()}
+    YAML(typ="safe").dump({"schema": "2.0", "stages": found}, Path("dvc.lock"))
+
+
+def test_random_weights_are_refused_for_what_a_corpus_has_clips_of() -> None:
+    """Who has voices alone need not care for the encoder of faces."""
+    write_folder(video="")
+    voices = of_folder(visual=[], acoustic_only=True)
+    of_voices = {"name": "efficientnet_lite0", "weights": "random"}
+    [found] = refused(**voices | {"encoders": {"acoustic": of_voices}})
+    assert found.startswith("params.yaml: encoders.acoustic.weights: random weights say nothing")
 
 
 def test_a_lock_that_cannot_be_read_is_one_line() -> None:

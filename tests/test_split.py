@@ -156,7 +156,7 @@ def test_the_description_says_what_was_split(project: Path):
         "protocol": "paper",
         "folds": 2,
         "shuffle_labels": False,
-        **SETTINGS,
+        "encoders": {"visual": SETTINGS, "acoustic": SETTINGS},
         "n_visual": 56,
         "n_acoustic": 56,
         "n_test_with_trained_face": 56,
@@ -167,7 +167,10 @@ def test_the_description_says_what_was_split(project: Path):
         "skipped_unevenly": {},
         "duplicates": {"visual": {}, "acoustic": {}},
         "contradicting": {"visual": {}, "acoustic": {}},
-        "features_sha256": {"sample": file_sha256(project / "data/features/sample.h5")},
+        "features_sha256": {
+            modality: {"sample": file_sha256(project / f"data/features/{modality}/sample.h5")}
+            for modality in ("visual", "acoustic")
+        },
     }
 
 
@@ -195,7 +198,8 @@ def test_faces_may_come_from_several_corpora_and_voices_from_one(project: Path):
         ("visual", "ravdess"): 42,
         ("acoustic", "sample"): 56,
     }
-    assert list(task["features_sha256"]) == ["ravdess", "sample"]
+    found = {modality: list(of) for modality, of in task["features_sha256"].items()}
+    assert found == {"visual": ["ravdess", "sample"], "acoustic": ["sample"]}
 
 
 def test_a_corpus_that_is_not_chosen_changes_nothing(project: Path):
@@ -289,7 +293,7 @@ def test_a_fold_without_any_face_to_train_is_refused_even_on_request(project: Pa
 def test_a_corpus_without_the_modality_asked_of_it_is_named(absent: str, project: Path):
     write_corpus(project, "sample", utterances("sample"), **{absent: []})
     modality = {"faces": "visual", "voices": "acoustic"}[absent]
-    assert f"data/features/sample.h5: no {modality} features" in complaint()
+    assert f"data/features/{modality}/sample.h5: no {modality} features" in complaint()
 
 
 def test_a_manifest_that_lacks_a_column_is_named(project: Path):
@@ -302,10 +306,19 @@ def test_a_manifest_that_lacks_a_column_is_named(project: Path):
 
 
 def test_features_made_with_other_settings_are_not_mixed(project: Path):
-    other = SETTINGS | {"backbone": "resnet18"}
+    other = SETTINGS | {"name": "resnet18"}
+    write_corpus(project, "ravdess", utterances("ravdess"), settings=other, seed=1)
+    write_params(project, corpora=["sample", "ravdess"], visual=["sample", "ravdess"])
+    assert "resnet18" in complaint()
+
+
+def test_the_encoders_of_two_modalities_may_differ(project: Path):
+    other = SETTINGS | {"name": "resnet18"}
     write_corpus(project, "ravdess", utterances("ravdess"), settings=other)
     write_params(project, corpora=["sample", "ravdess"], visual=["ravdess"])
-    assert "resnet18" in complaint()
+    run_split()
+    found = read_json(project / "data/split.json")["encoders"]
+    assert found == {"visual": other, "acoustic": SETTINGS}
 
 
 @pytest.mark.parametrize(

@@ -509,7 +509,9 @@ def test_the_details_tell_the_protocol_and_its_leak(plain: Any):
     metrics, _ = plain
     assert (metrics["protocol"], metrics["n_test_with_trained_face"]) == ("paper", 56)
     assert metrics["n_test_with_suspected_copy"] == 0
-    assert (metrics["backbone"], metrics["weights_source"]) == ("resnet34", "seed 0")
+    for modality in ("visual", "acoustic"):
+        encoder = metrics["encoders"][modality]
+        assert (encoder["name"], encoder["weights_source"]) == ("resnet34", "seed 0")
     assert (metrics["inference"], metrics["n_folds"]) == ("bank", 2)
 
 
@@ -641,15 +643,14 @@ def test_the_inference_changes_what_is_predicted_and_not_what_is_learned():
 @pytest.mark.parametrize("stage", [train, evaluate])
 def test_a_changed_feature_file_is_refused(stage: Any, plain: Any):
     write_corpus(Path(), "sample", utterances("sample"), seed=1)
-    assert "data/features/sample.h5: is not the file that data/split.json names" in user_error(
-        stage.main
-    )
+    message = user_error(stage.main)
+    assert "/sample.h5: is not the file that data/split.json names" in message
 
 
 @pytest.mark.parametrize("stage", [train, evaluate])
 def test_a_missing_feature_file_is_refused(stage: Any, plain: Any):
-    Path("data/features/sample.h5").unlink()
-    assert "data/features/sample.h5" in user_error(stage.main)
+    Path("data/features/acoustic/sample.h5").unlink()
+    assert "data/features/acoustic/sample.h5" in user_error(stage.main)
 
 
 @pytest.mark.parametrize("stage", [evaluate, best_test_epoch, tsne])

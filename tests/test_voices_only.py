@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from stages import (
+    acoustic_features,
     best_test_epoch,
     contact_sheet,
     evaluate,
-    features,
     frames,
     manifest,
     mels,
@@ -19,13 +19,14 @@ from stages import (
     split,
     train,
     tsne,
+    visual_features,
 )
 from stages.corpora.ravdess import EMOTION
 from stages.io.arrays import open_arrays
 from stages.io.files import read_json, read_table
 from tests.clone import Clone
 from tests.feature_files import work_in
-from tests.helpers import user_error, write_params
+from tests.helpers import both, user_error, write_params
 from tests.media_files import sine, write_sound
 
 CHOSEN = {
@@ -38,7 +39,7 @@ CHOSEN = {
     "epochs": 2,
     "best_test_epoch": True,
     "max_skip_fraction": 0,
-    "features": {"backbone": "squeezenet1_1", "allow_random_weights": True},
+    "encoders": both(name="squeezenet1_1", allow_random_weights=True),
 }
 
 
@@ -72,7 +73,7 @@ def test_every_stage_runs(visual: list[str]) -> None:
     settings.main()
     manifest.main("ravdess")
     plan.main()
-    for stage in (frames, mels, contact_sheet, features):
+    for stage in (frames, mels, contact_sheet, visual_features, acoustic_features):
         stage.main("ravdess")
     for stage in (split, train, evaluate, best_test_epoch, tsne):
         stage.main()
@@ -117,7 +118,7 @@ def test_faces_alone_are_refused_at_once() -> None:
 def test_without_faces_a_model_that_needs_them_is_not_trained() -> None:
     """By hand, past dvc and its order."""
     manifest.main("ravdess")
-    for stage in (frames, mels, features):
+    for stage in (frames, mels, visual_features, acoustic_features):
         stage.main("ravdess")
     split.main()
     write_params(Path(), **CHOSEN | {"visual": ["ravdess"], "acoustic_only": False})

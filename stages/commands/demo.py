@@ -31,7 +31,7 @@ from stages.media.headers import MAX_BYTES
 from stages.recognition.answer_page import pages, problem
 from stages.recognition.bundle import read_bundle
 from stages.recognition.model_card import render
-from stages.recognition.recognise import ACOUSTIC, MODALITIES, Recogniser
+from stages.recognition.recognise import ACOUSTIC, MODALITIES, VISUAL, Recogniser
 from stages.runtime.errors import UserError
 from stages.runtime.passing import passing_folder
 from stages.scoring.summary import cautions
@@ -203,7 +203,9 @@ def main(words: Sequence[str]) -> None:
         stay_here(folder)
         with bundle_of(asked.rev) as bundle:
             recogniser = Recogniser(read_bundle(bundle))
+        recogniser.encoder(ACOUSTIC)  # loaded now, or refused now
         if recogniser.knows_faces:
+            recogniser.encoder(VISUAL)
             ready_to_crop(recogniser.contents["frames"])
         page = make_page(recogniser, folder)
         serve(page, asked.port)

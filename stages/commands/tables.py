@@ -40,6 +40,7 @@ from stages.runtime.params import read_params
 from stages.runtime.paths import METRICS, MODEL
 from stages.scoring.intervals import LEVEL
 from stages.scoring.paired import holm
+from stages.scoring.summary import encoders_in_words
 
 Settings = dict[str, str]
 # The file of a stage that is read here.
@@ -227,7 +228,7 @@ def reported_cells(row: Reported) -> list[str]:
 def measured_cells(item: Experiment) -> list[list[str]]:
     """The row of an experiment, and that of its best test epoch where it was made."""
     metrics = read_metrics(item.name, "details")
-    if metrics is None:
+    if metrics is None or "encoders" not in metrics:
         earlier = read_metrics(item.name, "test")
         why = "run by an earlier version, to be queued again" if earlier else "not run"
         return [[item.label, "", "", "", "", f"{why} ({item.name})"]]
@@ -241,7 +242,7 @@ def measured_cells(item: Experiment) -> list[list[str]]:
     cells.append(f"{metrics['n_correct']:.1f} of {metrics['n_test']}")
     cells.append(
         f"measured here: {item.task}, {metrics['n_folds']} folds, {metrics['n_seeds']} seeds, "
-        f"{metrics['backbone']} with {metrics['weights']} weights"
+        f"{encoders_in_words(metrics['encoders'])}"
     )
     best = read_metrics(item.name, "best_test_epoch")
     if not best or not up_to_date(item.name, WITH_BEST_EPOCH):

@@ -1,8 +1,8 @@
-"""Many clips through the frozen backbone: in batches of one size, and kept by clip.
+"""Many clips through a frozen encoder of pictures: in batches of one size, and kept by clip.
 
 What a network gives for a picture can differ in its last bits with the size of the batch, for which
 libraries choose other kernels (seen on a CPU for batches of one to three pictures), and did not
-differ with its place in a batch, or with the others in it, for any backbone tried. So every batch
+differ with its place in a batch, or with the others in it, for any network tried. So every batch
 has the same size, the last is filled up, and the features of a clip depend on nothing else.
 """
 
@@ -18,11 +18,11 @@ import joblib
 import numpy as np
 import torch
 
-from stages.encoders.embed import Embed
 from stages.extraction.clip_cache import ClipCache, is_kept, lost, read_entry, write_entry
 
-CLIPS = {"cpu": 4, "cuda": 128}  # in one pass through the backbone
+CLIPS = {"cpu": 4, "cuda": 128}  # in one pass through the network
 T = TypeVar("T")
+X = TypeVar("X")
 
 
 class Group(NamedTuple):
@@ -39,29 +39,30 @@ class Group(NamedTuple):
 
 def encode(
     clips: Iterable[tuple[str, np.ndarray]],
-    to_images: Callable[[Sequence[np.ndarray]], torch.Tensor],
-    embed: Embed,
+    to_images: Callable[[Sequence[np.ndarray]], X],
+    embed: Callable[[X], np.ndarray],
     cache: ClipCache,
     device: str,
+    size: int,
 ) -> Iterator[np.ndarray]:
     """Yield the features of each clip in their order, float32 [pictures of a clip, D].
 
     Args:
         clips: the id of each, and an array, of which `to_images` makes pictures [N, 3, 224, 224],
-            as many for every clip.
+            as many for every clip; or, for an encoder of something else, what `embed` takes.
         cache: of what `embed` makes of these, under the name "values".
+        size: clips in a batch.
 
     Raises:
         UserError: the cache cannot be written, or is emptied meanwhile.
     """
-    size = CLIPS[device]
 
-    def prepare(group: Group) -> tuple[Group, torch.Tensor | None]:
+    def prepare(group: Group) -> tuple[Group, X | None]:
         arrays = [array for _, array in group.missing]
         filled_up = arrays + arrays[-1:] * (size - len(arrays))
         return group, to_images(filled_up) if arrays else None
 
-    def work(prepared: tuple[Group, torch.Tensor | None]) -> tuple[Group, np.ndarray | None]:
+    def work(prepared: tuple[Group, X | None]) -> tuple[Group, np.ndarray | None]:
         group, images = prepared
         return group, None if images is None else embed(images)
 

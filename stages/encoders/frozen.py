@@ -1,19 +1,28 @@
-"""The frozen backbone of params.yaml, applied to the faces and to the voices of clips.
+"""The frozen encoders of params.yaml, applied to the faces and to the voices of clips.
 
 Paper: Section 2, X_v and X_a, "visual and acoustic features extracted by the pre-trained
-ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom.
+ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom. Encoders
+of speech take the waveform instead.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from stages.encoders.embed import face_images, make_embed, spectrogram_images
+from stages.encoders import speech
+from stages.encoders.by_name import check_weights, is_speech, naming, pictures_module
 from stages.encoders.encode import CLIPS, encode
-from stages.encoders.pictures import PRECISION, feature_dim, for_inference, make_backbone
+from stages.encoders.pictures import (
+    PRECISION,
+    face_images,
+    feature_dim,
+    for_inference,
+    make_embed,
+    spectrogram_images,
+)
 from stages.extraction.clip_cache import clip_cache
 from stages.runtime.device import check_precision, name_of, pick_device
 from stages.runtime.errors import UserError
@@ -23,63 +32,112 @@ Encode = Callable[[Iterable[tuple[str, np.ndarray]]], Iterator[np.ndarray]]
 
 
 class Frozen(NamedTuple):
-    """What the backbone makes of clips.
+    """What an encoder makes of clips.
 
     Attributes:
         source: where its weights are from, the file's name and SHA-256, or the seed.
-        faces: of crops uint8 [3, S, S, 3] the features [3, D] of each clip.
-        voices: of a spectrogram float32 [T, n_mels] in dB the features [1, D] of each clip.
+        encode: of the faces of each clip, crops uint8 [3, S, S, 3], the features [3, D]; of its
+            voice, a spectrogram float32 [T, n_mels] in dB, the features [1, D].
+        waveform: whether of voices it takes the waveform instead, float32 [samples] at
+            `speech.SAMPLE_RATE`.
     """
 
     source: str
-    faces: Encode
-    voices: Encode
+    encode: Encode
+    waveform: bool = False
 
 
-def freeze(settings: Mapping[str, Any], label: str) -> Frozen:
-    """The backbone on the device of this machine.
+def freeze_visual(settings: Mapping[str, Any], label: str) -> Frozen:
+    """The encoder of faces on the device of this machine.
 
     Args:
-        settings: `features` of params.yaml.
+        settings: `encoders.visual` of params.yaml.
         label: who wants it, for messages.
 
     Raises:
         UserError: it is not known, its weights cannot be had, or the hardware has not the
-            precision; of the functions: it gives values that are not finite.
+            precision; of the function: it gives values that are not finite.
     """
-    name, precision, seed = settings["backbone"], settings["precision"], settings["seed"]
+    return _freeze("visual", settings, label, face_images, 3)
+
+
+def freeze_acoustic(settings: Mapping[str, Any], label: str) -> Frozen:
+    """The encoder of voices, as `freeze_visual`; `settings` is `encoders.acoustic`."""
+    check_weights("acoustic", settings["name"], settings["weights"])
+    if is_speech(settings["name"]):
+        return _freeze_speech(settings)
     db_range = {key: settings[key] for key in ("db_min", "db_max")}
+    return _freeze("acoustic", settings, label, spectrogram_images, 1, **db_range)
+
+
+def require_finite(features: np.ndarray, label: str, name: str) -> np.ndarray:
+    """Return `features`, or raise UserError where the encoder overflowed."""
+    if not np.isfinite(features).all():
+        raise UserError(
+            f"{label}: {name} gives values that are not finite; choose another name or other "
+            "weights in params.yaml's encoders"
+        )
+    return features
+
+
+def _freeze(
+    modality: str,
+    settings: Mapping[str, Any],
+    label: str,
+    to_images: Callable[..., torch.Tensor],
+    pictures: int,
+    **shown: float,
+) -> Frozen:
+    name, precision = settings["name"], settings["precision"]
     device = pick_device()
-    check_precision(precision, device)
-    backbone, source = make_backbone(name, settings["weights"], seed)
+    check_precision(precision, device, f"encoders.{modality}.precision")
+    load = pictures_module(name).load
+    with naming(modality):
+        encoder = load(name, settings["weights"], settings["seed"])
     dtype = PRECISION[precision]
-    network = make_embed(for_inference(backbone, dtype), device, dtype)
+    fused = encoder._replace(network=for_inference(encoder.network, dtype))
+    network = make_embed(fused, device, dtype)
 
     def embed(images: torch.Tensor) -> np.ndarray:
         return require_finite(network(images), label, name)
 
     made_with = {
-        "backbone": name,
-        "weights": source,
+        "name": name,
+        "weights": encoder.source,
         "precision": precision,
         "clips in a batch": CLIPS[device],
         "hardware": name_of(device),
+        "pictures": to_images.__name__,
     }
-
-    def applied_to(to_images: Callable[..., torch.Tensor], pictures: int, **shown: float) -> Encode:
-        layout = {"values": ("float32", (pictures, feature_dim(backbone)))}
-        cache = clip_cache("features", to_images, made_with | shown, layout)
-        images = partial(to_images, device=device, **shown)
-        return lambda clips: encode(clips, images, embed, cache, device)
-
-    return Frozen(source, applied_to(face_images, 3), applied_to(spectrogram_images, 1, **db_range))
+    layout = {"values": ("float32", (pictures, feature_dim(encoder.network)))}
+    cache = clip_cache("features", load, made_with | shown, layout)
+    images = partial(to_images, device=device, **shown)
+    size = CLIPS[device]
+    return Frozen(encoder.source, lambda clips: encode(clips, images, embed, cache, device, size))
 
 
-def require_finite(features: np.ndarray, label: str, backbone: str) -> np.ndarray:
-    """Return `features`, or raise UserError where the backbone overflowed."""
-    if not np.isfinite(features).all():
-        raise UserError(
-            f"{label}: {backbone} gives values that are not finite; "
-            "choose other features.weights or features.backbone"
-        )
-    return features
+def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
+    """An encoder that takes the waveform of one clip at a time."""
+    device = pick_device()
+    encoder = speech.load(settings["name"], settings, device)
+    made_with = {
+        "name": settings["name"],
+        "weights": encoder.source,
+        "layer": settings["layer"],
+        "pool": settings["pool"],
+        "hardware": name_of(device),
+    }
+    cache = clip_cache(
+        "features", speech.load, made_with, {"values": ("float32", (1, encoder.dim))}
+    )
+
+    def alone(waves: Sequence[np.ndarray]) -> np.ndarray:
+        (wave,) = waves
+        return wave
+
+    def embed(wave: np.ndarray) -> np.ndarray:
+        return encoder(wave).pooled[None]
+
+    return Frozen(
+        encoder.source, lambda clips: encode(clips, alone, embed, cache, device, 1), waveform=True
+    )

@@ -1,35 +1,45 @@
-"""The frozen backbone: any torchvision classification model as a feature extractor.
+"""What encoders of pictures share: how faces and spectrograms become pictures, and these vectors.
 
-Paper: Section 2, "the pre-trained ResNet-34 on ImageNet is selected as the feature extraction for
-visual and speech modalities, respectively". It is never trained here.
+An encoder of pictures is a file of this room with two functions:
+
+    load(name, weights, seed) -> PictureEncoder
+    published(name, weights) -> where its weights come from, None for random ones
+
+Both raise a UserError where there is no such encoder, and `load` where its weights cannot be had.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-import torchvision
 from torch import nn
 from torch.fx.experimental.optimization import fuse
+from torch.nn.functional import interpolate
 
-from stages.encoders.weights import checkpoint_path, fetching, warn_if_renamed
-from stages.io.files import file_sha256
-from stages.runtime.errors import UserError
+from stages.runtime.device import enough_memory
 
 IMAGE_SIZE = 224
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 PRECISION = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-# The attribute that holds the classifier, by which torchvision's families differ.
-HEADS = ("fc", "classifier", "heads", "head")
+Embed = Callable[[torch.Tensor], np.ndarray]
+Channels = tuple[float, float, float]
 
 
-class _Tracer(torch.fx.Tracer):
-    """Records what a model does, but for GlobalPool, which looks at shapes."""
+class PictureEncoder(NamedTuple):
+    """A frozen network that makes a vector of each picture.
 
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, GlobalPool) or super().is_leaf_module(module, name)
+    Attributes:
+        network: of normalised pictures [N, 3, 224, 224] what enters its classifier, [N, D]; in eval
+            mode.
+        mean, std: of each channel of pictures in [0, 1], by which they are normalised.
+        source: where its weights are from: the file's name and SHA-256, or the seed.
+    """
+
+    network: nn.Module
+    mean: Channels
+    std: Channels
+    source: str
 
 
 class GlobalPool(nn.Module):
@@ -40,71 +50,90 @@ class GlobalPool(nn.Module):
         return x.flatten(2).mean(2) if x.ndim > 2 else x
 
 
-def make_backbone(name: str, weights: str, seed: int) -> tuple[nn.Module, str]:
-    """A frozen model in eval mode whose output [N, D] is what enters its classifier.
+class _Tracer(torch.fx.Tracer):
+    """Records what a model does, but for GlobalPool, which looks at shapes."""
 
-    That is already pooled in most families; SqueezeNet's maps are pooled here, and VGG's and
-    AlexNet's are flat, as their classifiers take them.
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, GlobalPool) or super().is_leaf_module(module, name)
+
+
+def spectrogram_images(
+    spectrograms: Sequence[np.ndarray], db_min: float, db_max: float, device: str = "cpu"
+) -> torch.Tensor:
+    """Log-Mel spectrograms as grey pictures [N, 3, 224, 224] in [0, 1], made on the device.
+
+    [db_min, db_max] spans black to white; time runs to the right over the whole width.
 
     Args:
-        name: a torchvision classification model, e.g. "resnet34" (D = 512).
-        weights: "imagenet" for torchvision's IMAGENET1K_V1 through the torch.hub cache, or
-            "random" for torchvision's own initialisation from `seed`.
+        spectrograms: N times float32 [T, n_mels] in dB.
+    """
+    values = torch.from_numpy(np.concatenate(spectrograms)).to(device)
+    grey = ((values - db_min) / (db_max - db_min)).clamp(0, 1).flip(1)
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    pictures = [
+        interpolate(part.T[None, None], size, mode="bilinear", align_corners=False, antialias=True)
+        for part in grey.split([len(spectrogram) for spectrogram in spectrograms])
+    ]
+    return torch.cat(pictures).expand(-1, 3, -1, -1)
 
-    Returns:
-        The model, and where its weights are from: the file's name and SHA-256, or the seed.
+
+def face_images(crops: Sequence[np.ndarray], device: str = "cpu") -> torch.Tensor:
+    """Crops of faces as pictures [sum of n, 3, 224, 224] in [0, 1], made on the device.
+
+    Args:
+        crops: of some clips, each uint8 [n, S, S, 3].
+    """
+    images = torch.from_numpy(np.concatenate(crops)).to(device).permute(0, 3, 1, 2).float() / 255
+    if images.shape[-1] == IMAGE_SIZE:
+        return images
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    return interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def normalise(images: torch.Tensor, mean: Channels, std: Channels) -> torch.Tensor:
+    """Images float [N, 3, H, W] less the mean of each channel, in units of its deviation."""
+    channels = [torch.tensor(of, device=images.device).view(1, 3, 1, 1) for of in (mean, std)]
+    return (images - channels[0]) / channels[1]
+
+
+def make_embed(encoder: PictureEncoder, device: str, dtype: torch.dtype = torch.float32) -> Embed:
+    """A function from pictures [N, 3, 224, 224] in [0, 1] to features float32 [N, D].
+
+    Where a GPU has not the memory for all pictures at once it gets one half, then the other.
+
+    Args:
+        dtype: what the network computes with.
 
     Raises:
-        UserError: there is no such model, or its weights cannot be fetched.
+        UserError: by the function, where the memory does not do for half of them either.
     """
-    if weights == "random":
-        require_model(name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = torchvision.models.get_model(name, weights=None)
-        source = f"seed {seed}"
-    else:
-        entry = imagenet_weights(name)
-        with fetching(entry.url):  # the hash is checked at download
-            model = torchvision.models.get_model(name, weights=entry, progress=False)
-        path = checkpoint_path(entry.url)
-        warn_if_renamed(path)
-        source = f"{path.name} sha256 {file_sha256(path)}"
-    head = next(attribute for attribute in HEADS if hasattr(model, attribute))
-    setattr(model, head, GlobalPool())
-    model.eval().requires_grad_(False)
-    return model, source
+    network = encoder.network
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        images = normalise(images.to(device), encoder.mean, encoder.std)
+        images = images.to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return network(images.to(dtype)).float().cpu()
+
+    def embed(images: torch.Tensor) -> np.ndarray:
+        with enough_memory("features", "choose a smaller encoder"):
+            try:
+                return forward(images).numpy()
+            except torch.OutOfMemoryError:
+                pass  # outside of the handler, whose error holds on to what was computed
+            halves = images.split((len(images) + 1) // 2)
+            return torch.cat([forward(half) for half in halves]).numpy()
+
+    with enough_memory("features", "choose a smaller encoder"):
+        network.to(device)
+    return embed
 
 
-def imagenet_weights(name: str) -> torchvision.models.WeightsEnum:
-    """The IMAGENET1K_V1 weights that torchvision has of a model, with their `url`.
-
-    Raises:
-        UserError: there is no such model, or no such weights of it.
-    """
-    require_model(name)
-    published = torchvision.models.get_model_weights(name).__members__
-    if "IMAGENET1K_V1" not in published:
-        raise UserError(
-            f"params.yaml: features.backbone: torchvision has no IMAGENET1K_V1 weights of {name}"
-        )
-    return published["IMAGENET1K_V1"]
-
-
-def feature_dim(backbone: nn.Module) -> int:
-    """D of the features [N, D] that a backbone gives, found without computing any."""
-    shapes = {name: values.to("meta") for name, values in backbone.state_dict().items()}
+def feature_dim(network: nn.Module) -> int:
+    """D of the features [N, D] that a network gives, found without computing any."""
+    shapes = {name: values.to("meta") for name, values in network.state_dict().items()}
     images = torch.empty(1, 3, IMAGE_SIZE, IMAGE_SIZE, device="meta")
-    return torch.func.functional_call(backbone, shapes, images).shape[1]
-
-
-def require_model(name: str) -> None:
-    """Raise UserError if torchvision has no classification model of that name."""
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        raise UserError(
-            f"params.yaml: features.backbone: {name!r} is not a torchvision classification model; "
-            "see torchvision.models.list_models()"
-        )
+    return torch.func.functional_call(network, shapes, images).shape[1]
 
 
 def for_inference(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -120,10 +149,3 @@ def for_inference(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     traced = torch.fx.GraphModule(model, _Tracer().trace(model))
     fused: Any = fuse(traced, no_trace=True)  # nn.Module.to is typed without memory_format
     return fused.to(dtype, memory_format=torch.channels_last)
-
-
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """ImageNet's normalisation of images float [N, 3, H, W] in [0, 1]."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
-    return (images - mean) / std

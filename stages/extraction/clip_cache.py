@@ -289,8 +289,11 @@ def _sources(module: str) -> dict[str, str]:
         file = Path(spec.origin)
         found[name] = file_sha256(file)
         for node in ast.walk(ast.parse(file.read_bytes())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(rooms):
-                names.append(node.module or "")
+            module = getattr(node, "module", None) or ""
+            if isinstance(node, ast.ImportFrom) and module.startswith(rooms):
+                names.append(module)
+            elif isinstance(node, ast.ImportFrom) and f"{module}." in rooms:  # modules of a room
+                names += [f"{module}.{alias.name}" for alias in node.names]
     return found
 
 

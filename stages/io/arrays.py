@@ -49,13 +49,12 @@ LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a 
         "found": ("int16", (None, 3)),
     },
     "mels": {"ids": _IDS, "values": ("float32", (None, None)), "offsets": ("int64", (None,))},
-    "features": {
-        "visual_ids": _IDS,
-        "visual": ("float32", (None, 3, None)),
-        "visual_ok": ("bool", (None, 3)),
-        "acoustic_ids": _IDS,
-        "acoustic": ("float32", (None, None)),
+    "visual features": {
+        "ids": _IDS,
+        "pooled": ("float32", (None, 3, None)),
+        "ok": ("bool", (None, 3)),
     },
+    "acoustic features": {"ids": _IDS, "pooled": ("float32", (None, None))},
 }
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # a file system of some clusters
 
@@ -209,7 +208,7 @@ def _misfit(file: h5py.File, kind: str) -> str:
     if not isinstance(found, str) or found != kind:
         return f"holds {' '.join(str(found).split())[:80]}, not {kind}"
     layout = LAYOUTS.get(kind)
-    lengths: dict[str, set[int]] = defaultdict(set)
+    lengths: set[int] = set()
     try:
         if not isinstance(read_settings(file), dict):
             return "has no settings"
@@ -219,18 +218,18 @@ def _misfit(file: h5py.File, kind: str) -> str:
                 return f"{ascii(name)} is no plain array"
             if layout is not None and not (name in layout and _is_like(array, *layout[name])):
                 return f"{ascii(name)} is no array of a file of {kind}"
-            if kind != "features" and not _is_finite(array):  # whose readers name the utterance
+            if name != "pooled" and not _is_finite(array):  # whose readers name the utterance
                 return f"{name} holds values that are not finite"
             if array.dtype.kind == "S":
                 decode_ids(array[...])
-            lengths[name.partition("_")[0] if kind == "features" else ""].add(len(array))
+            lengths.add(len(array))
         if kind == "mels":
             offsets = file["offsets"][...]
             rows = len(file["values"]) if "values" in file else 0
             whole = len(offsets) == len(file["ids"]) + 1 and (offsets[0], offsets[-1]) == (0, rows)
             if not whole or (np.diff(offsets) <= 0).any():
                 return "its offsets do not fit its arrays"
-        elif layout is not None and any(len(item) > 1 for item in lengths.values()):
+        elif layout is not None and len(lengths) > 1:
             return "its arrays have different lengths"
     except (AttributeError, TypeError, ValueError) as error:  # of types that NumPy does not have
         return one_line(error)[:200]

@@ -6,14 +6,17 @@ so that no `ffmpeg` program need be installed.
 
 import itertools
 import struct
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from av.error import FFmpegError
 
 from stages.corpora.span import Span
+from stages.io.arrays import Layout
 from stages.media.container import (
     MAX_SECONDS,
     last_time,
@@ -31,6 +34,47 @@ RATES = (1_000, 768_000)  # Hz; beyond, resampling fails or fills the memory
 # the negative of another, as after a wrong wiring.
 CANCELLED = 0.02
 SILENCE = 1e-4  # of full scale, -80 dB: below it there is nothing but dither
+
+
+class Waveform(NamedTuple):
+    """The voice of one clip, float32 [samples] in [-1, 1]."""
+
+    values: np.ndarray
+
+    @staticmethod
+    def layout(settings: Mapping[str, Any]) -> Layout:
+        """What the cache of clips holds of it."""
+        return {"values": ("float32", (None,))}
+
+
+def clip_waveform(
+    path: Path,
+    surround: str,
+    min_seconds: float,
+    max_seconds: float,
+    sample_rate: int,
+    span: Span | None = None,
+) -> Waveform:
+    """Read the voice of a clip or a span of it, at most `max_seconds`.
+
+    Raises:
+        ClipError: the clip cannot be decoded or holds no speech.
+    """
+    wave = read_audio(path, sample_rate, surround=surround, span=span)
+    wave = wave[: int(max_seconds * sample_rate)]
+    check_speech(wave, sample_rate, min_seconds)
+    return Waveform(wave)
+
+
+def waveform_settings(mels: Mapping[str, Any], sample_rate: int) -> dict[str, Any]:
+    """The settings of `clip_waveform`, by which it hears what the stage mels hears of a clip.
+
+    Args:
+        mels: the settings of that stage.
+        sample_rate: of the result, in Hz.
+    """
+    shared = {key: mels[key] for key in ("surround", "min_seconds", "max_seconds")}
+    return shared | {"sample_rate": sample_rate}
 
 
 def read_audio(

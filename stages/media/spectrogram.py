@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from stages.corpora.span import Span
 from stages.io.arrays import Layout
-from stages.media.audio import check_speech, read_audio
+from stages.media.audio import clip_waveform
 
 
 def log_mel(
@@ -74,7 +74,5 @@ def clip_mel(
     Raises:
         ClipError: the clip cannot be decoded or holds no speech.
     """
-    wave = read_audio(path, sample_rate, surround=surround, span=span)
-    wave = wave[: int(max_seconds * sample_rate)]
-    check_speech(wave, sample_rate, min_seconds)
-    return Mel(log_mel(wave, sample_rate=sample_rate, **settings))
+    heard = clip_waveform(path, surround, min_seconds, max_seconds, sample_rate, span)
+    return Mel(log_mel(heard.values, sample_rate=sample_rate, **settings))

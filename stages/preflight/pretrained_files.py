@@ -1,18 +1,19 @@
-"""The published weights that params.yaml asks for: in torch.hub's cache, or to be fetched.
+"""The published weights that params.yaml asks for: here, or to be fetched.
 
 torch takes seconds to load, and is loaded only where there are weights to look for.
 """
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
+from pathlib import Path
 from urllib.request import Request, urlopen
 
-from stages.encoders.weights import checkpoint_path
+from stages.encoders.weights import Packaged, Published, checkpoint_path
 from stages.runtime.errors import UserError, one_line
 
 REPLY_SECONDS = 5.0
-Wanted = list[tuple[str, str]]  # a setting and its value, and where its weights are published
+# A setting and its value, and where its weights come from.
+Wanted = list[tuple[str, Published | Packaged]]
 
 
 def frame_weights(detector: str, align: bool) -> Wanted:
@@ -22,58 +23,75 @@ def frame_weights(detector: str, align: bool) -> Wanted:
     from stages.media.faces import aligner_url, detector_urls
 
     wanted = [(f"frames.detector {detector}", url) for url in detector_urls(detector)]
-    return wanted + ([("frames.align", aligner_url())] if align else [])
+    wanted += [("frames.align", aligner_url())] if align else []
+    return [(what, Published(url)) for what, url in wanted]
 
 
-def backbone_weights(backbone: str, weights: str) -> Wanted:
-    """What the stage features needs.
+def encoder_weights(modality: str, name: str, weights: str, layer: int | str = "last") -> Wanted:
+    """What the stage of a modality's features needs.
 
     Raises:
-        UserError: there is no such backbone, or no such weights of it.
+        UserError: there is no such encoder, or no such weights or layer of it.
     """
-    from stages.encoders.pictures import imagenet_weights, require_model
+    from stages.encoders.by_name import check_layer, published
 
-    if weights == "random":
-        require_model(backbone)
-        return []
-    return [(f"features.backbone {backbone}", imagenet_weights(backbone).url)]
+    found = published(modality, name, weights)
+    check_layer(name, layer)
+    return [] if found is None else [(f"encoders.{modality}.name {name}", found)]
 
 
-def weight_problems(wanted: Iterable[tuple[str, str]]) -> list[str]:
-    """Which of these weights are not in the cache and cannot be fetched, a line each.
+def weight_problems(wanted: Wanted) -> list[str]:
+    """Which of these weights are not here and cannot be fetched, a line each.
 
     Prints what the stages will fetch.
     """
 
-    def look(item: tuple[str, str]) -> str | None:
+    def look(item: tuple[str, Published | Packaged]) -> str | None:
         try:
-            require_reply(*item)
+            what, source = item
+            path = find(what, source)
+            if path is None and isinstance(source, Published):
+                require_reply(what, source)
+                place = checkpoint_path(source.url)
+                print(f"{what}: not in the cache; will be fetched from {source.url} to {place}")
         except UserError as error:
             return str(error)
         return None
 
-    absent = [(what, url) for what, url in wanted if not checkpoint_path(url).exists()]
     with ThreadPoolExecutor() as threads:
-        found = list(threads.map(look, absent))
-    for (what, url), problem in zip(absent, found):
-        if problem is None:
-            print(f"{what}: not in the cache; will be fetched from {url} to {checkpoint_path(url)}")
-    return [problem for problem in found if problem is not None]
+        return [problem for problem in threads.map(look, wanted) if problem is not None]
 
 
-def require_reply(what: str, url: str) -> int:
+def find(what: str, source: Published | Packaged) -> Path | None:
+    """The file of weights; None where it is not in the cache.
+
+    Raises:
+        UserError: the package that holds it is not installed, or its file is another.
+    """
+    if isinstance(source, Packaged):
+        try:
+            return source.path()
+        except UserError as error:
+            raise UserError(f"params.yaml: {what}: {error}") from error
+    path = checkpoint_path(source.url)
+    return path if path.exists() else None
+
+
+def require_reply(what: str, source: Published) -> int:
     """The bytes of weights that are not in the cache, as their server says; 0 where it does not.
 
     Raises:
         UserError: nothing answers.
     """
+    url = source.url
     try:
         request = Request(url, headers={"User-Agent": "torch.hub"})
         with urlopen(request, timeout=REPLY_SECONDS) as reply:
             return int(reply.headers.get("Content-Length") or 0)
     except (OSError, HTTPException, ValueError) as error:
+        size = f"({source.n_bytes / 1e6:.0f} MB) " if source.n_bytes else ""
         raise UserError(
             f"params.yaml: {what}: not in the cache, and {url} cannot be fetched "
-            f"({one_line(error)[:200]}); fetch it where there is a network and put it at "
+            f"({one_line(error)[:200]}); fetch it {size}where there is a network and put it at "
             f"{checkpoint_path(url)}"
         ) from error

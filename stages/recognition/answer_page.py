@@ -165,8 +165,8 @@ def pictures(images: np.ndarray, faces: Mapping[str, np.ndarray]) -> list[dict[s
 def draw_spectrogram(mel: np.ndarray, contents: Mapping[str, Any]) -> str:
     """The log-Mel spectrogram float32 [T, n_mels] in dB as <svg>, with seconds and kHz."""
     figure = Figure((6.4, 1.9))
-    features = contents["features"]
-    draw_mel(figure.subplots(), mel, contents["mels"], (features["db_min"], features["db_max"]))
+    shown = contents["encoders"]["acoustic"]
+    draw_mel(figure.subplots(), mel, contents["mels"], (shown["db_min"], shown["db_max"]))
     return as_svg(figure)
 
 

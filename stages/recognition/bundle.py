@@ -10,7 +10,7 @@ weights are not in it; they are known by their SHA-256.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +26,7 @@ from stages.fdan.checkpoint import (
 )
 from stages.fdan.inference import SpeechClassifier
 from stages.io.files import file_sha256, write_json
-from stages.runtime.params import Features, Frames, Mels
+from stages.runtime.params import Encoders, Frames, Mels
 from stages.runtime.paths import CONTENTS, TENSORS
 from stages.scoring.calibration import RANGE
 
@@ -44,6 +44,16 @@ class Data(BaseModel):
     utterances: int
     faces: int
     speakers: int
+
+
+class Encoded(BaseModel):
+    """The encoder of a modality, of which what is shown must be there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    weights: str
+    weights_source: str
 
 
 class Result(BaseModel):
@@ -67,8 +77,7 @@ class Result(BaseModel):
     n_test_with_suspected_copy: int
     labels_shuffled: bool
     skipped_unevenly: dict[str, Any]
-    backbone: str
-    weights: str
+    encoders: dict[Literal["visual", "acoustic"], Encoded] = Field(min_length=1)
     classes: dict[str, dict[str, float]]
     calibration: dict[str, float]
 
@@ -77,8 +86,9 @@ class Contents(Classifiers):
     """What models/bundle/model.json must hold.
 
     Attributes:
-        frames, mels, features: of params.yaml.
-        encoder: where the weights of the frozen backbone are from: file and SHA-256, or the seed.
+        frames, mels, encoders: of params.yaml.
+        sources: where the weights of the encoder of each modality are from: file and SHA-256, or
+            the seed.
         epochs: of the training on all utterances, the median of those that the folds kept.
         temperature: by which logits are divided (`stages.scoring.calibration`); None where there
             was no validation part to fit it on.
@@ -88,8 +98,8 @@ class Contents(Classifiers):
     version: int = Field(ge=VERSION, le=VERSION)
     frames: Frames
     mels: Mels
-    features: Features
-    encoder: str
+    encoders: Encoders
+    sources: dict[Literal["visual", "acoustic"], str] = Field(min_length=1)
     epochs: int = Field(ge=1)
     temperature: float | None = Field(ge=RANGE[0], le=RANGE[1])
     data: Data

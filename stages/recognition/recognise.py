@@ -15,10 +15,12 @@ import numpy as np
 import torch
 
 from stages.corpora.span import Span
-from stages.encoders.frozen import Encode, freeze
+from stages.encoders.frozen import Encode, Frozen, freeze_acoustic, freeze_visual
+from stages.encoders.speech import SAMPLE_RATE
 from stages.extraction.extract import each_clip
 from stages.extraction.workers import LOCAL, of_each
 from stages.fdan.inference import SpeechClassifier
+from stages.media.audio import clip_waveform, waveform_settings
 from stages.media.crops import STATUS, clip_faces, ready_to_crop
 from stages.media.probe import probe_duration
 from stages.media.spectrogram import clip_mel
@@ -74,22 +76,30 @@ class Answer(NamedTuple):
 
 
 class Recogniser:
-    """A bundle with its encoder, which is loaded once."""
+    """A bundle with its encoders, each of which is loaded once, when it is first needed."""
 
     def __init__(self, bundle: Bundle):
-        """Load the encoder.
+        self.bundle = bundle
+        self.contents = bundle.contents
+        self._encoders: dict[str, Frozen] = {}
+
+    def encoder(self, modality: str) -> Frozen:
+        """The encoder of a modality, as the model was trained with it.
 
         Raises:
             UserError: its weights cannot be had, or are others than those of the training.
         """
-        self.bundle = bundle
-        self.contents = bundle.contents
-        self.frozen = freeze(self.contents["features"], "predict")
-        if self.frozen.source != self.contents["encoder"]:
-            raise UserError(
-                f"features.weights: {self.frozen.source} is not what the model was trained with, "
-                f"{self.contents['encoder']}; put that into torch.hub's cache"
-            )
+        if modality not in self._encoders:
+            freeze = {ACOUSTIC: freeze_acoustic, VISUAL: freeze_visual}[modality]
+            found = freeze(self.contents["encoders"][modality], "predict")
+            trained = self.contents["sources"].get(modality)
+            if found.source != trained:
+                raise UserError(
+                    f"encoders.{modality}: {found.source} is not what the model was trained with, "
+                    f"{trained}; put that where the other is"
+                )
+            self._encoders[modality] = found
+        return self._encoders[modality]
 
     @property
     def knows_faces(self) -> bool:
@@ -160,12 +170,13 @@ class Recogniser:
     ) -> tuple[dict[int, np.ndarray], dict[int, float]]:
         """The acoustic features [1, D] of each piece that has some, and the seconds heard of it."""
         voices, seconds = {}, {}
-        spectrograms = self.spectrograms(pieces)
-        for i, mel, features in through(
-            self.frozen.voices, spectrograms, "values", pieces, skips, ACOUSTIC
+        encoder, mels = self.encoder(ACOUSTIC), self.contents["mels"]
+        heard = self.waveforms(pieces) if encoder.waveform else self.spectrograms(pieces)
+        rate = SAMPLE_RATE if encoder.waveform else mels["sample_rate"] / mels["hop_length"]
+        for i, arrays, features in through(
+            encoder.encode, heard, "values", pieces, skips, ACOUSTIC
         ):
-            rate = self.contents["mels"]["sample_rate"] / self.contents["mels"]["hop_length"]
-            voices[i], seconds[i] = features, len(mel["values"]) / rate
+            voices[i], seconds[i] = features, len(arrays["values"]) / rate
         return voices, seconds
 
     def _faces(
@@ -173,10 +184,8 @@ class Recogniser:
     ) -> tuple[dict[int, np.ndarray], dict[int, tuple[str, ...]]]:
         """The visual features [k, D] of each piece that has some, and the status of its frames."""
         faces, statuses = {}, {}
-        crops = self.crops(pieces)
-        for i, arrays, features in through(
-            self.frozen.faces, crops, "faces", pieces, skips, VISUAL
-        ):
+        encode, crops = self.encoder(VISUAL).encode, self.crops(pieces)
+        for i, arrays, features in through(encode, crops, "faces", pieces, skips, VISUAL):
             statuses[i] = tuple(STATUS[code] for code in arrays["status"])
             faces[i] = features[arrays["ok"]]
         return faces, statuses
@@ -184,6 +193,11 @@ class Recogniser:
     def spectrograms(self, pieces: Sequence[Piece]) -> Made:
         """What the stage mels makes of each piece (`spectrogram.Mel`)."""
         return made(pieces, "audio", clip_mel, self.contents["mels"], "mels")
+
+    def waveforms(self, pieces: Sequence[Piece]) -> Made:
+        """What an encoder of speech hears of each piece (`audio.Waveform`)."""
+        settings = waveform_settings(self.contents["mels"], SAMPLE_RATE)
+        return made(pieces, "audio", clip_waveform, settings, "waveforms")
 
     def crops(self, pieces: Sequence[Piece]) -> Made:
         """What the stage frames makes of each piece (`crops.Faces`).

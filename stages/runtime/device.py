@@ -96,14 +96,15 @@ def name_of(device: str) -> str:
     return torch.backends.cpu.get_cpu_capability()  # as AVX2: which kernels a CPU gets
 
 
-def check_precision(precision: str, device: str) -> None:
+def check_precision(precision: str, device: str, key: str) -> None:
     """Refuse bfloat16 where the hardware only emulates it, many times slower than float32.
 
     Known at once, without running a network; imports PyTorch for bf16 only.
 
     Args:
-        precision: as features.precision.
+        precision: "fp32" or "bf16".
         device: "cpu" or "cuda", as `pick_device` returns it.
+        key: of the setting, for the message.
 
     Raises:
         UserError: `precision` is "bf16", and the device has no instructions for it.
@@ -122,8 +123,7 @@ def check_precision(precision: str, device: str) -> None:
         lacking = f"{named} has no bfloat16 arithmetic (avx512_bf16 or amx_bf16)"
     if not there:
         raise UserError(
-            f"params.yaml: features.precision: {lacking}, and would be far slower than with fp32; "
-            "set fp32"
+            f"params.yaml: {key}: {lacking}, and would be far slower than with fp32; set fp32"
         )
 
 

@@ -50,6 +50,7 @@ def _no_repeats(values: list[str]) -> list[str]:
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_bool)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
+Layer = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_bool)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(_no_bool)]
 Corpus = Annotated[
     str,
@@ -141,16 +142,27 @@ class Mels(Section):
         return value
 
 
-class Features(Section):
-    """The frozen backbone and what it is shown."""
+class Encoder(Section):
+    """A frozen encoder of pictures."""
 
-    backbone: str = Field(
-        pattern="^[a-z0-9_]+$", description="the name of a torchvision classification model"
+    name: str = Field(
+        pattern="^[a-z0-9_]+$",
+        description="the name of a torchvision classification model, or efficientnet_lite0",
     )
-    weights: Literal["random", "imagenet"]
+    weights: Literal["random", "imagenet", "published"]
     precision: Literal["fp32", "bf16"]
     seed: Seed
-    allow_random_weights: StrictBool
+
+
+class AcousticEncoder(Encoder):
+    """A frozen encoder of pictures of spectrograms, or of speech."""
+
+    name: str = Field(
+        pattern="^[A-Za-z0-9_./-]+$",
+        description="the name of an encoder of pictures, or of speech as whisper-tiny.en",
+    )
+    layer: Literal["last", "mean"] | Layer
+    pool: Literal["mean", "mean_std"]
     db_min: Number = Field(ge=-300, le=300)
     db_max: Number = Field(ge=-300, le=300)
 
@@ -158,8 +170,17 @@ class Features(Section):
     @classmethod
     def _above_db_min(cls, value: float, info: ValidationInfo) -> float:
         if (least := info.data.get("db_min", -math.inf)) >= value:
-            raise ValueError(f"features.db_min: {least} is not < features.db_max ({value})")
+            key = "encoders.acoustic.db_"
+            raise ValueError(f"{key}min: {least} is not < {key}max ({value})")
         return value
+
+
+class Encoders(Section):
+    """The frozen encoder of each modality."""
+
+    allow_random_weights: StrictBool
+    visual: Encoder
+    acoustic: AcousticEncoder
 
 
 class Network(Section):
@@ -194,7 +215,7 @@ class Params(Section):
     sample: Sample
     frames: Frames
     mels: Mels
-    features: Features
+    encoders: Encoders
     protocol: Literal["paper", "speaker", "session", "sentence", "speaker_sentence", "official"]
     folds: Whole = Field(ge=1, le=100)
     validation: Number = Field(ge=0, le=0.5)
@@ -251,11 +272,16 @@ class Params(Section):
         return value
 
 
-SECTIONS: dict[str, type[Section]] = {
-    name: field.annotation
-    for name, field in Params.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-}
+def _sections(of: type[Section], prefix: str = "") -> Iterator[tuple[str, type[Section]]]:
+    """All sections of params.yaml by their dotted keys, those within others first."""
+    for name, field in of.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            key = prefix + name
+            yield from _sections(field.annotation, f"{key}.")
+            yield key, field.annotation
+
+
+SECTIONS = dict(_sections(Params))
 MAPPING = "a mapping of params"
 
 
@@ -318,7 +344,10 @@ def examine(tree: Any, source: str = PARAMS_FILE.name) -> tuple[Params, list[str
         found = error.errors(include_url=False)
     for item in found:
         place = item["loc"]  # () for the whole file
-        names = place[:2] if place and place[0] in SECTIONS else place[:1]
+        depth = 1  # of the key; what is wrong may lie deeper, within its value
+        while ".".join(map(str, place[:depth])) in SECTIONS and depth < len(place):
+            depth += 1
+        names = place[:depth]
         key = ".".join(map(str, names)) or "the file"
         if item["type"] == "missing":
             if key not in meant:
@@ -333,8 +362,12 @@ def examine(tree: Any, source: str = PARAMS_FILE.name) -> tuple[Params, list[str
             for name in names:
                 value = value[name]
             problems.append(f"{key}: {_shown(value)} is not {allowed().get(key, MAPPING)}")
-    parts = {name: of.model_construct(**right.get(of, {})) for name, of in SECTIONS.items()}
-    return Params.model_construct(**parts | right.get(Params, {})), _lines(problems, source)
+    parts: dict[str, dict[str, Any]] = {}  # what is right of each section, by its dotted key
+    for key, of in SECTIONS.items():
+        parent, _, name = key.rpartition(".")
+        section = of.model_construct(**parts.get(key, {}) | right.get(of, {}))
+        parts.setdefault(parent, {})[name] = section
+    return Params.model_construct(**parts[""] | right.get(Params, {})), _lines(problems, source)
 
 
 def _lines(problems: list[str], source: str) -> list[str]:
@@ -345,22 +378,27 @@ def _lines(problems: list[str], source: str) -> list[str]:
 def allowed() -> dict[str, str]:
     """What each param may be, for people, by its dotted key."""
     schema = Params.model_json_schema()
-    texts: dict[str, str] = {}
-    for name, item in schema["properties"].items():
-        if name in SECTIONS:
-            section = schema["$defs"][item["$ref"].rpartition("/")[2]]["properties"]
-            texts |= {f"{name}.{key}": _in_words(value) for key, value in section.items()}
-        else:
-            texts[name] = _in_words(item)
-    return texts
+
+    def in_words(properties: dict[str, Any], prefix: str) -> dict[str, str]:
+        texts: dict[str, str] = {}
+        for name, item in properties.items():
+            key = prefix + name
+            if key in SECTIONS:
+                section = schema["$defs"][item["$ref"].rpartition("/")[2]]
+                texts |= in_words(section["properties"], f"{key}.")
+            else:
+                texts[key] = _in_words(item)
+        return texts
+
+    return in_words(schema["properties"], "")
 
 
-def check_random_weights(corpus: str, weights: str, insist: bool) -> None:
+def check_random_weights(corpus: str, modality: str, weights: str, insist: bool) -> None:
     """Raise UserError for a real corpus with random `weights`, unless one insists."""
     if weights == "random" and corpus.split("_")[0] != "sample" and not insist:
         raise UserError(
-            f"params.yaml: features.weights: random weights say nothing about {corpus}; set "
-            "imagenet, or features.allow_random_weights: true to insist"
+            f"params.yaml: encoders.{modality}.weights: random weights say nothing about {corpus}; "
+            "set imagenet, or encoders.allow_random_weights: true to insist"
         )
 
 
@@ -379,14 +417,14 @@ def _in_words(schema: dict[str, Any]) -> str:
     return " ".join([kind[schema["type"]], " and ".join(bounds)]).strip()
 
 
-def _keys(tree: Any) -> Iterator[str]:
+def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
     """The dotted keys of all that is in a tree, known or not."""
     for key, value in tree.items() if isinstance(tree, dict) else ():
-        name = key if isinstance(key, str) else _shown(key)
+        name = prefix + (key if isinstance(key, str) else _shown(key))
         if name not in SECTIONS:
             yield name
         elif isinstance(value, dict):
-            yield from (f"{name}.{inner}" for inner in _keys(value))
+            yield from _keys(value, f"{name}.")
 
 
 def _shown(value: Any) -> str:

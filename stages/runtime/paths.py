@@ -35,6 +35,6 @@ def mels_path(corpus: str) -> Path:
     return MELS / f"{corpus}.h5"
 
 
-def features_path(corpus: str) -> Path:
-    """The features of a corpus."""
-    return FEATURES / f"{corpus}.h5"
+def features_path(modality: str, corpus: str) -> Path:
+    """The features of a corpus in a modality, "visual" or "acoustic"."""
+    return FEATURES / modality / f"{corpus}.h5"

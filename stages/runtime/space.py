@@ -16,5 +16,5 @@ def mels_bytes(clips: int, seconds: float, settings: Mapping[str, Any]) -> int:
 
 
 def features_bytes(samples: int) -> int:
-    """Of data/features/<corpus>.h5: float32, 512 of them for each crop and each spectrogram."""
+    """Of data/features: float32, about 512 of them for each crop or each voice."""
     return samples * 512 * 4

@@ -17,7 +17,7 @@ def headline(details: Mapping[str, Any]) -> str:
 
 
 def circumstances(details: Mapping[str, Any]) -> str:
-    """Corpora, protocol, seeds and encoder of a result in one line."""
+    """Corpora, protocol, seeds and encoders of a result in one line."""
     acoustic, visual = details["acoustic"], details["visual"]
     faces = "" if visual in ([acoustic], []) else f" with faces of {', '.join(visual)}"
     n_seeds, n_folds = details["n_seeds"], details["n_folds"]
@@ -25,8 +25,19 @@ def circumstances(details: Mapping[str, Any]) -> str:
         f"{acoustic}{faces}, protocol {details['protocol']}, "
         f"{n_folds} fold{'s'[: n_folds != 1]}, "
         f"{f'mean of {n_seeds} seeds' if n_seeds > 1 else 'one seed'}, "
-        f"{details['backbone']} with {details['weights']} weights"
+        f"{encoders_in_words(details['encoders'])}"
     )
+
+
+def encoders_in_words(encoders: Mapping[str, Mapping[str, Any]]) -> str:
+    """The encoders of a result, by modality, with their weights: once where they are the same."""
+    called = {
+        modality: f"{of['name']} with {of['weights']} weights" for modality, of in encoders.items()
+    }
+    if len(set(called.values())) == 1:
+        return called.popitem()[1]
+    shown = {"visual": "faces", "acoustic": "voices"}
+    return ", ".join(f"{text} for {shown[modality]}" for modality, text in called.items())
 
 
 def cautions(details: Mapping[str, Any]) -> list[str]:
@@ -36,8 +47,13 @@ def cautions(details: Mapping[str, Any]) -> list[str]:
         found.append(
             "The sample is synthetic: its scores show that the pipeline works, and nothing else."
         )
-    if details["weights"] == "random":
-        found.append("The encoder has random weights: it was never trained on faces or sounds.")
+    encoders = details["encoders"]
+    random = [name for name, of in encoders.items() if of["weights"] == "random"]
+    if random:
+        which = "" if len(random) == len(encoders) else f"{random[0]} "
+        found.append(
+            f"The {which}encoder has random weights: it was never trained on faces or sounds."
+        )
     if details["labels_shuffled"]:
         found.append("The labels are shuffled: this is what chance gives.")
     if details["n_test_with_trained_face"]:

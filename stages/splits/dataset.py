@@ -13,10 +13,9 @@ from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Row
 
 # What train and what follows it need of data/split.json.
 SPLIT_KEYS = (
-    "acoustic", "backbone", "duplicates", "excluded", "features_sha256", "folds",
-    "n_test_with_suspected_copy", "n_test_with_trained_face", "precision", "protocol",
-    "shuffle_labels", "skipped", "skipped_unevenly", "validated_by", "visual", "weights",
-    "weights_source",
+    "acoustic", "duplicates", "encoders", "excluded", "features_sha256", "folds",
+    "n_test_with_suspected_copy", "n_test_with_trained_face", "protocol", "shuffle_labels",
+    "skipped", "skipped_unevenly", "validated_by", "visual",
 )  # fmt: skip
 
 
@@ -40,35 +39,18 @@ class Features:
         acoustic: by utterance id, [D].
     """
 
-    def __init__(self, sha256_of: dict[str, str]):
-        """Read the feature files of the corpora named in data/split.json.
+    def __init__(self, sha256_of: dict[str, dict[str, str]]):
+        """Read the feature files that data/split.json names, by modality and corpus.
 
         Raises:
             UserError: a file is not the one that was split, or its features are not finite.
         """
-        self.visual: dict[str, np.ndarray] = {}
-        self.acoustic: dict[str, np.ndarray] = {}
-        for corpus, expected in sha256_of.items():
-            path = features_path(corpus)
-            if not has_sha256(path, expected):
-                raise UserError(f"{path}: is not the file that data/split.json names; dvc repro")
-            with open_arrays(path, "features") as file:
-                if "visual" in file:
-                    ok = file["visual_ok"][...]
-                    frames = file["visual"][...]
-                    for i, name in enumerate(decode_ids(file["visual_ids"][...])):
-                        self.visual[name] = frames[i][ok[i]]
-                if "acoustic" in file:
-                    names = decode_ids(file["acoustic_ids"][...])
-                    self.acoustic.update(zip(names, file["acoustic"][...]))
-            for modality, features in [("visual", self.visual), ("acoustic", self.acoustic)]:
-                bad = [name for name, values in features.items() if not np.isfinite(values).all()]
-                if bad:
-                    raise UserError(
-                        f"{path}: the {modality} features of {len(bad)} of {len(features)} "
-                        f"utterances are not finite, first those of {bad[0]}; delete it and run "
-                        "dvc repro"
-                    )
+        read = {
+            modality: dict(pair for item in of.items() for pair in _read(modality, *item))
+            for modality, of in sha256_of.items()
+        }
+        self.visual: dict[str, np.ndarray] = read.get("visual", {})
+        self.acoustic: dict[str, np.ndarray] = read.get("acoustic", {})
 
     def visual_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Every usable frame is a sample: features [n, D], labels [n] and utterance ids [n].
@@ -90,6 +72,25 @@ class Features:
         """Every utterance is a sample: features [n, D], labels [n] and utterance ids [n]."""
         ids = [row["id"] for row in rows]
         return np.stack([self.acoustic[name] for name in ids]), labels(rows), ids
+
+
+def _read(modality: str, corpus: str, sha256: str) -> list[tuple[str, np.ndarray]]:
+    """The ids of a corpus, and the features of each."""
+    path = features_path(modality, corpus)
+    if not has_sha256(path, sha256):
+        raise UserError(f"{path}: is not the file that data/split.json names; dvc repro")
+    with open_arrays(path, f"{modality} features") as file:
+        pooled = list(file["pooled"][...]) if "pooled" in file else []
+        if pooled and modality == "visual":
+            pooled = [frames[ok] for frames, ok in zip(pooled, file["ok"][...])]
+        found = list(zip(decode_ids(file["ids"][...]), pooled))
+    bad = [name for name, values in found if not np.isfinite(values).all()]
+    if bad:
+        raise UserError(
+            f"{path}: the {modality} features of {len(bad)} of {len(found)} utterances are not "
+            f"finite, first those of {bad[0]}; delete it and run dvc repro"
+        )
+    return found
 
 
 def labels(rows: Rows) -> np.ndarray:

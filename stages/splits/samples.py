@@ -116,13 +116,12 @@ def usable_rows(corpus: str, modality: str, needed: bool = True) -> Rows:
     Raises:
         UserError: there is none, and some are needed.
     """
-    with open_arrays(features_path(corpus), "features") as features:
-        ids = set(decode_ids(features[f"{modality}_ids"][...]))
+    path = features_path(modality, corpus)
+    with open_arrays(path, f"{modality} features") as features:
+        ids = set(decode_ids(features["ids"][...]))
     rows = [row for row in read_manifest(corpus) if row["id"] in ids]
     if needed and not rows:
-        raise UserError(
-            f"{features_path(corpus)}: no {modality} features; drop it from params.yaml"
-        )
+        raise UserError(f"{path}: no {modality} features; drop it from params.yaml")
     return [{"modality": modality, **row} for row in rows]
 
 
@@ -141,9 +140,8 @@ def fingerprints(rows: Rows, modality: str) -> dict[str, bytes]:
     """SHA-256 of the features of each utterance."""
     of_corpus: dict[str, dict[str, bytes]] = {}
     for corpus in {row["id"].split("/")[0] for row in rows}:
-        with open_arrays(features_path(corpus), "features") as features:
-            ids = decode_ids(features[f"{modality}_ids"][...])
-            values = features[modality][...]
+        with open_arrays(features_path(modality, corpus), f"{modality} features") as features:
+            ids, values = decode_ids(features["ids"][...]), features["pooled"][...]
         of_corpus[corpus] = {
             name: hashlib.sha256(value.tobytes()).digest() for name, value in zip(ids, values)
         }
@@ -264,20 +262,21 @@ def _merged(own: Mapping[str, set[Mark]], pairs: Iterable[tuple[str, str]]) -> d
     return merged
 
 
-def shared_settings(corpora: list[str]) -> dict[str, Any]:
-    """The settings that the features of all corpora share.
+def shared_settings(modality: str, corpora: list[str]) -> dict[str, Any]:
+    """The settings that the features of all corpora share in a modality.
 
     Raises:
         UserError: they were made with different settings.
     """
     settings = {}
     for corpus in corpora:
-        with open_arrays(features_path(corpus), "features") as features:
+        with open_arrays(features_path(modality, corpus), f"{modality} features") as features:
             settings[corpus] = read_settings(features)
     first = settings[corpora[0]]
     for corpus, other in settings.items():
         if other != first:
             raise UserError(
-                f"{features_path(corpus)}: made with {other}, {corpora[0]} with {first}; dvc repro"
+                f"{features_path(modality, corpus)}: made with {other}, {corpora[0]} with {first}; "
+                "dvc repro"
             )
     return first

@@ -1,7 +1,8 @@
 """How quick the pipeline is, against how it is usually done.
 
     python -m tests.benchmarks                    # all of it, an hour or more on two cores
-    python -m tests.benchmarks media training     # some of media, faces, features, training, whole
+    python -m tests.benchmarks media training     # some of media, faces, features, training,
+                                                  # speech, whole
     python -m tests.benchmarks gpu                # what needs a GPU, or some groups of it: gpu.py
 
 Prints tables in Markdown. A ratio is the median, over interleaved repeats in one run, of the usual
@@ -31,10 +32,10 @@ def main() -> None:
         for line in gpu.table(given.dry_run, given.groups[1:]):
             print(line, flush=True)
         return
-    unknown = set(given.groups) - {*GROUPS, "whole"}
+    unknown = set(given.groups) - {*GROUPS, "speech", "whole"}
     if unknown:
         parser.error(f"no group {', '.join(sorted(unknown))}")
-    chosen = given.groups or [*GROUPS, "whole"]
+    chosen = given.groups or [*GROUPS, "speech", "whole"]
     ratios = [group for group in GROUPS if group in chosen]
     if ratios:
         print(f"Medians of {given.repeats} interleaved repeats, {cores()} cores.\n")
@@ -48,6 +49,12 @@ def main() -> None:
                 times = f"{1000 * row.found.ours:.1f} | {1000 * row.found.usual:.1f}"
             cells = f"{ratio} | {'' if row.aim is None else f'{row.aim:g}'} | {times}"
             print(f"| {row.group} | {row.what} | {row.usual} | {cells} |", flush=True)
+    if "speech" in chosen:
+        from tests.benchmarks import speech
+
+        print()
+        for line in speech.table(given.repeats):
+            print(line, flush=True)
     if "whole" in chosen:
         from tests.benchmarks import whole
 

@@ -29,18 +29,19 @@ import h5py
 import numpy as np
 import torch
 
-from stages.encoders.embed import face_images, make_embed, spectrogram_images
-from stages.encoders.encode import encode
-from stages.encoders.pictures import for_inference, make_backbone
+from stages.acoustic_features import spectrograms
+from stages.encoders import torchvision_models
+from stages.encoders.encode import CLIPS, encode
+from stages.encoders.pictures import face_images, for_inference, make_embed, spectrogram_images
 from stages.extraction.clip_cache import ClipCache
 from stages.fdan import training
 from stages.fdan.batches import BANK, make_generator
 from stages.fdan.inference import Bank, draw_bank
 from stages.fdan.stacking import Stack
 from stages.fdan.training import Inputs, Training, initial_network
-from stages.features import crops, spectrograms
 from stages.io.arrays import encode_ids
 from stages.runtime.device import require_determinism
+from stages.visual_features import crops
 from tests.benchmarks.training import CPU, MELD, SAVEE, samples, settings
 
 ROOT = Path(__file__).parents[2]
@@ -202,7 +203,7 @@ def _inputs(sizes: tuple[int, int], replicas: int) -> list[Inputs]:
 def speed_of_features(scale: Scale) -> Iterator[Row]:
     """(c) ResNet-34: pictures a second, and from files of crops and spectrograms."""
     device, cuda = scale.device, scale.device.type == "cuda"
-    backbone = make_backbone("resnet34", "random", 0)[0]
+    encoder = torchvision_models.load("resnet34", "random", 0)
     flops = 2 * 3.664e9  # of one picture of 224 x 224
     with tempfile.TemporaryDirectory() as name, _clips(Path(name), scale) as (frames, mels):
         for kind, dtype, tf32 in [
@@ -211,7 +212,7 @@ def speed_of_features(scale: Scale) -> Iterator[Row]:
             ("bf16", torch.bfloat16, False),
         ]:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-            network = for_inference(backbone, dtype).to(device)
+            network = for_inference(encoder.network, dtype).to(device)
             x = torch.rand(scale.batch, 3, 224, 224, device=device).to(
                 dtype, memory_format=torch.channels_last
             )
@@ -219,7 +220,8 @@ def speed_of_features(scale: Scale) -> Iterator[Row]:
                 alone = scale.batch / median(_repeated(lambda: network(x)))
             a = torch.randn(scale.matrix, scale.matrix, device=device, dtype=dtype)
             peak = 2 * scale.matrix**3 / min(_repeated(lambda: a @ a))
-            embed = make_embed(for_inference(backbone, dtype), device.type, dtype)
+            fused = encoder._replace(network=for_inference(encoder.network, dtype))
+            embed = make_embed(fused, device.type, dtype)
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
             rates = []
@@ -231,7 +233,9 @@ def speed_of_features(scale: Scale) -> Iterator[Row]:
                 for number in range(2):  # the first loads kernels
                     layout = {"values": ("float32", (pictures, 512))}
                     cache = ClipCache(Path(name) / f"{kind} {pictures} {number}", "", layout)
-                    found = encode(read(file), to_images, embed, cache, device.type)
+                    found = encode(
+                        read(file), to_images, embed, cache, device.type, CLIPS[device.type]
+                    )
                     seconds = _wall(lambda found=found: deque(found, maxlen=0))
                 rates.append(scale.pictures / seconds)
             yield Row(

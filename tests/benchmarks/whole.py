@@ -23,7 +23,7 @@ from tests.benchmarks.timing import cores
 
 ROOT = Path(__file__).parents[2]
 MELD = 13_708  # utterances
-EXTRACTION = ("manifest", "frames", "mels", "contact_sheet", "features")
+EXTRACTION = ("manifest", "frames", "mels", "contact_sheet", "visual_features", "acoustic_features")
 TRAINING = ("split", "train", "evaluate", "best_test_epoch", "tsne")
 COLUMNS = ["id", "speaker", "emotion", "video", "audio"]
 SPEAKERS = 8
@@ -43,7 +43,7 @@ def project(folder: Path, corpus: str, epochs: int | None) -> None:
     """A folder in which the stages run on one corpus, with the params of this one."""
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params |= {"corpora": [corpus], "visual": [corpus], "acoustic": corpus}
-    params["features"]["allow_random_weights"] = True
+    params["encoders"]["allow_random_weights"] = True
     params["epochs"] = epochs or params["epochs"]
     folder.mkdir()
     YAML(typ="safe").dump(params, folder / "params.yaml")

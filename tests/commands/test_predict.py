@@ -103,7 +103,8 @@ def test_what_is_said_of_the_model_and_of_clips_that_it_knows(capsys: pytest.Cap
     out, _ = run(capsys, "clips/a.mp4", "--json")
     assert json.loads(out)[0]["trained_on"] is False
     everything = [f"{number:016x}" for number in range(3)]
-    write_small_bundle(BUNDLE, trained_on=everything, result=RESULT | {"weights": "random"})
+    random = {name: of | {"weights": "random"} for name, of in RESULT["encoders"].items()}
+    write_small_bundle(BUNDLE, trained_on=everything, result=RESULT | {"encoders": random})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stages.recognition.recognise.fingerprint", lambda _: everything[1])
         out, err = run(capsys, "clips", "--json")

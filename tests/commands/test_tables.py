@@ -261,8 +261,7 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
         "n_seeds": 2,
         "n_folds": 5,
         "protocol": "paper",
-        "backbone": "resnet34",
-        "weights": "imagenet",
+        "encoders": {"acoustic": {"name": "resnet34", "weights": "imagenet"}},
         "ci95": {
             "war_wilson": interval,
             "uar_by_utterance": interval,

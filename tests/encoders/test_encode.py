@@ -1,4 +1,4 @@
-"""Clips through the backbone: each depends on nothing else, and none is worked on twice."""
+"""Clips through a network: each depends on nothing else, and none is worked on twice."""
 
 import shutil
 import time
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from stages.encoders import encode as module
-from stages.encoders.embed import face_images, make_embed, spectrogram_images
+from stages.encoders import torchvision_models
 from stages.encoders.encode import CLIPS, ahead, encode
-from stages.encoders.pictures import for_inference, make_backbone
+from stages.encoders.pictures import face_images, for_inference, make_embed, spectrogram_images
 from stages.extraction.clip_cache import ClipCache, cache_folder, clip_cache, write_entry
 from stages.runtime.errors import UserError
-from tests.encoders.test_embed import HIGH, LOW
+from tests.encoders.test_pictures import HIGH, LOW
 from tests.helpers import user_error
 
 Arrays = list[np.ndarray]
@@ -43,7 +43,7 @@ def cache(dim: int = 2, pictures: int = 1, **made_with: Any) -> ClipCache:
 
 
 class Counted:
-    """What stands for a backbone: two numbers that tell pictures apart.
+    """What stands for a network: two numbers that tell pictures apart.
 
     Attributes:
         sizes: of the batches that it was given.
@@ -65,7 +65,9 @@ def encoded(
     device: str = "cpu",
 ) -> Arrays:
     clips = [(f"sample/{i}", array) for i, array in enumerate(arrays)]
-    return list(encode(clips, to_images, embed or Counted(), kept or cache(), device))
+    return list(
+        encode(clips, to_images, embed or Counted(), kept or cache(), device, CLIPS[device])
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -82,7 +84,9 @@ def test_the_features_of_a_clip_depend_on_no_other_clip(
     name: str, kind: str, pictures: int, dtype: torch.dtype
 ) -> None:
     """Of RegNet and SqueezeNet the last bits differ with the size of a batch, below four."""
-    network = make_embed(for_inference(make_backbone(name, "random", 0)[0], dtype), "cpu", dtype)
+    encoder = torchvision_models.load(name, "random", 0)
+    fused = encoder._replace(network=for_inference(encoder.network, dtype))
+    network = make_embed(fused, "cpu", dtype)
     dim = {"regnet_y_400mf": 440}.get(name, 512)
     arrays = {"voices": voices, "faces": faces}[kind](16)
     to_images = {"voices": voice_images, "faces": face_images}[kind]
@@ -104,7 +108,7 @@ def test_the_features_of_a_clip_depend_on_no_other_clip(
 
 @pytest.fixture(params=["cpu", "cuda"])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whose way is gone, in batches of four clips; what stands for a backbone needs no GPU."""
+    """Whose way is gone, in batches of four clips; what stands for a network needs no GPU."""
     monkeypatch.setitem(CLIPS, "cuda", 4)
     return request.param
 

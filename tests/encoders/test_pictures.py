@@ -1,210 +1,114 @@
-"""The backbone: frozen, repeatable, and its features are what enters its classifier."""
+"""What an encoder is shown of a face or a spectrogram, and in how many parts."""
 
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
-import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
-from stages.encoders.pictures import for_inference, make_backbone, normalise
-from stages.io.files import file_sha256
+from stages.encoders.pictures import PictureEncoder, face_images, make_embed, spectrogram_images
 from stages.runtime.errors import UserError
 
-# Where torchvision's families keep their classifier.
-HEADS = {
-    "resnet18": "fc",
-    "resnet34": "fc",
-    "squeezenet1_1": "classifier",
-    "mobilenet_v3_small": "classifier",
-    "alexnet": "classifier",
-}
-SMALL = "squeezenet1_1"
+LOW, HIGH = -60.0, 40.0
 
 
-def pictures(n: int = 2, size: int = 64) -> Tensor:
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+def picture(mel: np.ndarray) -> Tensor:
+    return spectrogram_images([mel.astype(np.float32)], LOW, HIGH)[0]
 
 
-def features(name: str, seed: int = 0, size: int = 64) -> Tensor:
-    model, _ = make_backbone(name, "random", seed)
-    with torch.inference_mode():
-        return model(pictures(size=size))
+def mel_with(part: tuple[slice, slice], steps: int = 60, filters: int = 40) -> np.ndarray:
+    """Silence, but for the loudest level in a part [T, n_mels]."""
+    mel = np.full((steps, filters), LOW)
+    mel[part] = HIGH
+    return mel
 
 
-def entering(model: nn.Module, head: str, images: Tensor) -> Tensor:
-    """What the classifier of an untouched model is given, averaged over space if it has any."""
-    caught = []
-    getattr(model, head).register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-    with torch.inference_mode():
-        model.eval()(images)
-    (found,) = caught
-    return found.mean((2, 3)) if found.ndim == 4 else found
+@pytest.mark.parametrize("steps, filters", [(7, 128), (101, 128), (6000, 128), (30, 40), (1, 8)])
+def test_a_spectrogram_of_any_size_is_a_grey_picture(steps: int, filters: int):
+    image = picture(np.random.default_rng(0).uniform(-80, 60, (steps, filters)))
+    assert image.shape == (3, 224, 224) and image.dtype == torch.float32
+    assert torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
+    assert 0 <= image.min() and image.max() <= 1
 
 
-def untouched(name: str) -> nn.Module:
-    torch.manual_seed(0)
-    # GoogLeNet's own initialisation takes a minute and does not matter here.
-    quick = {"init_weights": False} if name == "googlenet" else {}
-    return torchvision.models.get_model(name, weights=None, **quick)
+def test_low_frequencies_are_at_the_bottom():
+    image = picture(mel_with(np.s_[:, :10]))[0]
+    assert (image[180:] == 1).all() and (image[:160] == 0).all()
 
 
-@pytest.mark.parametrize("name, head", HEADS.items())
-def test_features_are_what_enters_the_classifier(name: str, head: str):
-    expected = entering(untouched(name), head, pictures())
-    torch.testing.assert_close(features(name), expected)
+def test_time_runs_to_the_right():
+    image = picture(mel_with(np.s_[45:, :]))[0]
+    assert (image[:, 180:] == 1).all() and (image[:, :160] == 0).all()
 
 
-def test_transformers_give_what_enters_their_heads(monkeypatch: pytest.MonkeyPatch):
-    def small(name: str = "vit", weights: None = None) -> nn.Module:
-        torch.manual_seed(0)
-        model = torchvision.models.VisionTransformer(32, 16, 1, 2, 24, 48)
-        nn.init.normal_(model.heads.head.weight)
-        return model
-
-    expected = entering(small(), "heads", pictures(size=32))
-    monkeypatch.setattr(torchvision.models, "get_model", small)
-    torch.testing.assert_close(features("vit_b_16", size=32), expected)
+@pytest.mark.parametrize(
+    "decibels, grey", [(-60, 0.0), (-10, 0.5), (40, 1.0), (-100, 0.0), (90, 1.0)]
+)
+def test_the_range_of_decibels_spans_black_to_white(decibels: float, grey: float):
+    image = picture(np.full((50, 64), decibels))
+    torch.testing.assert_close(image, torch.full((3, 224, 224), grey))
 
 
-@pytest.mark.parametrize("name, head", [("vgg11", "classifier"), ("swin_t", "head")])
-def test_features_of_large_models_are_what_enters_the_classifier(name: str, head: str):
-    expected = entering(untouched(name), head, pictures(size=224))
-    torch.testing.assert_close(features(name, size=224), expected)
+def test_a_loud_moment_between_two_pixels_of_a_long_spectrogram_stays_visible():
+    mel = mel_with(np.s_[2992:3006, :], steps=6000, filters=128)
+    assert picture(mel).max() > 0.2
 
 
-def test_resnet34_gives_512_features_a_picture():
-    assert features("resnet34").shape == (2, 512)
+def test_a_crop_of_the_right_size_is_only_scaled():
+    crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    expected = np.moveaxis(crops, 3, 1) / np.float32(255)
+    np.testing.assert_allclose(face_images([crops]), expected, atol=1e-6)
 
 
-def test_is_frozen_and_in_eval_mode():
-    model, _ = make_backbone("resnet18", "random", 0)
-    assert not any(parameter.requires_grad for parameter in model.parameters())
-    assert not any(module.training for module in model.modules())
+@pytest.mark.parametrize("size", [32, 96, 300])
+def test_a_crop_of_another_size_is_resized(size: int):
+    crops = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    images = face_images([crops])
+    assert images.shape == (2, 3, 224, 224) and 0 <= images.min() and images.max() <= 1
 
 
-def test_pictures_do_not_change_it():
-    model, _ = make_backbone("resnet18", "random", 0)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    model(pictures())
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+def test_resizing_keeps_colours_and_places():
+    crops = np.zeros((1, 100, 100, 3), np.uint8)
+    crops[0, :50, :, 0] = 255  # the upper half is red
+    red, green, _ = face_images([crops])[0]
+    assert (red[:105] == 1).all() and (red[120:] == 0).all() and (green == 0).all()
 
 
-def test_the_same_seed_gives_the_same_features():
-    assert torch.equal(features(SMALL, seed=3), features(SMALL, seed=3))
+def encoder(network: torch.nn.Module) -> PictureEncoder:
+    return PictureEncoder(network, (0.5, 0.25, 0.75), (0.5, 1, 2), "nowhere")
 
 
-def test_another_seed_gives_other_features():
-    assert not torch.allclose(features(SMALL, seed=3), features(SMALL, seed=4))
+def test_a_picture_of_the_mean_colour_reaches_the_network_as_zeros():
+    images = torch.tensor((0.5, 0.25, 0.75)).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    embed = make_embed(encoder(torch.nn.Flatten()), "cpu")
+    np.testing.assert_allclose(embed(images), np.zeros((1, 48)), atol=1e-6)
 
 
-def test_the_source_of_random_weights_is_their_seed():
-    assert make_backbone(SMALL, "random", 3)[1] == "seed 3"
+class SmallGPU(torch.nn.Module):
+    """What stands for a network on a GPU that has memory for so many pictures at once."""
+
+    def __init__(self, room: int):
+        super().__init__()
+        self.room = room
+        self.sizes: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.mean((2, 3))
 
 
-def test_random_weights_do_not_touch_the_global_random_state():
-    before = torch.random.get_rng_state()
-    make_backbone(SMALL, "random", 3)
-    assert torch.equal(torch.random.get_rng_state(), before)
+@pytest.mark.parametrize("room, sizes", [(7, [7]), (6, [7, 4, 3]), (4, [7, 4, 3])])
+def test_pictures_that_do_not_fit_at_once_are_embedded_in_two_halves(room: int, sizes: list[int]):
+    images = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    small, large = SmallGPU(room), SmallGPU(7)
+    found = make_embed(encoder(small), "cpu")(images)
+    np.testing.assert_array_equal(found, make_embed(encoder(large), "cpu")(images))
+    assert small.sizes == sizes
 
 
-@pytest.mark.parametrize("name", ["resnet35", "lraspp_mobilenet_v3_large", "raft_small", "nn"])
-def test_an_unknown_name_is_refused(name: str):
-    with pytest.raises(UserError, match=f"features.backbone: '{name}' is not a torchvision"):
-        make_backbone(name, "random", 0)
-
-
-def test_a_model_without_the_published_weights_asked_for_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: nn.Sequential())
-    with pytest.raises(UserError, match="vit_h_14"):
-        make_backbone("vit_h_14", "imagenet", 0)
-
-
-def put_into_cache(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Save untrained weights where torch.hub keeps those of IMAGENET1K_V1."""
-    monkeypatch.setenv("TORCH_HOME", str(folder))
-    entry = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-    path = folder / "hub/checkpoints" / entry.url.rsplit("/", 1)[1]
-    path.parent.mkdir(parents=True)
-    torch.save(untouched(name).state_dict(), path)
-    return path
-
-
-def test_published_weights_are_read_from_the_cache_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    path = put_into_cache(SMALL, tmp_path, monkeypatch)
-    model, source = make_backbone(SMALL, "imagenet", 5)
-    with torch.inference_mode():
-        assert torch.equal(model(pictures()), features(SMALL, seed=0))
-    assert source == f"{path.name} sha256 {file_sha256(path)}"
-    assert "does not begin with the hash" in capsys.readouterr().err
-
-
-def test_published_weights_that_do_not_fit_are_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    path = put_into_cache(SMALL, tmp_path, monkeypatch)
-    torch.save(untouched("resnet18").state_dict(), path)
-    with pytest.raises(UserError, match=f"{path} is damaged"):
-        make_backbone(SMALL, "imagenet", 0)
-
-
-def test_a_model_whose_published_weights_want_another_normalisation_gets_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """torchvision sets `transform_input` where this model is made with its weights."""
-    put_into_cache("googlenet", tmp_path, monkeypatch)
-    assert make_backbone("googlenet", "imagenet", 0)[0].transform_input is True
-
-
-def test_normalised_pictures_have_the_mean_and_deviation_of_imagenet():
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    images = torch.tensor([mean, [a + b for a, b in zip(mean, std)]]).view(2, 3, 1, 1)
-    expected = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
-    torch.testing.assert_close(normalise(images.expand(2, 3, 4, 4)), expected)
-
-
-def picture(seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(5, 3, 224, 224, generator=generator).to(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("name", ["resnet34", "squeezenet1_1", "densenet121", "vit_b_16"])
-def test_a_network_for_inference_gives_the_same_features(name: str):
-    model = make_backbone(name, "random", 0)[0]
-    with torch.inference_mode():
-        expected = model(picture())
-        found = for_inference(model, torch.float32)(picture())
-    assert torch.nn.functional.cosine_similarity(expected, found).min() >= 0.999999
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
-
-
-def test_no_batch_norm_of_resnet_is_left_and_the_model_stays_as_it_is():
-    model = make_backbone("resnet34", "random", 0)[0]
-    norms = [type(part) for part in model.modules()].count(torch.nn.BatchNorm2d)
-    network = for_inference(model, torch.float32)
-    assert norms == 36
-    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
-    assert [type(part) for part in model.modules()].count(torch.nn.BatchNorm2d) == norms
-    assert model.conv1.weight.is_contiguous()
-
-
-def test_bfloat16_keeps_what_matters():
-    model = make_backbone("resnet34", "random", 0)[0]
-    with torch.inference_mode():
-        expected = model(picture())
-        found = for_inference(model, torch.bfloat16)(picture().bfloat16()).float()
-    assert torch.nn.functional.cosine_similarity(expected, found).min() >= 0.999
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_features_do_not_depend_on_the_rest_of_the_batch(dtype: torch.dtype):
-    network = for_inference(make_backbone("resnet34", "random", 0)[0], dtype)
-    pictures = picture().to(dtype)
-    with torch.inference_mode():
-        whole = network(pictures)
-        parts = [network(pictures[:1]), network(pictures[1:3]), network(pictures[3:])]
-    assert torch.equal(torch.cat(parts), whole)
+@pytest.mark.parametrize("pictures", [1, 7])
+def test_pictures_that_do_not_fit_by_halves_either_are_told_in_one_line(pictures: int):
+    room = 0 if pictures == 1 else 3
+    with pytest.raises(UserError, match="^features: the GPU has no memory left; choose a smaller"):
+        make_embed(encoder(SmallGPU(room)), "cpu")(torch.zeros(pictures, 3, 8, 8))

@@ -278,13 +278,18 @@ for changed in ["", "nothing", "media/audio", "media/container", "media/faces", 
     assert names["media/container"] == names["media/faces"] == names["runtime/progress"]
 
 
-def test_the_code_beside_a_function_matters_wherever_it_lives(tmp_path: Path, clip: Path) -> None:
+@pytest.mark.parametrize(
+    "imported", ["from stages.encoders.helper import work", "from stages.encoders import helper"]
+)
+def test_the_code_beside_a_function_matters_wherever_it_lives(
+    imported: str, tmp_path: Path, clip: Path
+) -> None:
     shutil.copytree(ROOT / "stages", tmp_path / "stages")
     room = tmp_path / "stages/encoders"
     (room / "speech.py").write_text(
-        "from typing import NamedTuple\nfrom stages.encoders.helper import work\n"
+        f"from typing import NamedTuple\n{imported}\n"
         "class Pooled(NamedTuple):\n    def layout(settings): return {}\n"
-        "def encode(clip) -> Pooled: return work(clip)"
+        "def encode(clip) -> Pooled: pass"
     )
     (room / "helper.py").write_text("def work(clip): pass")
     script = """

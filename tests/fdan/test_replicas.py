@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from stages import best_test_epoch, evaluate, split, train
 from stages.corpora.emotions import EMOTIONS
 from stages.fdan import replicas
-from stages.io.arrays import encode_ids, write_arrays
+from stages.io.arrays import encode_ids
 from stages.io.files import file_sha256, read_json, read_table, write_json
 from stages.runtime.errors import UserError
+from stages.runtime.paths import features_path
 from stages.splits.dataset import Features, select_rows
 from tests.feature_files import (
     DIM,
@@ -28,6 +29,7 @@ from tests.feature_files import (
     utterances,
     work_in,
     write_corpus,
+    write_features,
     write_params,
 )
 
@@ -71,15 +73,14 @@ def spoil(ids: set[str], modality: str = "acoustic", by: float = 9) -> None:
         kind: [of[name] + (by if kind == modality and name in ids else 0) for name in names]
         for kind, of in values.items()
     }
-    path = Path("data/features/sample.h5")
-    with write_arrays(path, "features", SETTINGS, 0) as arrays:
-        arrays.append("visual_ids", encode_ids(names))
-        arrays.append("acoustic_ids", encode_ids(names))
-        arrays.append("visual_ok", np.ones((len(names), FRAMES), bool))
-        for kind, rows in spoiled.items():
-            arrays.append(kind, np.stack(rows).astype(np.float32))
     task = read_json(Path("data/split.json"))
-    write_json(Path("data/split.json"), task | {"features_sha256": {"sample": file_sha256(path)}})
+    for kind, rows in spoiled.items():
+        arrays = {"ids": encode_ids(names), "pooled": np.stack(rows).astype(np.float32)}
+        if kind == "visual":
+            arrays["ok"] = np.ones((len(names), FRAMES), bool)
+        write_features(Path(), kind, "sample", SETTINGS, arrays)
+        task["features_sha256"][kind] = {"sample": file_sha256(features_path(kind, "sample"))}
+    write_json(Path("data/split.json"), task)
 
 
 def changed_by_spoiling(ids: set[str], modality: str = "acoustic") -> set[str]:
@@ -282,7 +283,7 @@ def test_features_that_are_not_finite_are_refused_with_their_utterance(modality:
     said = (
         f"{modality} features of 1 of 56 utterances are not finite, first those of sample/S1_FE_s0"
     )
-    assert complaint().startswith(f"data/features/sample.h5: the {said}")
+    assert complaint().startswith(f"data/features/{modality}/sample.h5: the {said}")
 
 
 def test_training_that_diverges_leaves_the_model_that_there_was():
@@ -424,13 +425,11 @@ def test_faces_that_were_not_found_are_left_out_of_the_samples():
     names = [row["id"] for row in utterances("sample")]
     seen = np.ones((56, FRAMES), bool)
     seen[0] = [True, False, True]
-    path = Path("data/features/sample.h5")
-    with write_arrays(path, "features", SETTINGS, 0) as arrays:
-        arrays.append("visual_ids", encode_ids(names))
-        arrays.append("acoustic_ids", encode_ids([]))
-        arrays.append("visual_ok", seen)
-        arrays.append("visual", np.arange(56 * FRAMES, dtype=np.float32).reshape(56, FRAMES, 1))
-    features = Features({"sample": file_sha256(path)})
+    values = np.arange(56 * FRAMES, dtype=np.float32).reshape(56, FRAMES, 1)
+    arrays = {"ids": encode_ids(names), "ok": seen, "pooled": values}
+    write_features(Path(), "visual", "sample", SETTINGS, arrays)
+    sha256 = file_sha256(features_path("visual", "sample"))
+    features = Features({"visual": {"sample": sha256}, "acoustic": {}})
     x, y, ids = features.visual_samples(utterances("sample")[:2])
     assert x[:, 0].tolist() == [0, 2, 3, 4, 5]
     assert ids == [names[0]] * 2 + [names[1]] * 3 and y.tolist() == [0] * 5

@@ -212,26 +212,26 @@ def test_a_missing_file_and_a_text_file_are_refused(tmp_path: Path):
 def virtual(file: h5py.File) -> None:
     layout = h5py.VirtualLayout((3, 5), "float32")
     layout[...] = h5py.VirtualSource("other.h5", "values", (3, 5))
-    file.create_virtual_dataset("acoustic", layout)
+    file.create_virtual_dataset("pooled", layout)
 
 
 VOICES = ROWS[:, 0]
 BY_HAND = {
     "virtual": virtual,
     "external storage": lambda file: file.create_dataset(
-        "acoustic", (3, 5), "float32", external=[("secret", 0, 60)]
+        "pooled", (3, 5), "float32", external=[("secret", 0, 60)]
     ),
-    "soft link": lambda file: file.__setitem__("acoustic", h5py.SoftLink("/visual")),
-    "external link": lambda file: file.__setitem__("acoustic", h5py.ExternalLink("b.h5", "values")),
-    "group": lambda file: file.create_group("acoustic"),
-    "another name": lambda file: file.create_dataset("acoustics", data=VOICES),
-    "another type": lambda file: file.create_dataset("acoustic", data=VOICES.astype(np.float64)),
-    "text": lambda file: file.create_dataset("acoustic", data=["a", "b", "c"]),
-    "another rank": lambda file: file.create_dataset("acoustic", data=VOICES[0]),
-    "another length": lambda file: file.create_dataset("acoustic", data=VOICES[:2]),
+    "soft link": lambda file: file.__setitem__("pooled", h5py.SoftLink("/visual")),
+    "external link": lambda file: file.__setitem__("pooled", h5py.ExternalLink("b.h5", "values")),
+    "group": lambda file: file.create_group("pooled"),
+    "another name": lambda file: file.create_dataset("pool", data=VOICES),
+    "another type": lambda file: file.create_dataset("pooled", data=VOICES.astype(np.float64)),
+    "text": lambda file: file.create_dataset("pooled", data=["a", "b", "c"]),
+    "another rank": lambda file: file.create_dataset("pooled", data=VOICES[0]),
+    "another length": lambda file: file.create_dataset("pooled", data=VOICES[:2]),
     "ids that are no text": lambda file: (
-        file.__delitem__("acoustic_ids"),
-        file.create_dataset("acoustic_ids", data=np.array([b"\xff", b"b", b"c"])),
+        file.__delitem__("ids"),
+        file.create_dataset("ids", data=np.array([b"\xff", b"b", b"c"])),
     ),
     "settings": lambda file: file.attrs.__setitem__("settings", "[1"),
     "kind": lambda file: file.attrs.__setitem__("kind", np.arange(3)),
@@ -243,11 +243,11 @@ def test_a_file_with_a_fitting_checksum_and_other_content_is_refused_in_one_line
     tmp_path: Path, what: str
 ):
     path = tmp_path / "a.h5"
-    with write_arrays(path, "features", {}, 0) as file:
-        file.append("acoustic_ids", encode_ids(IDS))
+    with write_arrays(path, "acoustic features", {}, 0) as file:
+        file.append("ids", encode_ids(IDS))
         file.flush()
         BY_HAND[what](file._file)
-    with pytest.raises(UserError) as caught, open_arrays(path, "features"):
+    with pytest.raises(UserError) as caught, open_arrays(path, "acoustic features"):
         pytest.fail("it was opened")
     assert len(str(caught.value).splitlines()) == 1
     assert str(caught.value).endswith("; delete it and run dvc repro")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stages.media.spectrogram import clip_mel
 from stages.recognition import recognise as module
 from stages.recognition.bundle import fingerprint, read_bundle
-from stages.recognition.recognise import Answer, Piece, Recogniser, classify, windows
+from stages.recognition.recognise import ACOUSTIC, Answer, Piece, Recogniser, classify, windows
 from stages.runtime.errors import ClipError
 from stages.scoring.calibration import with_temperature
 from tests.bundle_files import DIM, classifier_of, write_small_bundle
@@ -59,7 +59,7 @@ def test_an_answer_is_the_calibrated_mean_of_the_seeds(clips: dict[str, Path], t
     found = recogniser(tmp_path)
     answer, *_ = found.recognise([Piece(clips["voice"])])
     mel = clip_mel(clips["voice"], **params()["mels"])
-    (x,) = found.frozen.voices([("voice", mel.values)])
+    (x,) = found.encoder(ACOUSTIC).encode([("voice", mel.values)])
     shares = [classifier(torch.from_numpy(x)).numpy()[0] for classifier in found.bundle.final]
     np.testing.assert_allclose(told(answer), with_temperature(np.mean(shares, 0), 2.0), atol=1e-7)
     of_folds = [classifier(torch.from_numpy(x)).numpy()[0] for classifier in found.bundle.folds]
@@ -129,16 +129,19 @@ def test_a_model_without_faces_refuses_to_look_at_some(clips: dict[str, Path], t
     assert answer.modalities == ("acoustic",)
 
 
-def test_another_encoder_than_that_of_the_training_is_refused(tmp_path: Path):
-    write_small_bundle(tmp_path / "bundle", encoder="seed 1")
-    said = user_error(Recogniser, read_bundle(tmp_path / "bundle"))
-    assert "seed 0 is not what the model was trained with, seed 1" in said
+def test_another_encoder_than_that_of_the_training_is_refused(
+    clips: dict[str, Path], tmp_path: Path
+):
+    found = recogniser(tmp_path, sources={"visual": "seed 1", "acoustic": "seed 0"})
+    assert found.recognise([Piece(clips["both"])])[0].probabilities is not None
+    said = user_error(found.recognise, [Piece(clips["both"])], BOTH)
+    assert "visual: seed 0 is not what the model was trained with, seed 1" in said
 
 
 def test_a_voice_that_was_trained_on_is_known_again(clips: dict[str, Path], tmp_path: Path):
     first = recogniser(tmp_path)
     mel = clip_mel(clips["voice"], **params()["mels"])
-    (x,) = first.frozen.voices([("voice", mel.values)])
+    (x,) = first.encoder(ACOUSTIC).encode([("voice", mel.values)])
     found = recogniser(tmp_path, trained_on=[fingerprint(x)])
     answers = found.recognise([Piece(clips["voice"]), Piece(clips["other"])])
     assert [answer.trained_on for answer in answers] == [True, False]

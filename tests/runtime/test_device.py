@@ -113,17 +113,18 @@ def test_the_compiler_is_not_loaded_for_it():
     assert said == b"False\n"
 
 
+KEY = "encoders.visual.precision"
 LACKING_CPU = {"cpu_name": "Intel Xeon E5", "avx2": True, "avx512_f": True, "avx512_bf16": False}
 
 
 @pytest.mark.parametrize("instruction", ["avx512_bf16", "amx_bf16", "bf16"])
 def test_bfloat16_is_for_cpus_that_have_it(monkeypatch: pytest.MonkeyPatch, instruction: str):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: LACKING_CPU | {instruction: True})
-    check_precision("bf16", "cpu")
+    check_precision("bf16", "cpu", KEY)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: LACKING_CPU)
-    check_precision("fp32", "cpu")
-    assert user_error(check_precision, "bf16", "cpu") == (
-        "params.yaml: features.precision: the CPU (Intel Xeon E5) has no bfloat16 arithmetic "
+    check_precision("fp32", "cpu", KEY)
+    assert user_error(check_precision, "bf16", "cpu", KEY) == (
+        f"params.yaml: {KEY}: the CPU (Intel Xeon E5) has no bfloat16 arithmetic "
         "(avx512_bf16 or amx_bf16), and would be far slower than with fp32; set fp32"
     )
 
@@ -136,11 +137,11 @@ def test_bfloat16_is_for_gpus_that_have_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: Card)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Tesla V100")
-    check_precision("fp32", "cuda")
-    message = user_error(check_precision, "bf16", "cuda")
+    check_precision("fp32", "cuda", KEY)
+    message = user_error(check_precision, "bf16", "cuda", KEY)
     assert "the GPU (Tesla V100) has no bfloat16 arithmetic" in message and "fp32" in message
     Card.major = 8
-    check_precision("bf16", "cuda")
+    check_precision("bf16", "cuda", KEY)
 
 
 def test_a_full_gpu_is_one_line_with_advice():

@@ -3,6 +3,8 @@
 import copy
 import math
 import re
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,14 @@ def changed(**values: Any) -> dict[str, Any]:
     tree = copy.deepcopy(TREE)
     for name, value in values.items():
         *sections, key = name.split("__")
-        (tree[sections[0]] if sections else tree)[key] = value
+        reduce(getitem, sections, tree)[key] = value
     return tree
 
 
 def without(key: str) -> dict[str, Any]:
     tree = copy.deepcopy(TREE)
     *sections, name = key.split(".")
-    del (tree[sections[0]] if sections else tree)[name]
+    del reduce(getitem, sections, tree)[name]
     return tree
 
 
@@ -76,6 +78,8 @@ def test_the_params_of_the_project_are_all_there_are_and_each_is_needed():
 def test_a_missing_section_is_told():
     tree = {key: value for key, value in TREE.items() if key != "mels"}
     assert complaint(tree) == "params.yaml: mels: missing; give it a mapping of params"
+    message = "params.yaml: encoders.visual: missing; give it a mapping of params"
+    assert complaint(without("encoders.visual")) == message
 
 
 @pytest.mark.parametrize("key, written", AS_DVC_WRITES.items())
@@ -124,7 +128,7 @@ def test_a_word_flag_or_number_in_the_file_is_read_as_what_it_looks_like(
         ("epochs", "20", 20),
         ("epochs", 3.0, 3),
         ("visual", ["sample"], ["sample"]),
-        ("features__backbone", "vit_b_16", "vit_b_16"),
+        ("encoders__visual__name", "vit_b_16", "vit_b_16"),
         ("seed", 2**32 - 1, 2**32 - 1),
         ("lmmd__bandwidth", 2, 2.0),
         ("lmmd__bandwidth", "1e-3", 1e-3),
@@ -148,7 +152,7 @@ BAD = {
     "shuffle_labels": ["true", "no", 1, 0, None],
     "corpora": ["sample", [], ["sample", "sample"], ["sample", 3], ["sample", ["ravdess"]]],
     "acoustic": ["RAVDESS", "../sample", "a_", 3, "sample\n"],
-    "features.backbone": ["resnet-34"],
+    "encoders.visual.name": ["resnet-34"],
     "workers": ["remote", "tcp://", "tcp://a b"],
 }
 
@@ -207,6 +211,7 @@ def test_every_unknown_key_is_refused_in_one_line(unknown: dict[str, Any]):
         (TREE | {"batchsize": 1}, "batchsize", "batch_size"),
         (TREE | {"network": TREE["network"] | {"layer": 1}}, "network.layer", "network.layers"),
         (TREE | {"n_mels": 64}, "n_mels", "mels.n_mels"),
+        (changed(encoders__visual__nam="x"), "encoders.visual.nam", "encoders.visual.name"),
     ],
 )
 def test_an_unknown_key_is_told_with_the_nearest_name(tree: dict, key: str, nearest: str):
@@ -229,8 +234,9 @@ def test_a_key_of_a_section_may_not_stand_outside_it_as_well():
 
 @pytest.mark.parametrize("value", [None, 3, "x", [1]])
 def test_a_section_that_is_no_mapping_is_refused(value: Any):
-    expected = f"params.yaml: mels: {value!r} is not a mapping of params"
-    assert complaint(TREE | {"mels": value}) == expected
+    for key in ("mels", "encoders", "encoders.visual"):
+        expected = f"params.yaml: {key}: {value!r} is not a mapping of params"
+        assert complaint(changed(**{key.replace(".", "__"): value})) == expected
 
 
 @pytest.mark.parametrize("tree", [None, [], "alpha", 3])
@@ -247,7 +253,10 @@ def test_a_file_that_holds_no_mapping_is_refused(tree: Any):
         ({"mels__fmin": 8000}, "mels.fmin: 8000.0 is not < mels.fmax (8000.0)"),
         ({"mels__fmax": 8001}, "mels.fmax: 8001.0 is not <= half of mels.sample_rate (8000.0)"),
         ({"mels__min_seconds": 60}, "mels.min_seconds: 60.0 is not < mels.max_seconds (60.0)"),
-        ({"features__db_min": 30}, "features.db_min: 30.0 is not < features.db_max (30.0)"),
+        (
+            {"encoders__acoustic__db_min": 30},
+            "encoders.acoustic.db_min: 30.0 is not < encoders.acoustic.db_max (30.0)",
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(changes: dict[str, Any], message: str):
@@ -312,6 +321,10 @@ def test_what_is_right_is_known_beside_what_is_wrong():
     assert params.model_fields_set == TREE.keys() - {"alpha"} and params.folds == 3
     assert params.mels.model_fields_set == TREE["mels"].keys() - {"n_mels"}
     assert params.mels.n_fft == 1024
+    params, problems = examine(changed(encoders__acoustic__db_min="x", encoders__visual__seed=-1))
+    assert len(problems) == 2 and params.encoders.acoustic.db_max == 30
+    assert params.encoders.model_fields_set == TREE["encoders"].keys()
+    assert params.encoders.visual.model_fields_set == TREE["encoders"]["visual"].keys() - {"seed"}
 
 
 def test_faces_are_needed_unless_they_are_said_not_to_be():

@@ -6,7 +6,8 @@ import pytest
 
 from stages.scoring.summary import cautions, circumstances, headline
 
-DETAILS = {
+RESNET = {"name": "resnet34", "weights": "random"}
+DETAILS: dict[str, Any] = {
     "acoustic": "ravdess",
     "visual": ["ravdess"],
     "protocol": "speaker",
@@ -18,8 +19,7 @@ DETAILS = {
     "n_correct": 7.333333,
     "n_folds": 5,
     "n_seeds": 3,
-    "backbone": "resnet34",
-    "weights": "imagenet",
+    "encoders": {modality: RESNET | {"weights": "imagenet"} for modality in ("visual", "acoustic")},
     "labels_shuffled": False,
     "n_test_with_trained_face": 0,
     "n_test_with_suspected_copy": 0,
@@ -40,9 +40,14 @@ def test_the_headline_has_the_interval_and_the_counts():
         ({"n_folds": 1, "n_seeds": 1}, "ravdess, protocol speaker, 1 fold, one seed, resnet34 "),
         ({"visual": ["savee", "meld"]}, "ravdess with faces of savee, meld, protocol speaker, "),
         ({"visual": []}, "ravdess, protocol speaker, "),
+        (
+            {"encoders": {**DETAILS["encoders"], "acoustic": RESNET}},
+            "ravdess, protocol speaker, 5 folds, mean of 3 seeds, "
+            "resnet34 with imagenet weights for faces, resnet34 with random weights for voices",
+        ),
     ],
 )
-def test_the_circumstances_name_corpora_protocol_seeds_and_encoder(
+def test_the_circumstances_name_corpora_protocol_seeds_and_encoders(
     changes: dict[str, Any], said: str
 ):
     assert circumstances(DETAILS | changes).startswith(said)
@@ -53,7 +58,8 @@ def test_the_circumstances_name_corpora_protocol_seeds_and_encoder(
     [
         ({"acoustic": "sample"}, "synthetic"),
         ({"visual": ["ravdess", "sample"]}, "synthetic"),
-        ({"weights": "random"}, "random weights"),
+        ({"encoders": {"visual": RESNET, "acoustic": RESNET}}, "The encoder has random weights"),
+        ({"encoders": {**DETAILS["encoders"], "visual": RESNET}}, "The visual encoder has random"),
         ({"labels_shuffled": True}, "shuffled"),
         ({"n_test_with_trained_face": 8}, "faces of 8 of the 9 test utterances were trained on"),
         ({"n_test_with_suspected_copy": 2}, "2 test utterances sound like one that was learned"),

@@ -348,8 +348,9 @@ def trained_pictures_of_tested_voices(pictures: dict[str, bytes]) -> int:
 
 
 def pictures_of(corpus: str) -> dict[str, bytes]:
-    sha256 = file_sha256(Path(f"data/features/{corpus}.h5"))
-    return {name: frames.tobytes() for name, frames in Features({corpus: sha256}).visual.items()}
+    sha256 = file_sha256(Path(f"data/features/visual/{corpus}.h5"))
+    visual = Features({"visual": {corpus: sha256}, "acoustic": {}}).visual
+    return {name: frames.tobytes() for name, frames in visual.items()}
 
 
 @pytest.mark.parametrize("visual", [["folder", "sample"], ["sample", "folder"]])

@@ -3,14 +3,14 @@
     python -m stages check CORPUS          (a folder of data/raw, e.g. ravdess)
     python -m stages check --all CORPUS    (decode every clip, however long it takes)
 
-In:  data/raw/<corpus>/, params.yaml and the weights in torch.hub's cache
+In:  data/raw/<corpus>/, params.yaml and the weights that are here
 Out: on stdout what is ok, warnings, and errors to fix. Exit code 0 where there is no error, 1 where
      there is one, and 2 where there is no such corpus or params.yaml is wrong.
 
-An error is what would stop one of the stages manifest, frames, mels, features and split. The
-packets of every clip are read, and clips are decoded as the stages do it: all of them where a
-minute does for the faces and another for the voices, else a random sample. What was made of them is
-kept in the cache of clips, where the stages find it; no other file is written.
+An error is what would stop one of the stages from manifest to split. The packets of every clip are
+read, and clips are decoded as the stages do it: all of them where a minute does for the faces and
+another for the voices, else a random sample. What was made of them is kept in the cache of clips,
+where the stages find it; no other file is written.
 """
 
 import argparse
@@ -20,7 +20,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from stages.commands.check.clips import CALLED, KINDS, Clips, duration_findings, file_findings, scan
+from stages.commands.check.clips import (
+    CALLED,
+    KINDS,
+    MODALITIES,
+    Clips,
+    duration_findings,
+    file_findings,
+    scan,
+)
 from stages.commands.check.copies import copy_findings, equal_samples, suspect_findings
 from stages.commands.check.decoding import (
     SECONDS,
@@ -60,7 +68,7 @@ def look_over(
         UserError: no such corpus, its folder is not there, or params.yaml is wrong.
     """
     params = read_params().model_dump()
-    frames, mels, features = params["frames"], params["mels"], params["features"]
+    frames, mels, encoders = params["frames"], params["mels"], params["encoders"]
     limit = params["max_skip_fraction"]
     root = RAW / corpus
     listing = list_corpus(root, corpus)
@@ -68,7 +76,8 @@ def look_over(
     clips = scan(root, listing.utterances, mels["min_seconds"], f"check@{corpus} packets")
     section("Files", file_findings(clips, root))
     section("Durations", duration_findings(clips, mels["max_seconds"]))
-    section("Weights", weight_findings(corpus, frames, features))
+    modalities = [modality for kind, modality in MODALITIES.items() if clips.with_kind(kind)]
+    section("Weights", weight_findings(corpus, frames, encoders, modalities))
 
     decoded = {kind: not_decoded(clips, kind) for kind in KINDS}
     if clips.with_kind("video") and at_hand(frame_weights(frames["detector"], frames["align"])):
@@ -149,7 +158,8 @@ def conclusion(corpus: str, count: int, decoded: Sequence[Decoded]) -> str:
     is_named = corpus in params["corpora"]
     command = "dvc repro"
     if is_named and corpus not in [*params["visual"], params["acoustic"]]:
-        command = f"dvc repro features@{corpus} contact_sheet@{corpus}"
+        stages = ("visual_features", "acoustic_features", "contact_sheet")
+        command = f"dvc repro {' '.join(f'{stage}@{corpus}' for stage in stages)}"
     if count:
         errors = f"{count} errors: fix them" if count > 1 else "1 error: fix it"
         return f"{errors}, run this check again, and then {command}"

@@ -42,7 +42,7 @@ def contents(paths: set[Path]) -> dict[Path, bytes]:
 def equal_samples(task: Task, decoded: Mapping[str, Decoded]) -> dict[str, Pairs]:
     """The pairs that the stage split will find by their features, by modality.
 
-    Features follow from what the backbone is shown, and that from the bytes of the file: clips that
+    Features follow from what the encoder is shown, and that from the bytes of the file: clips that
     were not decoded are compared by these.
     """
     of_path = contents({clip_path(row, kind) for kind in KINDS for row in task.rows[kind]})

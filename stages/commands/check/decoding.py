@@ -41,7 +41,7 @@ class Sample(NamedTuple):
     """What is kept of a clip that can be used.
 
     Attributes:
-        fingerprint: SHA-256 of what the backbone is shown of it.
+        fingerprint: SHA-256 of what the encoder is shown of it.
         status: of a video, index into STATUS of each of V1 V2 V3.
         jumps: whether the face jumps by more than its width between two of them.
         course: of an audio, see `stages.splits.suspects`.

