@@ -99,8 +99,12 @@ def _from_pretrained(transformers: Any, name: str, **where: bool) -> tuple[Any, 
 
 
 def _source(transformers: Any, name: str) -> str:
-    """The files of the weights that were loaded, as transformers prefers them, with SHA-256."""
+    """The files of the weights that were loaded, as transformers prefers them, and its version.
+
+    Which may change features: transformers 5 has another last layer than 4.
+    """
     config = transformers.utils.cached_file(name, "config.json", local_files_only=True)
     folder = Path(config).parent
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    return ", ".join([name, *(f"{file.name} sha256 {file_sha256(file)}" for file in files)])
+    weights = [f"{file.name} sha256 {file_sha256(file)}" for file in files]
+    return ", ".join([name, *weights, f"transformers {transformers.__version__}"])
