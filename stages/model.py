@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from stages.corpora.registry import licence_of
 from stages.fdan.checkpoint import read_description, read_replicas, replica_name
 from stages.fdan.replicas import Task, train_all
 from stages.fdan.training import Settings
@@ -65,6 +66,9 @@ def main() -> None:
                 "utterances": len(spoken),
                 "faces": len(rows) - len(spoken),
                 "speakers": len({row["speaker"] for row in rows}),
+                "licences": {
+                    corpus: licence_of(corpus) for corpus in [split["acoustic"], *split["visual"]]
+                },
             },
             "result": details,
             "trained_on": sorted(fingerprint(features.acoustic[row["id"]]) for row in spoken),

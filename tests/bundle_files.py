@@ -101,6 +101,7 @@ def write_small_bundle(
             "utterances": 28,
             "faces": 0 if flags.get("acoustic_only") else 30,
             "speakers": 4,
+            "licences": {"ravdess": "CC BY-NC-SA 4.0", "folder": ""},
         },
         "result": RESULT,
         "trained_on": [],

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stages import card, evaluate, model, train
+from stages.corpora.registry import licence_of
 from stages.fdan.checkpoint import read_description, read_replicas
 from stages.io.files import read_json
 from stages.recognition.bundle import Bundle, fingerprint, read_bundle
@@ -59,6 +60,7 @@ def test_it_is_trained_on_everything_that_was_split_and_scaled_by_it():
         "utterances": 42,
         "faces": 42,
         "speakers": 3,
+        "licences": {"sample": licence_of("sample")},
     }
 
 

@@ -35,7 +35,11 @@ REMEDY = "make it again by dvc repro model"
 
 
 class Data(BaseModel):
-    """What the model was trained on; the corpora as params.yaml names them."""
+    """What the model was trained on; the corpora as params.yaml names them.
+
+    Attributes:
+        licences: of each corpus, on which terms it may be used; "" where only its owner knows.
+    """
 
     model_config = ConfigDict(strict=True)
 
@@ -44,6 +48,7 @@ class Data(BaseModel):
     utterances: int
     faces: int
     speakers: int
+    licences: dict[str, str]
 
 
 class Encoded(BaseModel):

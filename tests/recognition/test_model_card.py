@@ -27,6 +27,8 @@ def test_data_results_and_settings_are_those_of_the_bundle(tmp_path: Path):
         "temperature of 2.00",
         "0.210 without it",
         "0.040 with it",
+        "- `ravdess`: CC BY-NC-SA 4.0",
+        "- `folder`: known to its owner alone",
         "squeezenet1_1, random weights (seed 0)",
     ):
         assert said in " ".join(text.split("\n")), said
