@@ -1,8 +1,9 @@
 """The best epoch on the test part, which the published code reports: optimistic, not a result.
 
-In:  models/fdan.json (the settings), data/split.csv, data/split.json, and the
+In:  models/replicas.json (the settings), data/split.csv, data/split.json, and the
      data/features/<modality>/<corpus>.h5 that it names
-Out: metrics/best_test_epoch.json   {} where params.yaml does not ask for it
+Out: metrics/best_test_epoch.json   {} where params.yaml does not ask for it, or the system
+                                    does not learn by epochs
 
 The published code tests after every epoch and reports the best. That figure grows with the number
 of epochs even if nothing is learned. It is made here so that it can be set beside published tables:
@@ -12,8 +13,6 @@ made where params.yaml asks for it: training again takes a third of what the sta
 
 Run: dvc exp run -S best_test_epoch=true, or dvc repro best_test_epoch once params.yaml asks for it
 """
-
-from dataclasses import replace
 
 import numpy as np
 
@@ -38,27 +37,33 @@ def main() -> None:
     # Imported here: PyTorch takes seconds, and the usual run does not need it.
     import torch
 
-    from stages.fdan.checkpoint import read_description, restore
-    from stages.fdan.replicas import Task, train_all
-    from stages.fdan.training import Settings
+    from stages.corpora.emotions import EMOTIONS
     from stages.scoring.predictions import predict_fold, to_arrays
+    from stages.systems.checkpoint import read_description
+    from stages.systems.contract import Task
+    from stages.systems.named import SYSTEMS
 
     split, rows = read_split()
     check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     description = read_description()
+    system = SYSTEMS[description["system"]]
+    if not system.by_epochs:
+        write_json(RESULT, {})
+        print(f"best_test_epoch: {description['system']} does not learn by epochs")
+        return
     features = Features(split["features_sha256"])
-    settings = replace(Settings(**description["settings"]), select="war", patience=0)
-    task = Task(features, rows, split["protocol"], settings, description["inference"], TEST)
+    settings = description["settings"] | {"select": "war", "patience": 0}
+    task = Task(features, rows, split["protocol"], settings, TEST)
     seed = description["seeds"][0]
-    replicas = train_all(task, split["folds"], [seed], "best_test_epoch")
+    replicas = system.train_all(task, split["folds"], [seed], "best_test_epoch")
 
     torch.set_num_threads(1)
     predictions = []
     for replica in replicas:
-        classifier = restore(description, replica.state)
+        classifier = system.restore(description, replica.state)
         predictions += predict_fold(classifier, features, rows, replica.fold, seed)
     true, predicted, _ = to_arrays(predictions)
-    confusion = confusion_matrix(true, predicted[:, 0], settings.classes)
+    confusion = confusion_matrix(true, predicted[:, 0], len(EMOTIONS))
     sizes = [len(select_rows(rows, "acoustic", replica.fold, TEST)) for replica in replicas]
     last = [replica.history[-1]["validation_war"] for replica in replicas]
     metrics = {
@@ -67,7 +72,7 @@ def main() -> None:
         "war_last_epoch": float(np.average(last, weights=sizes)),
         "n_correct": int(np.trace(confusion)),
         "n_test": len(true),
-        "epochs": {f"fold_{replica.fold}": replica.epoch for replica in replicas},
+        "epochs": {f"fold_{replica.fold}": int(replica.chosen["epoch"]) for replica in replicas},
         "protocol": split["protocol"],
     }
     write_json(RESULT, metrics)

@@ -1,6 +1,6 @@
 """Evaluate: the models of every fold on the test utterances that they did not see.
 
-In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json, and the
+In:  models/replicas.safetensors, models/replicas.json, data/split.csv, data/split.json, and the
      data/features/<modality>/<corpus>.h5 that it names
 Out: metrics/test.json         WAR, UAR, w-F1, an interval of UAR and the number of utterances
      metrics/details.json      intervals, emotions, speakers, seeds, and what the scores rest on
@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.fdan.checkpoint import read_description, read_replicas, replica_name
 from stages.io.files import write_json, write_table
 from stages.runtime.command import run_stage
 from stages.runtime.paths import METRICS, PREDICTIONS
@@ -34,6 +33,9 @@ from stages.scoring.summary import circumstances, headline
 from stages.splits.dataset import Features, labels, read_split, select_rows
 from stages.splits.leaks import check_bank, check_leaks
 from stages.splits.protocols import VALIDATION
+from stages.systems.checkpoint import read_description, read_replicas, replica_name
+from stages.systems.contract import VISUAL
+from stages.systems.named import SYSTEMS
 
 DECIMALS = 4  # of what DVC compares, so that its tables fit a screen
 
@@ -205,9 +207,13 @@ def main() -> None:
     low, high = found["ci95"]["uar_by_utterance"].values()
     measures = {name: found[name] for name in MEASURES} | {"uar_low": low, "uar_high": high}
     test = {name: round(value, DECIMALS) for name, value in measures.items()}
+    settings = description["settings"]
+    modalities = SYSTEMS[description["system"]].modalities(settings)
+    sees_faces = VISUAL in modalities
     details = found | {
+        "system": description["system"],
         "acoustic": split["acoustic"],
-        "visual": split["visual"],
+        "visual": split["visual"] if sees_faces else [],
         "classes": per_class(confusion),
         "speakers": per_speaker(true, predicted, speakers),
         "calibration": calibrated,
@@ -216,16 +222,16 @@ def main() -> None:
         "n_skipped": total(split["skipped"]),
         "n_excluded_by_rule": total(split["excluded"]),
         "n_duplicates": sum(map(len, split["duplicates"].values())),
-        "n_test_with_trained_face": split["n_test_with_trained_face"],
+        "n_test_with_trained_face": split["n_test_with_trained_face"] if sees_faces else 0,
         "n_test_with_suspected_copy": split["n_test_with_suspected_copy"],
         "skipped": split["skipped"],
         "skipped_unevenly": split["skipped_unevenly"],
         "excluded": split["excluded"],
         "protocol": split["protocol"],
-        "selection": description["settings"]["select"],
-        "inference": description["inference"],
+        "selection": settings.get("select"),  # of an epoch, and
+        "inference": settings.get("inference"),  # what a voice attends to: None where there is none
         "labels_shuffled": split["shuffle_labels"],
-        "encoders": split["encoders"],
+        "encoders": {name: of for name, of in split["encoders"].items() if name in modalities},
     }
     write_json(METRICS / "test.json", test | {"n_test": found["n_test"]})
     write_json(METRICS / "details.json", details)

@@ -35,6 +35,7 @@ def main() -> None:
         selection=params.selection,
         inference=params.inference,
         cross_attention=params.cross_attention,
+        system=params.system,
     )
     listed = {corpus: read_manifest(corpus) for corpus in [*division.visual, division.acoustic]}
     if problems := division_problems(division, listed):

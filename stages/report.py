@@ -149,7 +149,9 @@ def flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         if isinstance(value, dict):
             pairs += flatten(value, f"{prefix}{key}.")
         else:
-            pairs.append((f"{prefix}{key}", ", ".join(value) if isinstance(value, list) else value))
+            pairs.append(
+                (f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else value)
+            )
     return pairs
 
 
@@ -167,6 +169,7 @@ def main() -> None:
     remove_old_sheets(params.corpora)
     details = read_json(METRICS / "details.json")
     curves = {name: read_table(METRICS / f"curves/{name}.csv") for name in CURVES}
+    places = read_table(METRICS / "tsne.csv")
     corpora = list(dict.fromkeys([*details["visual"], details["acoustic"]]))
     sheets = {name: CONTACT_SHEETS / f"{name}.png" for name in corpora}
     split = read_json(SPLIT_SUMMARY, ["suspected_copies", "validated_by"])
@@ -195,9 +198,9 @@ def main() -> None:
         curves=[
             (title, figures.draw_curves(curves[name], label))
             for name, (title, label) in CURVES.items()
-            if curves[name]  # there is no LMMD without the visual modality
+            if curves[name]  # no LMMD without the visual modality, and none without epochs
         ],
-        tsne=figures.draw_tsne(read_table(METRICS / "tsne.csv")),
+        tsne=figures.draw_tsne(places) if places else "",  # where a system makes features
         wrong=wrong,
         excerpts=excerpts_of(details["acoustic"], [item.id for item in wrong], db_range),
         seconds=excerpts.SOUND_SECONDS,

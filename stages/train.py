@@ -1,11 +1,13 @@
-"""Train: one FDAN for every fold and seed.
+"""Train: the system of params.yaml, by default FDAN, once for every fold and seed.
 
 In:  data/split.csv, data/split.json, and the data/features/<modality>/<corpus>.h5 that it names
-Out: models/fdan.safetensors, models/fdan.json   every replica (stages/fdan/checkpoint.py)
+Out: models/replicas.safetensors, models/replicas.json
+                              every replica (stages/systems/checkpoint.py)
      metrics/train.json       losses and recalls in the epochs kept, mean over the replicas, to
                               four digits
      metrics/curves/*.csv     loss, recall and LMMD of every epoch: mean and sd over the replicas
-                              that have not ended, and their number
+                              that have not ended, and their number; without rows for a system that
+                              does not learn by epochs
      Under DVC the curves are written every few seconds with the epochs made so far, and beside them
      metrics/live/train.json, which is deleted at the end: for `dvc exp show` and `dvc plots`.
 Paper: Section 2, Eq. (1) to (9), and Section 3.2.
@@ -14,17 +16,13 @@ Run: dvc repro train, or python -m stages.train
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 import numpy as np
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.board import Histories, Live, state_of
-from stages.fdan.checkpoint import replica_name, write_model
-from stages.fdan.replicas import Task, train_all
-from stages.fdan.training import Epoch, Settings
+from stages.fdan.board import state_of
 from stages.io.files import write_json, write_table
 from stages.runtime.command import run_stage
 from stages.runtime.device import pick_device
@@ -33,6 +31,9 @@ from stages.runtime.params import read_params
 from stages.runtime.paths import LIVE, METRICS
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import check_leaks
+from stages.systems.checkpoint import replica_name, write_model
+from stages.systems.contract import VISUAL, Histories, Live, Task, Trained
+from stages.systems.named import SYSTEMS
 
 # What each table of curves shows: names for people, and entries of an Epoch.
 LOSSES = {
@@ -47,10 +48,11 @@ RECALLS = {
 }
 
 
-def mean_of(epochs: Iterable[Epoch]) -> dict[str, float]:
-    """Mean of every entry over the replicas."""
-    epochs = list(epochs)
-    return {name: float(np.mean([epoch[name] for epoch in epochs])) for name in epochs[0]}
+def mean_of(replicas: Sequence[Trained]) -> dict[str, float]:
+    """Mean over the replicas of all that is known of what each kept, and of all of them."""
+    found = [replica.kept | replica.chosen for replica in replicas]
+    shared = [name for name in found[0] if all(name in of for of in found)]
+    return {name: float(np.mean([of[name] for of in found])) for name in shared}
 
 
 def significant(value: float) -> float:
@@ -119,46 +121,54 @@ def main() -> None:
         "acoustic_only": params.acoustic_only,
         "cross_attention": params.cross_attention,
     }
-    settings = Settings(
-        classes=len(EMOTIONS),
-        alpha=params.alpha,
-        batch_size=params.batch_size,
-        epochs=params.epochs,
-        learning_rate=params.learning_rate,
-        momentum=params.momentum,
-        weight_decay=params.weight_decay,
-        network=params.network.model_dump() | flags,
-        lmmd=params.lmmd.model_dump(),
-        select={"validation": "uar", "last": "last"}[params.selection],
-        patience=params.patience,
-    )
+    settings_of = {
+        "fdan": {
+            "classes": len(EMOTIONS),
+            "alpha": params.alpha,
+            "batch_size": params.batch_size,
+            "epochs": params.epochs,
+            "learning_rate": params.learning_rate,
+            "momentum": params.momentum,
+            "weight_decay": params.weight_decay,
+            "network": params.network.model_dump() | flags,
+            "lmmd": params.lmmd.model_dump(),
+            "select": {"validation": "uar", "last": "last"}[params.selection],
+            "patience": params.patience,
+            "inference": params.inference,
+        },
+        "majority": {},
+        "linear_probe": params.linear_probe.model_dump(),
+        "knn": params.knn.model_dump(),
+    }
+    system, settings = SYSTEMS[params.system], settings_of[params.system]
     split, rows = read_split()
     check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     features = Features(split["features_sha256"])
-    task = Task(features, rows, split["protocol"], settings, params.inference)
+    task = Task(features, rows, split["protocol"], settings)
     seeds = [params.seed + number for number in range(params.seeds)]
     with shown_to_dvc() as live:
-        replicas = train_all(task, split["folds"], seeds, "train", live)
+        replicas = system.train_all(task, split["folds"], seeds, "train", live)
 
+    seen = features.visual.values() if VISUAL in system.modalities(settings) else ()
     names = [replica_name(replica.fold, replica.seed) for replica in replicas]
     write_model(
         {name: replica.state for name, replica in zip(names, replicas)},
         {
+            "system": params.system,
             "folds": split["folds"],
             "seeds": seeds,
-            "inference": params.inference,
-            "settings": asdict(settings),
-            "visual_dim": next((faces.shape[1] for faces in features.visual.values()), 0),
+            "settings": settings,
+            "visual_dim": next((faces.shape[1] for faces in seen), 0),
             "acoustic_dim": len(next(iter(features.acoustic.values()))),
-            "epochs": {name: replica.epoch for name, replica in zip(names, replicas)},
+            "chosen": {name: replica.chosen for name, replica in zip(names, replicas)},
             "bank": {name: replica.bank for name, replica in zip(names, replicas)},
             "trained_emotions": {name: replica.emotions for name, replica in zip(names, replicas)},
         },
     )
 
-    kept = mean_of(replica.history[replica.epoch - 1] for replica in replicas)
-    kept["epoch"] = float(np.mean([replica.epoch for replica in replicas]))
-    kept["lmmd_in_loss"] = settings.alpha * sum(kept[name] for name in layers_of(kept).values())
+    kept = mean_of(replicas)
+    if system.by_epochs:
+        kept["lmmd_in_loss"] = params.alpha * sum(kept[name] for name in layers_of(kept).values())
     rounded = {name: significant(value) for name, value in kept.items()}
     write_json(METRICS / "train.json", rounded | {"n_replicas": len(replicas)})
     histories = [replica.history for replica in replicas]
@@ -166,12 +176,13 @@ def main() -> None:
     write_curves(
         {
             name: np.array([[epoch.get(name, np.nan) for epoch in row] for row in padded]).T
-            for name in histories[0][0]
+            for name in (histories[0][0] if system.by_epochs else ())
         }
     )
     longest = max(replica.seconds for replica in replicas)
-    how = "at once on a GPU, in" if pick_device() == "cuda" else "on CPUs, each in at most"
-    print(f"train: {len(replicas)} replicas {how} {longest:.1f} s")
+    at_once = system.by_epochs and pick_device() == "cuda"
+    how = "at once on a GPU, in" if at_once else "on CPUs, each in at most"
+    print(f"train: {len(replicas)} replicas of {params.system} {how} {longest:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """t-SNE of both modalities before and after the adaptation. Paper: Section 3.6, Fig. 5.
 
-In:  models/fdan.safetensors, models/fdan.json, data/split.csv, data/split.json, and the
+In:  models/replicas.safetensors, models/replicas.json, data/split.csv, data/split.json, and the
      data/features/<modality>/<corpus>.h5 that it names
-Out: metrics/tsne.csv   panel, modality, role, emotion, id, x, y
+Out: metrics/tsne.csv   panel, modality, role, emotion, id, x, y; without rows for a system that
+                        makes no features of its own
 
 "before" are the standardised features of the frozen encoders, "after" what the classifier sees,
 Z^l of Eq. (4), of the first replica (fold 0, first seed). Of each modality and role at most `LIMIT`
@@ -18,17 +19,19 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.batches import Samples, make_generator
-from stages.fdan.checkpoint import read_description, read_replicas
-from stages.fdan.inference import draw_bank
+from stages.fdan.batches import make_generator
+from stages.fdan.inference import SpeechClassifier, draw_bank
 from stages.io.files import write_table
 from stages.runtime.command import run_stage
 from stages.runtime.paths import METRICS
 from stages.splits.dataset import Features, read_split, select_rows
 from stages.splits.leaks import check_leaks
 from stages.splits.protocols import TEST, TRAIN
+from stages.systems.checkpoint import read_description, read_replicas
+from stages.systems.contract import Samples
 
 LIMIT = 300
+COLUMNS = ["panel", "modality", "role", "emotion", "id", "x", "y"]
 PERPLEXITY = 30  # of van der Maaten & Hinton 2008, less where there are few samples
 
 
@@ -54,6 +57,10 @@ def main() -> None:
     check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     features, description = Features(split["features_sha256"]), read_description()
     fold, _, classifier = next(read_replicas(description))
+    if not isinstance(classifier, SpeechClassifier):
+        write_table(METRICS / "tsne.csv", COLUMNS, [])
+        print(f"tsne: {description['system']} makes no features of its own to show")
+        return
 
     parts = []  # modality, role, samples, ids
     for role in (TRAIN, TEST):
@@ -88,7 +95,7 @@ def main() -> None:
                         "y": f"{y:.4f}",
                     }
                 )
-    write_table(METRICS / "tsne.csv", list(table[0]), table)
+    write_table(METRICS / "tsne.csv", COLUMNS, table)
     print(f"tsne: {len(table) // 2} samples of fold {fold} before and after the adaptation")
 
 

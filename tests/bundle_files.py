@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.checkpoint import fold_replicas
-from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
+from stages.fdan.inference import Bank, SpeechClassifier
 from stages.fdan.network import FDAN
 from stages.recognition.bundle import final_name, write_bundle
+from stages.systems.checkpoint import fold_replicas
+from stages.systems.contract import Standardizer
 from tests.helpers import both, params
 
 DIM = 512  # of SqueezeNet
@@ -24,6 +25,7 @@ SETTINGS = {
     "patience": 0,
 }
 RESULT = {
+    "system": "fdan",
     "acoustic": "ravdess",
     "visual": ["ravdess"],
     "protocol": "speaker",
@@ -71,12 +73,13 @@ def classifier_of(seed: int, **flags: Any) -> SpeechClassifier:
 
 
 def write_small_bundle(
-    folder: Path, flags: dict[str, Any] | None = None, **changes: Any
+    folder: Path, flags: dict[str, Any] | None = None, inference: str = "bank", **changes: Any
 ) -> dict[str, SpeechClassifier]:
     """Write a bundle of two folds and two seeds; the classifiers in it, by name.
 
     Args:
         flags: of the network.
+        inference: what a voice attends to.
         changes: to its contents.
     """
     flags = flags or {}
@@ -85,15 +88,15 @@ def write_small_bundle(
     contents = {
         "folds": 2,
         "seeds": [7, 8],
-        "inference": "bank",
-        "settings": SETTINGS | {"network": NETWORK | flags},
+        "system": "fdan",
+        "settings": SETTINGS | {"network": NETWORK | flags, "inference": inference},
         "visual_dim": 0 if flags.get("acoustic_only") else DIM,
         "acoustic_dim": DIM,
         "frames": params()["frames"],
         "mels": params()["mels"],
         "encoders": params(encoders=both(name="squeezenet1_1"))["encoders"],
         "sources": {"visual": "seed 0", "acoustic": "seed 0"},
-        "epochs": 3,
+        "chosen": {"epoch": 3},
         "temperature": 2.0,
         "data": {
             "acoustic": "ravdess",

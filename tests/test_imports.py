@@ -10,7 +10,7 @@ ROOMS = {path.parent.name for path in ROOT.glob("stages/*/*.py")} - {"commands"}
 SCRIPTS = {path.stem for path in ROOT.glob("stages/*.py")}
 # What serves every room knows none that is about clips or models.
 SERVING = {"runtime", "io"}
-OF_SUBSTANCE = {"fdan", "corpora", "media", "encoders", "extraction"}
+OF_SUBSTANCE = {"fdan", "systems", "corpora", "media", "encoders", "extraction"}
 
 
 def imported(path: Path) -> set[str]:

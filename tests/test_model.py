@@ -9,11 +9,11 @@ import torch
 
 from stages import card, evaluate, model, train
 from stages.corpora.registry import licence_of
-from stages.fdan.checkpoint import read_description, read_replicas
 from stages.io.files import read_json
 from stages.recognition.bundle import Bundle, fingerprint, read_bundle
 from stages.runtime.paths import BUNDLE, MODEL_CARD
 from stages.splits.dataset import Features, read_split
+from stages.systems.checkpoint import read_description, read_replicas
 from tests.feature_files import prepare, utterances, work_in
 
 
@@ -66,9 +66,9 @@ def test_it_is_trained_on_everything_that_was_split_and_scaled_by_it():
 
 def test_its_epochs_are_the_median_of_those_that_the_folds_kept():
     found = make(seeds=3, noise=1.5, epochs=40)
-    kept = sorted(read_description()["epochs"].values())
+    kept = sorted(of["epoch"] for of in read_description()["chosen"].values())
     assert len(set(kept)) > 1
-    assert found.contents["epochs"] == (kept[2] + kept[3]) // 2
+    assert found.contents["chosen"]["epoch"] == (kept[2] + kept[3]) // 2
 
 
 def test_its_result_and_temperature_are_those_of_the_folds():
@@ -82,7 +82,7 @@ def test_without_a_validation_part_there_is_no_temperature():
     contents = make(validation=0, selection="last").contents
     assert contents["temperature"] is None
     assert contents["result"]["calibration"]["n_validation"] == 0
-    assert contents["epochs"] == 8
+    assert contents["chosen"] == {"epoch": 8}
     card.main()
     assert "are not calibrated" in MODEL_CARD.read_text()
 

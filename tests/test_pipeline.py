@@ -312,7 +312,7 @@ def test_what_is_refused_is_told_a_line_each_and_costs_no_output(
 ) -> None:
     clone, _ = small
     before = made(clone)
-    assert {"models/fdan.safetensors", "data/raw/sample/README.txt"} <= before.keys()
+    assert {"models/replicas.safetensors", "data/raw/sample/README.txt"} <= before.keys()
     overrides = [word for setting in settings for word in ("-S", setting)]
     output = clone.dvc("exp", "run", *overrides, code=255)
     assert stages_run(output) == ["settings"]

@@ -60,7 +60,7 @@ def test_ravdess_runs_from_clips_to_metrics(
     assert metrics["n_duplicates"] == 0 and len(metrics["by_seed"]) == 2
     assert metrics["n_test_with_trained_face"] == 52  # those of the grey clips
     rows = read_table(Path("data/split.csv"))
-    for name, bank in read_json(Path("models/fdan.json"))["bank"].items():
+    for name, bank in read_json(Path("models/replicas.json"))["bank"].items():
         column = name.split(".")[0]
         tested = {row["id"] for row in rows if row[column] == "test"}
         assert bank and tested.isdisjoint(face.replace("_grey", "") for face in bank)

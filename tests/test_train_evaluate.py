@@ -18,10 +18,11 @@ from sklearn import metrics as sklearn_metrics
 
 from stages import best_test_epoch, evaluate, split, train, tsne
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.fdan.checkpoint import read_description, read_replicas
 from stages.io.files import read_json, read_table, write_json
 from stages.scoring.calibration import calibration_error, fit_temperature, with_temperature
 from stages.splits.dataset import SPLIT_KEYS, Features, select_rows
+from stages.systems import fdan
+from stages.systems.checkpoint import read_description, read_replicas
 from tests.feature_files import (
     DIM,
     Rows,
@@ -35,8 +36,8 @@ from tests.feature_files import (
 from tests.helpers import user_error
 
 OUTPUTS = [
-    "models/fdan.safetensors",
-    "models/fdan.json",
+    "models/replicas.safetensors",
+    "models/replicas.json",
     "metrics/train.json",
     "metrics/curves/loss.csv",
     "metrics/curves/recall.csv",
@@ -168,7 +169,7 @@ def test_the_last_digits_of_another_cpu_do_not_show_in_the_results(
     kept = {
         name: Path(f"metrics/{name}.json").read_bytes() for name in ("train", "test", "details")
     }
-    trained = train.train_all
+    trained = fdan.train_all
 
     def on_another_cpu(*arguments: Any) -> list[Any]:
         found = trained(*arguments)
@@ -180,20 +181,20 @@ def test_the_last_digits_of_another_cpu_do_not_show_in_the_results(
                 replica.state[name] = tensor * (1 + 1e-6)
         return found
 
-    monkeypatch.setattr(train, "train_all", on_another_cpu)
-    before = Path("models/fdan.safetensors").read_bytes()
+    monkeypatch.setattr(fdan, "train_all", on_another_cpu)
+    before = Path("models/replicas.safetensors").read_bytes()
     train.main()
     evaluate.main()
-    assert Path("models/fdan.safetensors").read_bytes() != before
+    assert Path("models/replicas.safetensors").read_bytes() != before
     assert kept == {name: Path(f"metrics/{name}.json").read_bytes() for name in kept}
 
 
 def test_another_seed_gives_another_model(plain: Any):
     first = contents()
     run_all(epochs=1, seed=1)
-    after, before = load_file("models/fdan.safetensors"), first["models/fdan.safetensors"]
+    after, before = load_file("models/replicas.safetensors"), first["models/replicas.safetensors"]
     assert {name.split(".")[1] for name in after} == {"seed_1"}
-    assert Path("models/fdan.safetensors").read_bytes() != before
+    assert Path("models/replicas.safetensors").read_bytes() != before
 
 
 # Every ablation of Section 3.7 and every other way to train, from the features to the last file.
@@ -259,7 +260,7 @@ def test_every_ablation_runs_from_features_to_metrics(name: str, monkeypatch: py
     assert all(value > 0 for value in lmmd)  # measured also where it does not act
     alpha = changes.get("alpha", 0.001)
     assert kept["lmmd_in_loss"] == pytest.approx(alpha * sum(lmmd), rel=2 * FOUR_DIGITS)
-    weights = [name.split(".")[-2] for name in load_file("models/fdan.safetensors")]
+    weights = [name.split(".")[-2] for name in load_file("models/replicas.safetensors")]
     attends = changes.get("cross_attention", True) and not changes.get("acoustic_only")
     assert all((part in weights) == attends for part in ("query", "key", "value"))
 
@@ -540,7 +541,8 @@ def test_the_curves_have_a_row_an_epoch_and_series(hard: Any):
 def test_the_curves_are_of_the_replicas_that_have_not_ended():
     prepare(noise=1.0, epochs=40, seeds=3, patience=4)
     train.main()
-    kept = read_json(Path("models/fdan.json"))["epochs"].values()
+    chosen = read_json(Path("models/replicas.json"))["chosen"].values()
+    kept = [of["epoch"] for of in chosen]
     made = [min(epoch + 4, 40) for epoch in kept]
     assert len(set(made)) > 1
     for series in (*curve("loss").values(), *curve("recall").values(), *curve("lmmd").values()):
@@ -554,7 +556,7 @@ def test_patience_that_never_runs_out_changes_no_byte():
     files = []
     for patience in (0, 8, 100):
         run_all(noise=1.0, epochs=8, patience=patience)
-        files.append(Path("models/fdan.safetensors").read_bytes())
+        files.append(Path("models/replicas.safetensors").read_bytes())
     assert files[0] == files[1] == files[2]
 
 
@@ -571,7 +573,7 @@ def test_only_emotions_that_were_trained_on_are_predicted():
     best_test_epoch.main()
     _, predictions = results()
     trained = [emotion for emotion in EMOTIONS if emotion != "surprise"]
-    assert read_json(Path("models/fdan.json"))["trained_emotions"] == {"fold_0.seed_0": trained}
+    assert read_json(Path("models/replicas.json"))["trained_emotions"] == {"fold_0.seed_0": trained}
     surprise, fear = (CODES[EMOTIONS.index(emotion)] for emotion in ("surprise", "fear"))
     assert {row["actual"] for row in predictions} >= {surprise, fear}
     assert {row[surprise] for row in predictions} == {"0.000000"}
@@ -582,7 +584,7 @@ def test_only_emotions_that_were_trained_on_are_predicted():
 
 
 def test_every_emotion_is_among_the_trained_where_all_are_there(plain: Any):
-    trained = read_json(Path("models/fdan.json"))["trained_emotions"]
+    trained = read_json(Path("models/replicas.json"))["trained_emotions"]
     assert trained == dict.fromkeys(["fold_0.seed_0", "fold_1.seed_0"], list(EMOTIONS))
 
 
@@ -607,7 +609,7 @@ def test_the_epoch_kept_is_the_first_of_the_best_on_the_validation_voices():
     recalls = [float(row["mean"]) for row in curve("recall")["validation voices"]]
     losses = [float(row["mean"]) for row in curve("loss")["validation voices"]]
     scores = [(recall, -loss) for recall, loss in zip(recalls, losses)]
-    epoch = read_json(Path("models/fdan.json"))["epochs"]["fold_0.seed_0"]
+    epoch = read_json(Path("models/replicas.json"))["chosen"]["fold_0.seed_0"]["epoch"]
     assert epoch == 1 + scores.index(max(scores))
     assert 1 < epoch < 30  # neither the first nor merely the last
     kept = read_json(Path("metrics/train.json"))
@@ -622,9 +624,9 @@ def test_the_epoch_kept_is_the_first_of_the_best_on_the_validation_voices():
 
 
 def test_lmmd_acts_by_its_weight(plain: Any):
-    before = load_file("models/fdan.safetensors")
+    before = load_file("models/replicas.safetensors")
     run_all(epochs=1, alpha=0.5)
-    after = load_file("models/fdan.safetensors")
+    after = load_file("models/replicas.safetensors")
     assert not all(torch.equal(after[name], value) for name, value in before.items())
 
 
@@ -632,7 +634,7 @@ def test_the_inference_changes_what_is_predicted_and_not_what_is_learned():
     tables, tensors = [], []
     for inference in ("bank", "prototypes", "none"):
         tables.append(run_all(epochs=2, selection="last", inference=inference)[1])
-        found = load_file("models/fdan.safetensors").items()
+        found = load_file("models/replicas.safetensors").items()
         tensors.append({name: value for name, value in found if ".network." in name})
     assert tables[0] != tables[1] != tables[2] != tables[0]
     for other in tensors[1:]:
@@ -655,9 +657,9 @@ def test_a_missing_feature_file_is_refused(stage: Any, plain: Any):
 
 @pytest.mark.parametrize("stage", [evaluate, best_test_epoch, tsne])
 def test_a_damaged_model_is_refused_by_all_that_read_it(stage: Any, plain: Any):
-    model = Path("models/fdan.safetensors")
+    model = Path("models/replicas.safetensors")
     model.write_bytes(model.read_bytes()[:-1])
-    assert "models/fdan.safetensors: is not the file that models/fdan.json" in user_error(
+    assert "models/replicas.safetensors: is not the file that models/replicas.json" in user_error(
         stage.main
     )
 
@@ -673,10 +675,13 @@ def test_a_model_of_another_split_is_refused_by_all_that_read_it(stage: Any, pla
 
 @pytest.mark.parametrize("stage", [evaluate, tsne])
 def test_a_description_that_does_not_fit_the_model_is_refused(stage: Any, plain: Any):
-    path = Path("models/fdan.json")
+    path = Path("models/replicas.json")
     write_json(path, read_json(path) | {"acoustic_dim": 13})
     said = user_error(stage.main)
-    assert said.startswith("models/fdan.safetensors: fold_0.seed_0: ") and "dvc repro train" in said
+    assert (
+        said.startswith("models/replicas.safetensors: fold_0.seed_0: ")
+        and "dvc repro train" in said
+    )
 
 
 def test_a_missing_split_is_told_with_the_remedy():

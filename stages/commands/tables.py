@@ -8,6 +8,7 @@ table1, table2   FDAN on SAVEE and on MELD, beside all systems of the paper's Ta
 table3           visual samples of several corpora (Table 3)
 table4           the ablation: FDAN_1, FDAN_2, FDAN and an acoustic-only baseline (Table 4)
 grid             alpha x weight_decay of Section 3.2
+floor            majority, nearest neighbours, a linear probe: what FDAN must beat on the same folds
 findings         the ablation, every inference, the paper's alphas and larger ones
 learning_rate    compared on the validation part; the test part is not read
 
@@ -64,6 +65,12 @@ ABLATIONS = [
 ]
 INFERENCES = [Row(i, f"FDAN, inference {i}", {"inference": i}) for i in ("prototypes", "none")]
 ALPHAS = [Row(f"alpha_{a}", f"FDAN, alpha {a}", {"alpha": a}) for a in ("1e-4", "1e-5", "1", "10")]
+FLOOR = [
+    Row("majority", "majority", {"system": "majority"}),
+    Row("knn", "nearest neighbours", {"system": "knn"}),
+    Row("linear_probe", "linear probe", {"system": "linear_probe"}),
+    FDAN,
+]
 GRID = [
     Row(f"alpha_{a}-decay_{d}", f"FDAN, alpha {a}, decay {d}", {"alpha": a, "weight_decay": d})
     for a in ("1e-3", "1e-4", "1e-5")
@@ -104,6 +111,7 @@ TABLES = {
     "table2": Table([FDAN], (ON_MELD,), MELD, targets=WITH_BEST_EPOCH),
     "table3": Table([FDAN], ((BOTH, "savee"), (BOTH, "meld")), SEVERAL_CORPORA),
     "table4": Table(ABLATIONS, (ON_SAVEE, ON_MELD), ABLATION, paired=True),
+    "floor": Table(FLOOR, paired=True),
     "grid": Table([FDAN, *GRID], paired=True),
     "findings": Table(ABLATIONS + INFERENCES + ALPHAS, paired=True),
     "learning_rate": Table(RATES, targets=("train",)),

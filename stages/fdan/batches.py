@@ -6,22 +6,16 @@ others.
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from stages.systems.contract import Samples
+
 # What the generators of a seed are for, see `make_generator`.
 VISUAL, ACOUSTIC, BANK, PARAMETERS = range(4)
-
-
-class Samples(NamedTuple):
-    """Features float32 [n, D] and labels int64 [n] of one modality."""
-
-    x: Tensor
-    y: Tensor
 
 
 def make_generator(seed: int, purpose: int) -> torch.Generator:

@@ -3,7 +3,7 @@
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
@@ -11,12 +11,9 @@ import numpy as np
 
 from stages.fdan.training import Epoch, Settings, term_names
 from stages.runtime.progress import repeating, watch
+from stages.systems.contract import Histories, Live
 
-# What is known of the epochs made: by entry of an Epoch, float64 [replicas, epochs], NaN where an
-# entry is absent or the epoch is not made yet. ENDED is 1 in the last epoch of a replica.
-Histories = Mapping[str, np.ndarray]
-Live = Callable[[Histories], None]
-ENDED = "ended"
+ENDED = "ended"  # entry of Histories that is 1 in the last epoch of a replica
 SECONDS_BETWEEN_CALLS = 3.0
 
 

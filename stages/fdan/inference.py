@@ -18,23 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.fdan.network import FDAN, States
-
-
-class Standardizer(NamedTuple):
-    """Mean and standard deviation [D] of training features, by which all features are scaled."""
-
-    mean: Tensor
-    std: Tensor
-
-    def apply(self, x: Tensor) -> Tensor:
-        """Features [n, D] with mean 0 and standard deviation 1 over the training samples."""
-        return (x - self.mean) / self.std
-
-
-def fit_standardizer(x: Tensor) -> Standardizer:
-    """Mean and deviation of training features x [n, D]; constants get a deviation of 1."""
-    std = x.std(0, correction=0)
-    return Standardizer(x.mean(0), torch.where(std > 1e-12, std, 1.0))
+from stages.systems.contract import Standardizer
 
 
 class Bank(NamedTuple):

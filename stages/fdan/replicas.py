@@ -13,71 +13,29 @@ import torch
 from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.batches import BANK, Samples, make_generator
-from stages.fdan.board import Live, board
+from stages.fdan.batches import BANK, make_generator
+from stages.fdan.board import board
 from stages.fdan.inference import (
     Bank,
     SpeechClassifier,
-    Standardizer,
     draw_bank,
-    fit_standardizer,
     prototypes,
 )
 from stages.fdan.training import (
     DivergedError,
-    Epoch,
     Inputs,
     Replica,
     Report,
-    Settings,
     train_replicas,
     trained_classes,
 )
 from stages.runtime.command import end_with
 from stages.runtime.device import enough_memory, pick_device, require_determinism
 from stages.runtime.errors import UserError
-from stages.splits.dataset import Features, bank_candidates, select_rows
+from stages.splits.dataset import bank_candidates, select_rows
 from stages.splits.leaks import check_bank
-from stages.splits.protocols import TRAIN, VALIDATION, Rows
-
-
-class Task(NamedTuple):
-    """What all replicas share.
-
-    Attributes:
-        rows: data/split.csv.
-        inference: "bank", "prototypes" or "none" (`stages.fdan.inference`).
-        watched: role of the utterances that each epoch is scored on and that may choose it:
-            "validation"; "test" only for the figure that is labelled as optimistic.
-    """
-
-    features: Features
-    rows: Rows
-    protocol: str
-    settings: Settings
-    inference: str
-    watched: str = VALIDATION
-
-
-class Trained(NamedTuple):
-    """One replica.
-
-    Attributes:
-        state: of its SpeechClassifier.
-        bank: ids of the utterances whose visual samples are in its bank.
-        emotions: those of its training samples, which are all that it predicts.
-        epoch: the epoch kept, from 1.
-        seconds: how long the training took, on a GPU that of all replicas.
-    """
-
-    fold: int
-    seed: int
-    state: dict[str, Tensor]
-    bank: list[str]
-    emotions: list[str]
-    epoch: int
-    history: list[Epoch]
-    seconds: float
+from stages.splits.protocols import TRAIN
+from stages.systems.contract import Live, Samples, Standardizer, Task, Trained, fit_standardizer
 
 
 class Fold(NamedTuple):
@@ -107,11 +65,7 @@ def prepare_fold(task: Task, fold: int) -> Fold:
         UserError: no utterance that could be recognised is left to choose the epoch.
     """
     settings = task.settings
-
-    def acoustic_samples(rows: Rows) -> Samples:
-        return Samples(*map(torch.from_numpy, task.features.acoustic_samples(rows)[:2]))
-
-    acoustic = acoustic_samples(select_rows(task.rows, "acoustic", fold, TRAIN))
+    acoustic, _ = task.acoustic(fold, TRAIN)
     acoustic_scale = fit_standardizer(acoustic.x)
     visual, visual_scale = None, None
     visual_ids: list[str] = []
@@ -134,7 +88,7 @@ def prepare_fold(task: Task, fold: int) -> Fold:
     return Fold(
         visual,
         _scaled(acoustic, acoustic_scale),
-        _scaled(acoustic_samples(watched), acoustic_scale) if watched else None,
+        _scaled(task.acoustic(fold, task.watched)[0], acoustic_scale) if watched else None,
         visual_scale,
         acoustic_scale,
         visual_ids,
@@ -179,7 +133,9 @@ def train_group(
             _state(replica, folds[fold], bank),
             ids,
             folds[fold].emotions,
-            *replica[1:],
+            {"epoch": replica.epoch},
+            replica.history[replica.epoch - 1],
+            replica.history,
             seconds,
         )
         for (fold, seed), replica, (*_, bank, _), ids in zip(pairs, replicas, inputs, bank_ids)
@@ -232,7 +188,7 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
         UserError: no visual sample is left, or (`check_bank`) one must not be there.
     """
     visual, acoustic = shared.visual, shared.acoustic
-    attends = task.settings.network["cross_attention"] and task.inference != "none"
+    attends = task.settings.network["cross_attention"] and task.settings.inference != "none"
     if visual is None or not attends:
         return None, []
     open_to_all = {row["id"] for row in bank_candidates(task.rows, fold)}
@@ -243,7 +199,7 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
             "choose more folds, or inference: none"
         )
     chosen = torch.tensor(allowed)
-    if task.inference == "bank":
+    if task.settings.inference == "bank":
         size, generator = task.settings.batch_size, make_generator(seed, BANK)
         chosen = chosen[draw_bank(visual.y[chosen], size, generator)]
         bank = Bank(visual.x[chosen], acoustic.x[draw_bank(acoustic.y, size, generator)])

@@ -29,11 +29,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from stages.fdan.batches import ACOUSTIC, PARAMETERS, VISUAL, Batches, Samples, make_generator
+from stages.fdan.batches import ACOUSTIC, PARAMETERS, VISUAL, Batches, make_generator
 from stages.fdan.inference import Bank, bank_states
 from stages.fdan.network import FDAN, fdan_loss
 from stages.fdan.stacking import Stack, capture
 from stages.scoring.metrics import uar, war
+from stages.systems.contract import Samples
+from stages.systems.selection import score_of
 
 
 class Inputs(NamedTuple):
@@ -74,6 +76,7 @@ class Settings:
         select: "last" epoch, or that with the best "uar" or "war" of the validation utterances.
         patience: a replica ends after so many epochs that are no better than the one it keeps;
             0 for never. It does not end before its time where the last epoch is kept.
+        inference: what a voice attends to at test (`stages.fdan.inference`).
     """
 
     classes: int
@@ -87,6 +90,7 @@ class Settings:
     lmmd: dict[str, Any]
     select: str
     patience: int = 0
+    inference: str = "bank"
 
 
 class Replica(NamedTuple):
@@ -200,16 +204,6 @@ def _train_stack(
         bias = network.classifier.bias.data
         bias[untrained_classes(inputs[r], settings)] = torch.finfo(bias.dtype).min
     return [Replica(*parts) for parts in zip(map(nn.Module.eval, networks), kept, histories)]
-
-
-def score_of(epoch: Epoch, select: str) -> tuple[float, float]:
-    """What the epoch kept has most of: recall, and of equal recall the lower loss decides.
-
-    Recalls are counts, and of the loss two decimals count, so that the rounding of another machine
-    keeps the same epoch.
-    """
-    recall = round(epoch[f"validation_{select}"], 9)  # summed in whatever order
-    return recall, -round(epoch["validation_loss"], 2)
 
 
 def trained_classes(*samples: Samples | None) -> Tensor:

@@ -38,6 +38,7 @@ class Division(NamedTuple):
     selection: str
     inference: str
     cross_attention: bool
+    system: str
 
 
 def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[str]:
@@ -118,8 +119,10 @@ def role_problems(
 
 
 def _unusable_folds(division: Division, roles: Rows, folds: Iterable[int]) -> list[str]:
-    """What the stage train would stop for."""
-    problems = []
+    """What the stage train would stop for; other systems than FDAN need no more than voices."""
+    problems: list[str] = []
+    if division.system != "fdan":
+        return problems
     chooses = division.selection == "validation"
     attends = division.cross_attention and division.inference != "none"
     needs_bank = attends and not division.acoustic_only

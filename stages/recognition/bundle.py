@@ -1,34 +1,34 @@
 """A model that can be applied to new clips, and all that must be known for it: models/bundle/.
 
-`model.safetensors` holds FDAN as trained on all utterances, once a seed ("all.seed_<s>.<tensor>"),
-and the replicas of the folds ("fold_<k>.seed_<s>.<tensor>"), whose disagreement on a clip shows how
-far the answer depends on who was trained on. `model.json` holds every setting from decoding to
-probabilities, and where all of it comes from (`Contents`). Nothing is unpickled. The encoder's
-weights are not in it; they are known by their SHA-256.
+`model.safetensors` holds the system as trained on all utterances, once a seed
+("all.seed_<s>.<tensor>"), and the replicas of the folds ("fold_<k>.seed_<s>.<tensor>"), whose
+disagreement on a clip shows how far the answer depends on who was trained on. `model.json` holds
+every setting from decoding to probabilities, and where all of it comes from (`Contents`). Nothing
+is unpickled. The encoder's weights are not in it; they are known by their SHA-256.
 """
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.checkpoint import (
+from stages.io.files import file_sha256, write_json
+from stages.runtime.params import Encoders, Frames, Mels, Positive
+from stages.runtime.paths import CONTENTS, TENSORS
+from stages.scoring.calibration import RANGE
+from stages.systems.checkpoint import (
     Classifiers,
     fold_replicas,
     read_classifiers,
     read_facts,
     write_tensors,
 )
-from stages.fdan.inference import SpeechClassifier
-from stages.io.files import file_sha256, write_json
-from stages.runtime.params import Encoders, Frames, Mels
-from stages.runtime.paths import CONTENTS, TENSORS
-from stages.scoring.calibration import RANGE
+from stages.systems.named import SYSTEMS
 
 VERSION = 1  # of what a bundle holds
 REMEDY = "make it again by dvc repro model"
@@ -66,6 +66,7 @@ class Result(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
+    system: str
     acoustic: str
     visual: list[str]
     protocol: str
@@ -94,7 +95,7 @@ class Contents(Classifiers):
         frames, mels, encoders: of params.yaml.
         sources: where the weights of the encoder of each modality are from: file and SHA-256, or
             the seed.
-        epochs: of the training on all utterances, the median of those that the folds kept.
+        chosen: for the training on all utterances, from what the folds chose, e.g. {"epoch": 83}.
         temperature: by which logits are divided (`stages.scoring.calibration`); None where there
             was no validation part to fit it on.
         trained_on: `fingerprint` of the acoustic features of each utterance, sorted.
@@ -105,11 +106,17 @@ class Contents(Classifiers):
     mels: Mels
     encoders: Encoders
     sources: dict[Literal["visual", "acoustic"], str] = Field(min_length=1)
-    epochs: int = Field(ge=1)
+    chosen: dict[str, Positive]
     temperature: float | None = Field(ge=RANGE[0], le=RANGE[1])
     data: Data
     result: Result
     trained_on: list[str]
+
+    @model_validator(mode="after")
+    def _has_what_is_chosen(self) -> Self:
+        if set(self.chosen) != set(SYSTEMS[self.system].chooses):
+            raise ValueError(f"chosen: is not what {self.system} chooses")
+        return self
 
 
 class Bundle(NamedTuple):
@@ -122,8 +129,8 @@ class Bundle(NamedTuple):
     """
 
     contents: dict[str, Any]
-    final: list[SpeechClassifier]
-    folds: list[SpeechClassifier]
+    final: list[nn.Module]
+    folds: list[nn.Module]
 
 
 def fingerprint(features: np.ndarray) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from stages.corpora.span import Span
 from stages.encoders.frozen import Encode, Frozen, freeze_acoustic, freeze_visual
@@ -28,8 +29,10 @@ from stages.recognition.bundle import REMEDY, Bundle, fingerprint
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.progress import track
 from stages.scoring.calibration import with_temperature
+from stages.systems.contract import ACOUSTIC, VISUAL
+from stages.systems.named import SYSTEMS
 
-ACOUSTIC, VISUAL = MODALITIES = ("acoustic", "visual")
+MODALITIES = (ACOUSTIC, VISUAL)
 ROOT = Path("/")
 TOLERANCE = 0.01  # of a hop, which is not worth a window of its own
 
@@ -104,15 +107,13 @@ class Recogniser:
     @property
     def knows_faces(self) -> bool:
         """Whether the model was trained on faces, too."""
-        return not self.contents["settings"]["network"]["acoustic_only"]
+        system = SYSTEMS[self.contents["system"]]
+        return VISUAL in system.modalities(self.contents["settings"])
 
     def check_modalities(self, modalities: Sequence[str]) -> None:
         """Raise UserError where the model was not trained on one of them."""
         if VISUAL in modalities and not self.knows_faces:
-            raise UserError(
-                "--modalities: the model was trained on voices alone (acoustic_only: true); "
-                "leave out visual"
-            )
+            raise UserError("--modalities: the model was trained on voices alone; leave out visual")
 
     def recognise(
         self, pieces: Sequence[Piece], modalities: Sequence[str] = (ACOUSTIC,)
@@ -260,7 +261,7 @@ def through(
 
 
 def classify(
-    classifier: SpeechClassifier, voices: dict[int, np.ndarray], faces: dict[int, np.ndarray]
+    classifier: nn.Module, voices: dict[int, np.ndarray], faces: dict[int, np.ndarray]
 ) -> dict[int, np.ndarray]:
     """Probabilities [C] of each piece by its place: of its voice [1, D], faces [k, D] or both."""
     heard = [i for i in voices if i not in faces]
@@ -269,6 +270,7 @@ def classify(
         x_a = torch.from_numpy(np.concatenate([voices[i] for i in heard]))
         found |= zip(heard, classifier(x_a).numpy())
     for i, seen in faces.items():
+        assert isinstance(classifier, SpeechClassifier)  # by `check_modalities`
         voice = torch.from_numpy(voices[i]) if i in voices else None
         found[i] = classifier.with_faces(torch.from_numpy(seen), voice).numpy()
     return found

@@ -41,7 +41,7 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-def _no_repeats(values: list[str]) -> list[str]:
+def _no_repeats(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError
     return values
@@ -200,6 +200,24 @@ class Lmmd(Section):
     classes: Literal["all", "common"]
 
 
+class LinearProbe(Section):
+    """The linear probe: the Cs to choose from, and whether rare emotions weigh more."""
+
+    c: Annotated[
+        list[Positive],
+        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_no_repeats),
+    ]
+    balanced: StrictBool
+
+
+class Knn(Section):
+    """K nearest neighbours."""
+
+    k: Whole = Field(ge=1, le=1000)
+    metric: Literal["cosine", "euclidean"]
+
+
 class Params(Section):
     """All of params.yaml; its comments say what each key does."""
 
@@ -225,6 +243,9 @@ class Params(Section):
     seeds: Whole = Field(ge=1, le=1000)
     selection: Literal["validation", "last"]
     best_test_epoch: StrictBool
+    system: Literal["fdan", "majority", "linear_probe", "knn"]
+    linear_probe: LinearProbe
+    knn: Knn
     inference: Literal["bank", "prototypes", "none"]
     cross_attention: StrictBool
     acoustic_only: StrictBool

@@ -17,12 +17,12 @@ def headline(details: Mapping[str, Any]) -> str:
 
 
 def circumstances(details: Mapping[str, Any]) -> str:
-    """Corpora, protocol, seeds and encoders of a result in one line."""
+    """System, corpora, protocol, seeds and encoders of a result in one line."""
     acoustic, visual = details["acoustic"], details["visual"]
     faces = "" if visual in ([acoustic], []) else f" with faces of {', '.join(visual)}"
     n_seeds, n_folds = details["n_seeds"], details["n_folds"]
     return (
-        f"{acoustic}{faces}, protocol {details['protocol']}, "
+        f"{details['system']} on {acoustic}{faces}, protocol {details['protocol']}, "
         f"{n_folds} fold{'s'[: n_folds != 1]}, "
         f"{f'mean of {n_seeds} seeds' if n_seeds > 1 else 'one seed'}, "
         f"{encoders_in_words(details['encoders'])}"

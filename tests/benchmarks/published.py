@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from stages.fdan.batches import Samples
 from stages.fdan.network import FDAN
 from stages.fdan.training import Settings
+from stages.systems.contract import Samples
 
 
 def one_hot_by_loops(labels: Tensor, classes: int) -> Tensor:

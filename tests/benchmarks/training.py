@@ -7,10 +7,10 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from torch.nn.functional import one_hot
 
-from stages.fdan.batches import Samples
 from stages.fdan.lmmd import lmmd
 from stages.fdan.stacking import Stack
 from stages.fdan.training import Inputs, Settings, Training, initial_network, train_replicas
+from stages.systems.contract import Samples
 from tests.benchmarks.published import PublishedTraining, lmmd_class_by_class
 from tests.benchmarks.timing import Row, compare, cores
 

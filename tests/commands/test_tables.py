@@ -332,8 +332,9 @@ def test_the_models_of_an_experiment_are_those_of_its_dvc_lock(monkeypatch: pyte
     lock = """
     stages:
       sample: {cmd: a}
-      train: {outs: [{path: models/fdan.json, md5: c3}, {path: models/fdan.safetensors, md5: a1}]}
-      evaluate: {deps: [{path: models/fdan.safetensors, md5: a1}], outs: [{path: b, md5: d4}]}
+      train:
+        outs: [{path: models/replicas.json, md5: c3}, {path: models/replicas.safetensors, md5: a1}]
+      evaluate: {deps: [{path: models/replicas.safetensors, md5: a1}], outs: [{path: b, md5: d4}]}
     """
     monkeypatch.setattr(dvc.api, "read", lambda path, rev: lock if path == "dvc.lock" else "")
     assert tables.models("any") == {"train": "a1", "evaluate": "a1"}

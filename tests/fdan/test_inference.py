@@ -14,14 +14,13 @@ from torch import Tensor
 from stages.fdan.inference import (
     Bank,
     SpeechClassifier,
-    Standardizer,
     bank_states,
     draw_bank,
-    fit_standardizer,
     predict,
     prototypes,
 )
 from stages.fdan.network import FDAN
+from stages.systems.contract import Standardizer, fit_standardizer
 from tests.fdan.by_definition import (
     assert_equal,
     joint_states,

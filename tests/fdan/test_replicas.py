@@ -33,7 +33,7 @@ from tests.feature_files import (
     write_params,
 )
 
-SPLIT, MODEL = Path("data/split.csv"), Path("models/fdan.safetensors")
+SPLIT, MODEL = Path("data/split.csv"), Path("models/replicas.safetensors")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def trained(rows: Rows | None = None, noise: float = 0.2, **changes: Any) -> dic
     """Split and train; the description of the model."""
     prepare(rows, noise, **changes)
     train.main()
-    return read_json(Path("models/fdan.json"))
+    return read_json(Path("models/replicas.json"))
 
 
 def complaint() -> str:
@@ -123,8 +123,8 @@ def test_features_of_validation_voices_choose_the_epoch_and_reach_nothing_else()
     tensors = load_file(MODEL)
     spoil(ids_of(0, "validation"))
     train.main()
-    after, now = read_json(Path("models/fdan.json")), load_file(MODEL)
-    assert before["epochs"] != after["epochs"]
+    after, now = read_json(Path("models/replicas.json")), load_file(MODEL)
+    assert before["chosen"] != after["chosen"]
     assert before["bank"] == after["bank"]
     fixed = [name for name in tensors if ".network." not in name]
     assert fixed and all(torch.equal(tensors[name], now[name]) for name in fixed)
@@ -187,7 +187,7 @@ def test_the_face_of_a_variant_of_a_test_utterance_is_kept_from_the_bank():
     split.main()
     train.main()
     for fold in range(2):
-        bank = read_json(Path("models/fdan.json"))["bank"][f"fold_{fold}.seed_0"]
+        bank = read_json(Path("models/replicas.json"))["bank"][f"fold_{fold}.seed_0"]
         voices = {name.replace("_grey", "") for name in bank}
         # Asked for more faces than there are, the bank has all that it may.
         assert voices == ids_of(fold, "train")
@@ -334,9 +334,9 @@ def results() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     best_test_epoch.main()
     said = {
         name: read_json(Path(name))
-        for name in ("models/fdan.json", "metrics/train.json", "metrics/best_test_epoch.json")
+        for name in ("models/replicas.json", "metrics/train.json", "metrics/best_test_epoch.json")
     }
-    del said["models/fdan.json"]["sha256"]  # a digest has no rounding
+    del said["models/replicas.json"]["sha256"]  # a digest has no rounding
     table = read_table(Path("metrics/predictions.csv"))
     said["predictions"] = [(row["id"], row["fold"], row["seed"], row["predicted"]) for row in table]
     return load_file(MODEL), said
@@ -383,7 +383,7 @@ def test_the_seeds_count_up_from_the_seed_of_the_params_and_share_the_folds():
     once = SPLIT.read_bytes()
     description = trained(epochs=1, seed=5, seeds=3)
     assert SPLIT.read_bytes() == once and description["seeds"] == [5, 6, 7]
-    assert sorted(description["epochs"]) == [
+    assert sorted(description["chosen"]) == [
         f"fold_{fold}.seed_{seed}" for fold in (0, 1) for seed in (5, 6, 7)
     ]
 
@@ -446,5 +446,5 @@ def test_on_a_gpu_train_writes_the_checkpoint_that_cpus_write(
     expected, said_by_cpus = results()
     assert list(tensors) == list(expected)
     torch.testing.assert_close(tensors, expected, rtol=1e-3, atol=1e-4)
-    assert said["models/fdan.json"] == said_by_cpus["models/fdan.json"]
+    assert said["models/replicas.json"] == said_by_cpus["models/replicas.json"]
     assert said["metrics/train.json"] == pytest.approx(said_by_cpus["metrics/train.json"], rel=1e-3)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stages.fdan import stacking
-from stages.fdan.batches import ACOUSTIC, BANK, Samples, batch_indices, make_generator
+from stages.fdan.batches import ACOUSTIC, BANK, batch_indices, make_generator
 from stages.fdan.inference import Bank, draw_bank, prototypes
 from stages.fdan.stacking import Stack, capture
 from stages.fdan.training import (
@@ -33,6 +33,7 @@ from stages.fdan.training import (
     train_replicas,
 )
 from stages.runtime.device import require_determinism
+from stages.systems.contract import Samples
 
 CPU = torch.device("cpu")
 CLASSES, D_V, D_A = 4, 7, 5

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.fdan import training
-from stages.fdan.batches import Samples, batch_indices, make_generator
+from stages.fdan.batches import batch_indices, make_generator
 from stages.fdan.inference import Bank, bank_states, predict
 from stages.fdan.network import FDAN, Losses, Outputs
 from stages.fdan.stacking import Stack
 from stages.fdan.training import Epoch, Inputs, Replica, Settings, Validation, train_replicas
+from stages.systems.contract import Samples
 from tests.fdan.by_definition import (
     cross_entropy,
     joint_states,

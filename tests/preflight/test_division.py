@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from stages import split
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.replicas import Task, make_bank, prepare_fold
+from stages.fdan.replicas import make_bank, prepare_fold
 from stages.fdan.training import Settings
 from stages.preflight.division import Division, division_problems
 from stages.runtime.errors import UserError
 from stages.splits.dataset import Features, read_split
+from stages.systems.contract import Task
 from tests.feature_files import PARAMS, Rows, utterances, write_corpus, write_params
 
 ALL = [row | {"video": "v.mp4", "audio": "a.wav"} for row in utterances("sample")]
@@ -84,10 +85,12 @@ def test_an_epoch_or_a_bank_that_a_fold_cannot_have_is_told() -> None:
     official = {"protocol": "official", "folds": 1}
     assert "no validation voice to choose the epoch by in fold 0;" in problems(rows, **official)[0]
     assert problems(rows, **official, selection="last") == []
+    assert problems(rows, **official, system="linear_probe") == []  # which needs none
     one_face = ALL[:1] + without("video", ALL[1:])
     [found] = problems(one_face, allow_missing_classes=True)
     assert "the utterance of every face is tested or validated in fold 1;" in found
     assert problems(one_face, allow_missing_classes=True, inference="none") == []
+    assert problems(one_face, allow_missing_classes=True, system="knn") == []
 
 
 def verdict(rows: Rows, changes: dict[str, Any]) -> list[str]:
@@ -105,10 +108,11 @@ def verdict(rows: Rows, changes: dict[str, Any]) -> list[str]:
             **{key: PARAMS[key] for key in names},
             network=PARAMS["network"] | flags,
             select={"validation": "uar", "last": "last"}[params["selection"]],
+            inference=params["inference"],
         )
         said, roles = read_split()
         features = Features(said["features_sha256"])
-        task = Task(features, roles, said["protocol"], settings, params["inference"])
+        task = Task(features, roles, said["protocol"], settings)
         for fold in range(said["folds"]):
             make_bank(task, fold, 0, prepare_fold(task, fold))
     except UserError as error:

@@ -8,6 +8,7 @@ from stages.scoring.summary import cautions, circumstances, headline
 
 RESNET = {"name": "resnet34", "weights": "random"}
 DETAILS: dict[str, Any] = {
+    "system": "fdan",
     "acoustic": "ravdess",
     "visual": ["ravdess"],
     "protocol": "speaker",
@@ -36,18 +37,28 @@ def test_the_headline_has_the_interval_and_the_counts():
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({}, "ravdess, protocol speaker, 5 folds, mean of 3 seeds, resnet34 with imagenet weights"),
-        ({"n_folds": 1, "n_seeds": 1}, "ravdess, protocol speaker, 1 fold, one seed, resnet34 "),
-        ({"visual": ["savee", "meld"]}, "ravdess with faces of savee, meld, protocol speaker, "),
-        ({"visual": []}, "ravdess, protocol speaker, "),
+        (
+            {},
+            "fdan on ravdess, protocol speaker, 5 folds, mean of 3 seeds, resnet34 with imagenet "
+            "weights",
+        ),
+        (
+            {"n_folds": 1, "n_seeds": 1},
+            "fdan on ravdess, protocol speaker, 1 fold, one seed, resnet34 ",
+        ),
+        (
+            {"visual": ["savee", "meld"]},
+            "fdan on ravdess with faces of savee, meld, protocol speaker, ",
+        ),
+        ({"visual": []}, "fdan on ravdess, protocol speaker, "),
         (
             {"encoders": {**DETAILS["encoders"], "acoustic": RESNET}},
-            "ravdess, protocol speaker, 5 folds, mean of 3 seeds, "
+            "fdan on ravdess, protocol speaker, 5 folds, mean of 3 seeds, "
             "resnet34 with imagenet weights for faces, resnet34 with random weights for voices",
         ),
     ],
 )
-def test_the_circumstances_name_corpora_protocol_seeds_and_encoders(
+def test_the_circumstances_name_the_system_corpora_protocol_seeds_and_encoders(
     changes: dict[str, Any], said: str
 ):
     assert circumstances(DETAILS | changes).startswith(said)

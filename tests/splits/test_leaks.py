@@ -27,7 +27,7 @@ from tests.helpers import user_error
 
 PROTOCOLS = ("paper", "speaker", "session", "sentence", "speaker_sentence", "official")
 SPLIT = Path("data/split.csv")
-DESCRIPTION = Path("models/fdan.json")
+DESCRIPTION = Path("models/replicas.json")
 STAGES = (train, evaluate, best_test_epoch, tsne)  # that read data/split.csv
 
 
@@ -482,7 +482,7 @@ def edit_roles(ids: set[str], modality: str = "acoustic", **roles: str) -> None:
 
 
 def plant(rows: Rows) -> None:
-    """Write data/split.csv, and let models/fdan.json say that the model was trained on it."""
+    """Write data/split.csv, and let models/replicas.json say that the model was trained on it."""
     write_table(SPLIT, list(rows[0]), rows)
     if DESCRIPTION.exists():
         known = {"split_sha256": file_sha256(SPLIT)}
@@ -532,7 +532,7 @@ def test_a_split_with_a_leak_trains_no_model(project: Path):
     split.main()
     edit_roles({voice_tested_in(0, read_table(SPLIT))["id"]}, fold_0="train")
     user_error(train.main)
-    assert not Path("models/fdan.safetensors").exists() and not Path("metrics").exists()
+    assert not Path("models/replicas.safetensors").exists() and not Path("metrics").exists()
 
 
 @pytest.mark.parametrize("protocol", ["paper", "speaker"])

@@ -1,87 +1,80 @@
-"""The trained replicas on disk: models/fdan.safetensors and the models/fdan.json beside it.
+"""The trained replicas on disk: models/replicas.safetensors and the models/replicas.json beside it.
 
-The tensors of a replica are the state of its SpeechClassifier, named "fold_<k>.seed_<s>.<name>".
-The JSON file holds the settings of the training and the widths of the features, the utterances of
-every bank, the epochs kept, and the SHA-256 of the tensors and of the split.
+The tensors of a replica are the state of its classifier, named "fold_<k>.seed_<s>.<name>". The JSON
+file holds the system, its settings and the widths of the features, the utterances of every bank,
+what the validation parts chose, and the SHA-256 of the tensors and of the split.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_type_hints
+from typing import Any, Self
 
 import torch
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    StrictBool,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
-from stages.fdan.network import FDAN
-from stages.fdan.training import Settings
 from stages.io.files import file_sha256, has_sha256, read_json, replacing, write_json
 from stages.runtime.errors import UserError, first_mistake, one_line
-from stages.runtime.params import Network, Params
-from stages.runtime.paths import MODEL, SPLIT
+from stages.runtime.params import Positive
+from stages.runtime.paths import DESCRIPTION, MODEL, SPLIT
+from stages.systems.contract import Layout
+from stages.systems.named import SYSTEMS
 
-DESCRIPTION = Path("models/fdan.json")
 REMEDY = "run dvc repro train (with -s -f if it came by dvc pull)"
 
 
-class _Network(Network):
-    cross_attention: StrictBool
-    acoustic_only: StrictBool
-
-
-def _settings_model() -> type[BaseModel]:
-    """`Settings` with the ranges that params.yaml has for those of the same name."""
-    known: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Settings).items()}
-    for field in fields(Settings):
-        if info := Params.model_fields.get(field.name):
-            known[field.name] = (info.annotation, info)
-    known["network"] = (_Network, ...)
-    known["classes"] = (int, Field(ge=2, le=len(EMOTIONS)))
-    known["select"] = (Literal["last", "uar", "war"], ...)
-    return create_model("_Settings", __config__=ConfigDict(strict=True), **known)
-
-
 class Classifiers(BaseModel):
-    """What must be known of classifiers to read their tensors, as it may come from anywhere."""
+    """What must be known of classifiers to read their tensors, as it may come from anywhere.
+
+    Attributes:
+        settings: of the system, whose own schema checks them.
+    """
 
     model_config = ConfigDict(strict=True)
 
+    system: str
+    settings: dict[str, Any]
     folds: int = Field(ge=1, le=100)
     seeds: list[int] = Field(min_length=1, max_length=1000)
-    inference: Literal["bank", "prototypes", "none"]
-    settings: _settings_model()  # type: ignore[valid-type]
     visual_dim: int = Field(ge=0, le=1 << 20)  # 0: no visual samples
     acoustic_dim: int = Field(ge=1, le=1 << 20)
     emotions: list[str]
     sha256: str
 
+    @field_validator("system")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in SYSTEMS:
+            raise ValueError(f"{ascii(value)[:80]} is none of {', '.join(SYSTEMS)}")
+        return value
+
 
 class Description(Classifiers):
-    """What models/fdan.json must hold."""
+    """What models/replicas.json must hold."""
 
     bank: dict[str, list[str]]
-    epochs: dict[str, int]
+    chosen: dict[str, dict[str, Positive]]
     split_sha256: str
 
     @model_validator(mode="after")
     def _has_a_bank_of_each_replica(self) -> Self:
         replicas = set(fold_replicas(self.folds, self.seeds))
-        if self.bank.keys() != replicas or self.epochs.keys() != replicas:
-            raise ValueError("its banks or epochs are not those of its folds and seeds")
+        if self.bank.keys() != replicas or self.chosen.keys() != replicas:
+            raise ValueError("its banks or choices are not those of its folds and seeds")
+        if any(set(of) != set(SYSTEMS[self.system].chooses) for of in self.chosen.values()):
+            raise ValueError(f"chosen: is not what {self.system} chooses")
         return self
 
 
@@ -130,7 +123,7 @@ def write_model(states: Mapping[str, Mapping[str, Tensor]], description: dict[st
 
 
 def read_description() -> dict[str, Any]:
-    """What models/fdan.json says; its keys are those of `Description`.
+    """What models/replicas.json says; its keys are those of `Description`.
 
     Raises:
         UserError: as `read_facts`; or the model was trained on another split (and so perhaps on the
@@ -152,6 +145,8 @@ def read_facts(path: Path, model: Path, schema: type[Classifiers], remedy: str) 
     content = read_json(path, schema.model_fields)
     try:
         facts = schema.model_validate(content).model_dump()
+        own: dict[str, Any] = {"settings": (SYSTEMS[facts["system"]].schema, ...)}
+        facts |= create_model("Own", **own).model_validate(content).model_dump()
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}; {remedy}") from None
     if facts["emotions"] != list(EMOTIONS):
@@ -161,7 +156,7 @@ def read_facts(path: Path, model: Path, schema: type[Classifiers], remedy: str) 
     return facts
 
 
-def read_replicas(description: dict[str, Any]) -> Iterator[tuple[int, int, SpeechClassifier]]:
+def read_replicas(description: dict[str, Any]) -> Iterator[tuple[int, int, nn.Module]]:
     """Fold, seed and classifier of every replica described.
 
     Raises:
@@ -175,7 +170,7 @@ def read_replicas(description: dict[str, Any]) -> Iterator[tuple[int, int, Speec
 
 def read_classifiers(
     path: Path, names: Sequence[str], facts: dict[str, Any], remedy: str
-) -> Iterator[SpeechClassifier]:
+) -> Iterator[nn.Module]:
     """The classifiers of these names, which are all that is in a file.
 
     Args:
@@ -190,7 +185,8 @@ def read_classifiers(
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {one_line(error)}; {remedy}") from error
     states: dict[str, dict[str, Tensor]] = {}
-    layout = _layout(facts)
+    system = SYSTEMS[facts["system"]]
+    layout = system.layout(facts)
     for replica in names:
         of_replica = [name for name in tensors if name.startswith(f"{replica}.")]
         state = {name.removeprefix(f"{replica}."): tensors.pop(name) for name in of_replica}
@@ -200,27 +196,10 @@ def read_classifiers(
     if tensors:
         raise UserError(f"{path}: {ascii(min(tensors))[:80]} is of no replica; {remedy}")
     for state in states.values():
-        yield restore(facts, state)
+        yield system.restore(facts, state)
 
 
-def _layout(description: dict[str, Any]) -> dict[str, tuple[int | None, ...]]:
-    """Name and shape of each tensor of a replica; None for a number of samples."""
-    visual_dim, acoustic_dim = description["visual_dim"], description["acoustic_dim"]
-    settings = description["settings"]["network"]
-    with torch.device("meta"):  # which takes no memory, whatever the description says
-        network = _network(description)
-    layout: dict[str, tuple[int | None, ...]] = {
-        f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()
-    }
-    layout |= {"acoustic_mean": (acoustic_dim,), "acoustic_std": (acoustic_dim,)}
-    if not settings["acoustic_only"]:
-        layout |= {"visual_mean": (visual_dim,), "visual_std": (visual_dim,)}
-        if settings["cross_attention"] and description["inference"] != "none":
-            layout |= {"bank_x_v": (None, visual_dim), "bank_x_a": (None, acoustic_dim)}
-    return layout
-
-
-def _misfit(state: Mapping[str, Tensor], layout: Mapping[str, tuple[int | None, ...]]) -> str:
+def _misfit(state: Mapping[str, Tensor], layout: Layout) -> str:
     """What is wrong with the tensors of a replica; "" for nothing."""
     for name in sorted(state.keys() ^ layout.keys()):
         return f"has no {name}" if name in layout else f"{ascii(name)[:80]} is none of its tensors"
@@ -237,28 +216,3 @@ def _misfit(state: Mapping[str, Tensor], layout: Mapping[str, tuple[int | None, 
         if name.endswith("_std") and not (tensor > 0).all():
             return f"{name} is not positive"
     return ""
-
-
-def _network(description: dict[str, Any]) -> FDAN:
-    return FDAN(
-        description["visual_dim"],
-        description["acoustic_dim"],
-        len(EMOTIONS),
-        **description["settings"]["network"],
-    )
-
-
-def restore(description: dict[str, Any], state: Mapping[str, Tensor]) -> SpeechClassifier:
-    """The classifier with a state; RuntimeError or KeyError where they do not fit."""
-    network = _network(description)
-    # Where in its file a tensor lies must not decide over the last bits of sums.
-    state = {name: value.clone() for name, value in state.items()}
-    visual = bank = None
-    if "visual_mean" in state:
-        visual = Standardizer(state["visual_mean"], state["visual_std"])
-    if "bank_x_v" in state:
-        bank = Bank(state["bank_x_v"], state["bank_x_a"])
-    acoustic = Standardizer(state["acoustic_mean"], state["acoustic_std"])
-    classifier = SpeechClassifier(network, acoustic, visual, bank)
-    classifier.load_state_dict(state)
-    return classifier.eval()

@@ -13,7 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
-from stages.fdan.checkpoint import (
+from stages.fdan.inference import Bank, SpeechClassifier
+from stages.fdan.network import FDAN
+from stages.io.files import file_sha256, read_json, write_json
+from stages.runtime.errors import UserError
+from stages.systems.checkpoint import (
     DESCRIPTION,
     MODEL,
     REMEDY,
@@ -24,10 +28,7 @@ from stages.fdan.checkpoint import (
     replica_name,
     write_model,
 )
-from stages.fdan.inference import Bank, SpeechClassifier, Standardizer
-from stages.fdan.network import FDAN
-from stages.io.files import file_sha256, read_json, write_json
-from stages.runtime.errors import UserError
+from stages.systems.contract import Standardizer
 from tests.helpers import params
 from tests.mutations import mutate_bytes, random_of
 
@@ -41,6 +42,7 @@ SETTINGS = {
     "network": NETWORK,
     "select": "uar",
     "patience": 0,
+    "inference": "bank",
 }
 KINDS: dict[str, dict[str, Any]] = {
     "bank": {},
@@ -86,10 +88,11 @@ def write(bank: bool = True, **flags: bool) -> dict[tuple[int, int], SpeechClass
         "seeds": [7, 8],
         "visual_dim": VISUAL,
         "acoustic_dim": ACOUSTIC,
-        "inference": "bank" if bank else "none",
         "bank": dict.fromkeys(names, ["a", "b"]),
-        "epochs": dict.fromkeys(names, 3),
-        "settings": SETTINGS | {"network": NETWORK | flags},
+        "system": "fdan",
+        "chosen": dict.fromkeys(names, {"epoch": 3}),
+        "settings": SETTINGS
+        | {"network": NETWORK | flags, "inference": "bank" if bank else "none"},
     }
     states = dict(zip(names, (of.state_dict() for of in made.values())))
     write_model(states, description)
@@ -201,7 +204,7 @@ def recount(content: bytes | dict[str, Any]) -> None:
         {"visual_dim": 7},
         {"folds": 3},
         {"seeds": [7, 9]},
-        {"inference": "none"},
+        {"settings": {"inference": "none"}},
         {"settings": {"network": NETWORK | {"layers": 1}}},
         {"settings": {"network": NETWORK | {"layers": 3}}},
         {"settings": {"network": NETWORK | {"dim": 65536}}},
@@ -214,7 +217,7 @@ def test_a_description_that_does_not_fit_the_model_is_refused(changes: dict[str,
     found = read_json(DESCRIPTION) | changes
     found["settings"] = SETTINGS | found["settings"]
     names = [replica_name(k, seed) for k in range(found["folds"]) for seed in found["seeds"]]
-    found["bank"], found["epochs"] = dict.fromkeys(names, []), dict.fromkeys(names, 1)
+    found["bank"], found["chosen"] = dict.fromkeys(names, []), dict.fromkeys(names, {"epoch": 1})
     write_json(DESCRIPTION, found)
     assert complaint().startswith(f"{MODEL}: fold_")
     assert "dvc repro train" in complaint()

@@ -1,0 +1,114 @@
+"""FDAN as a system: what the room stages/fdan, which is all of it, is asked by the stages.
+
+It learns by epochs, all replicas at once (`stages.fdan.replicas`): side by side on CPUs, stacked on
+a GPU.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Literal, get_type_hints
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
+from torch import Tensor
+
+from stages.corpora.emotions import EMOTIONS
+from stages.fdan.inference import Bank, SpeechClassifier
+from stages.fdan.network import FDAN
+from stages.fdan.replicas import train_all
+from stages.fdan.training import Settings
+from stages.runtime.params import Network, Params
+from stages.systems.contract import (
+    ACOUSTIC,
+    VISUAL,
+    Layout,
+    Live,
+    Standardizer,
+    System,
+    Task,
+    Trained,
+)
+
+
+class _Network(Network):
+    cross_attention: StrictBool
+    acoustic_only: StrictBool
+
+
+def _settings_model() -> type[BaseModel]:
+    """`Settings` with the ranges that params.yaml has for those of the same name."""
+    known: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Settings).items()}
+    for field in fields(Settings):
+        if info := Params.model_fields.get(field.name):
+            known[field.name] = (info.annotation, info)
+    known["network"] = (_Network, ...)
+    known["classes"] = (int, Field(ge=2, le=len(EMOTIONS)))
+    known["select"] = (Literal["last", "uar", "war"], ...)
+    return create_model("_Settings", __config__=ConfigDict(strict=True), **known)
+
+
+class Fdan(System):
+    """Faces and voices, or voices alone where `acoustic_only` says so."""
+
+    schema = _settings_model()
+    chooses = ("epoch",)
+    by_epochs = True
+
+    def modalities(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those whose samples it is trained on."""
+        return (ACOUSTIC,) if settings["network"]["acoustic_only"] else (ACOUSTIC, VISUAL)
+
+    def train_all(
+        self, task: Task, folds: int, seeds: Sequence[int], label: str, live: Live | None = None
+    ) -> list[Trained]:
+        """Train every fold with every seed, in this order."""
+        task = task._replace(settings=Settings(**task.settings))
+        return train_all(task, folds, seeds, label, live)
+
+    def settle(
+        self, settings: Mapping[str, Any], chosen: Sequence[Mapping[str, float]]
+    ) -> dict[str, Any]:
+        """With the median of the epochs that the folds kept, the last of which is kept."""
+        epochs = int(np.median([of["epoch"] for of in chosen]))
+        return {**settings, "epochs": epochs, "select": "last", "patience": 0}
+
+    def layout(self, facts: Mapping[str, Any]) -> Layout:
+        """The network, the standardizers and, where a voice attends to one, the bank."""
+        visual_dim, acoustic_dim = facts["visual_dim"], facts["acoustic_dim"]
+        settings = facts["settings"]
+        with torch.device("meta"):  # which takes no memory, whatever the description says
+            network = _network(facts)
+        layout: Layout = {
+            f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()
+        }
+        layout |= {"acoustic_mean": (acoustic_dim,), "acoustic_std": (acoustic_dim,)}
+        if VISUAL in self.modalities(settings):
+            layout |= {"visual_mean": (visual_dim,), "visual_std": (visual_dim,)}
+            if settings["network"]["cross_attention"] and settings["inference"] != "none":
+                layout |= {"bank_x_v": (None, visual_dim), "bank_x_a": (None, acoustic_dim)}
+        return layout
+
+    def restore(self, facts: Mapping[str, Any], state: Mapping[str, Tensor]) -> SpeechClassifier:
+        """The classifier with a state; RuntimeError or KeyError where they do not fit."""
+        network = _network(facts)
+        # Where in its file a tensor lies must not decide over the last bits of sums.
+        state = {name: value.clone() for name, value in state.items()}
+        visual = bank = None
+        if "visual_mean" in state:
+            visual = Standardizer(state["visual_mean"], state["visual_std"])
+        if "bank_x_v" in state:
+            bank = Bank(state["bank_x_v"], state["bank_x_a"])
+        acoustic = Standardizer(state["acoustic_mean"], state["acoustic_std"])
+        classifier = SpeechClassifier(network, acoustic, visual, bank)
+        classifier.load_state_dict(state)
+        return classifier.eval()
+
+
+def _network(facts: Mapping[str, Any]) -> FDAN:
+    return FDAN(
+        facts["visual_dim"],
+        facts["acoustic_dim"],
+        len(EMOTIONS),
+        **facts["settings"]["network"],
+    )

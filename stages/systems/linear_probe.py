@@ -1,0 +1,113 @@
+"""Linear probe: multinomial logistic regression on the standardised features of the encoder.
+
+The floor that any method on frozen features must beat: G. Alain, Y. Bengio, "Understanding
+intermediate layers using linear classifier probes", ICLR 2017 (workshop). The weight of its L2
+penalty, 1 / C, is the only thing chosen: on the validation part, by UAR, or where there is none by
+cross-validation within the training part, divided as the protocol divides. It learns from the
+training part alone, like all systems, and not from the validation part in the end.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.corpora.emotions import EMOTIONS
+from stages.runtime.params import LinearProbe
+from stages.scoring.calibration import log_loss
+from stages.scoring.metrics import confusion_matrix, uar
+from stages.systems.contract import Layout, PooledSystem, Samples, Training
+from stages.systems.selection import inner_parts, score_of
+
+MAX_ITERATIONS = 10_000  # far more than L-BFGS has needed here
+TOLERANCE = 1e-7  # of the gradient: the same probabilities, to rounding, on other machines
+
+
+class Probe(PooledSystem):
+    """Probabilities softmax(W x + b)."""
+
+    schema = LinearProbe
+    chooses = ("c",)
+
+    def fit(
+        self,
+        training: Training,
+        validation: Samples | None,
+        settings: Mapping[str, Any],
+        seed: int,
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Fit every C of `settings`, and keep the best; of equal ones the smallest."""
+        grid = sorted(settings["c"])
+        c = grid[0]
+        if len(grid) > 1:
+            parts = [(training.samples, validation)] if validation else inner_parts(training)
+            c = self._best(grid, list(parts), settings)
+        return regression(training.samples, c, settings["balanced"]), {"c": c}
+
+    def _best(
+        self,
+        grid: Sequence[float],
+        parts: Sequence[tuple[Samples, Samples]],
+        settings: Mapping[str, Any],
+    ) -> float:
+        scores = {}
+        for c in grid if parts else grid[:1]:
+            probabilities = []
+            for learned, held in parts:
+                tensors = regression(learned, c, settings["balanced"])
+                rows = [self.predict(tensors, x, settings) for x in held.x.double()]
+                probabilities.append(torch.stack(rows))
+            shares = torch.cat(probabilities).numpy()
+            true = torch.cat([held.y for _, held in parts]).numpy()
+            recall = uar(confusion_matrix(true, shares.argmax(1), len(EMOTIONS)))
+            found = {"validation_uar": float(recall), "validation_loss": log_loss(shares, true)}
+            scores[c] = score_of(found, "uar")
+        return max(scores, key=lambda c: scores[c], default=grid[0])
+
+    def predict(
+        self, tensors: Mapping[str, Tensor], x: Tensor, settings: Mapping[str, Any]
+    ) -> Tensor:
+        """softmax(W x + b) of one utterance."""
+        return torch.softmax(tensors["weight"].double() @ x + tensors["bias"].double(), 0)
+
+    def shapes(self, classes: int, dim: int) -> Layout:
+        """W and b."""
+        return {"weight": (classes, dim), "bias": (classes,)}
+
+    def settle(
+        self, settings: Mapping[str, Any], chosen: Sequence[Mapping[str, float]]
+    ) -> dict[str, Any]:
+        """With the C that is in the middle of those that the folds chose."""
+        return {**settings, "c": [median_low(of["c"] for of in chosen)]}
+
+
+def regression(samples: Samples, c: float, balanced: bool) -> dict[str, Tensor]:
+    """W [C, D] and b [C] of a logistic regression.
+
+    Emotions that no sample has get the lowest b there is, so that their probability is 0.
+
+    Args:
+        c: the inverse of the weight of the L2 penalty.
+        balanced: whether emotions with fewer samples weigh more in the loss, as much as others.
+    """
+    from sklearn.linear_model import LogisticRegression  # which takes seconds to load
+
+    classes = samples.y.unique().numpy()
+    weight = np.zeros((len(EMOTIONS), samples.x.shape[1]), np.float32)
+    bias = np.full(len(EMOTIONS), np.finfo(np.float32).min)
+    bias[classes] = 0
+    if len(classes) > 1:
+        model = LogisticRegression(
+            C=c,
+            class_weight="balanced" if balanced else None,
+            max_iter=MAX_ITERATIONS,
+            tol=TOLERANCE,
+        )
+        model.fit(samples.x.double().numpy(), samples.y.numpy())
+        # Of two classes scikit-learn gives the difference alone.
+        known = classes[-len(model.coef_) :]
+        weight[known], bias[known] = model.coef_, model.intercept_
+    return {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}

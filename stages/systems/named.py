@@ -1,0 +1,14 @@
+"""Every system by its name, which is what params.yaml's `system` may be."""
+
+from stages.systems.contract import System
+from stages.systems.fdan import Fdan
+from stages.systems.knn import NearestNeighbours
+from stages.systems.linear_probe import Probe
+from stages.systems.majority import Majority
+
+SYSTEMS: dict[str, System] = {
+    "fdan": Fdan(),
+    "majority": Majority(),
+    "linear_probe": Probe(),
+    "knn": NearestNeighbours(),
+}

@@ -1,0 +1,58 @@
+"""Choosing on utterances that did not train: what every system that chooses does alike."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from stages.splits.protocols import (
+    SENTENCE_DISJOINT,
+    SPEAKER_DISJOINT,
+    TEST,
+    TRAIN,
+    acoustic_roles,
+    sentence_id,
+)
+from stages.systems.contract import Samples, Training, fit_standardizer
+
+INNER_FOLDS = 5  # at most
+
+
+def score_of(found: Mapping[str, float], select: str) -> tuple[float, float]:
+    """What is kept has most of: recall, and of equal recall the lower loss decides.
+
+    Recalls are counts, and of the loss two decimals count, so that the rounding of another machine
+    keeps the same.
+
+    Args:
+        found: validation_uar or validation_war, as `select` says, and validation_loss.
+    """
+    recall = round(found[f"validation_{select}"], 9)  # summed in whatever order
+    return recall, -round(found["validation_loss"], 2)
+
+
+def inner_parts(training: Training) -> Iterator[tuple[Samples, Samples]]:
+    """The training part divided anew, as the protocol divides all: to learn from, and to choose by.
+
+    Where it has one speaker or sentence to keep apart, by utterance. Each is standardised by what
+    is learned from. Nothing where no emotion has two utterances.
+    """
+    rows, protocol = training.rows, training.protocol
+    counts = [max(Counter(row["emotion"] for row in rows).values())]
+    if protocol in SPEAKER_DISJOINT:
+        counts.append(len({row["speaker"] for row in rows}))
+    if protocol in SENTENCE_DISJOINT:
+        counts.append(len({sentence_id(row) for row in rows}))
+    if min(counts) < 2 or protocol == "official":
+        protocol, counts = "paper", counts[:1]
+    if min(counts) < 2:
+        return
+    for roles in acoustic_roles(protocol, rows, min(INNER_FOLDS, *counts), 0):
+        learned, held = (torch.tensor([of == role for of in roles]) for role in (TRAIN, TEST))
+        if learned.any() and held.any():
+            x, y = training.samples
+            scale = fit_standardizer(x[learned])
+            yield (
+                Samples(scale.apply(x[learned]), y[learned]),
+                Samples(scale.apply(x[held]), y[held]),
+            )
