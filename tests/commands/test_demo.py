@@ -132,7 +132,7 @@ def test_a_bundle_that_does_not_fit_ends_in_one_line(
 ):
     _restore_afterwards(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    write_small_bundle(BUNDLE, encoder="seed 7")
+    write_small_bundle(BUNDLE, sources={"visual": "seed 0", "acoustic": "seed 7"})
     assert "is not what the model was trained with, seed 7" in user_error(demo.main, [])
 
 
