@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 import torch
 from pydantic import (
@@ -31,7 +31,7 @@ from stages.fdan.network import FDAN
 from stages.fdan.training import Settings
 from stages.io.files import file_sha256, has_sha256, read_json, replacing, write_json
 from stages.runtime.errors import UserError, first_mistake, one_line
-from stages.runtime.params import Network, Params
+from stages.runtime.params import Lmmd, Network, Params
 from stages.runtime.paths import MODEL, SPLIT
 
 DESCRIPTION = Path("models/fdan.json")
@@ -43,6 +43,11 @@ class _Network(Network):
     acoustic_only: StrictBool
 
 
+class _Lmmd(Lmmd):
+    # A number of classes, as the stage train writes it for fewer than all, stands for "all".
+    classes: Literal["all", "common"] | Annotated[int, Field(ge=2, le=len(EMOTIONS))]  # type: ignore[assignment]
+
+
 def _settings_model() -> type[BaseModel]:
     """`Settings` with the ranges that params.yaml has for those of the same name."""
     known: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Settings).items()}
@@ -50,6 +55,7 @@ def _settings_model() -> type[BaseModel]:
         if info := Params.model_fields.get(field.name):
             known[field.name] = (info.annotation, info)
     known["network"] = (_Network, ...)
+    known["lmmd"] = (_Lmmd, ...)
     known["classes"] = (int, Field(ge=2, le=len(EMOTIONS)))
     known["select"] = (Literal["last", "uar", "war"], ...)
     return create_model("_Settings", __config__=ConfigDict(strict=True), **known)

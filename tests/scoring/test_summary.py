@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stages.corpora.emotions import EMOTIONS
 from stages.scoring.summary import cautions, circumstances, headline
 
 RESNET = {"name": "resnet34", "weights": "random"}
@@ -24,6 +25,7 @@ DETAILS: dict[str, Any] = {
     "n_test_with_trained_face": 0,
     "n_test_with_suspected_copy": 0,
     "skipped_unevenly": {},
+    "classes": dict.fromkeys(EMOTIONS, {"support": 1.0}),
 }
 
 
@@ -40,6 +42,10 @@ def test_the_headline_has_the_interval_and_the_counts():
         ({"n_folds": 1, "n_seeds": 1}, "ravdess, protocol speaker, 1 fold, one seed, resnet34 "),
         ({"visual": ["savee", "meld"]}, "ravdess with faces of savee, meld, protocol speaker, "),
         ({"visual": []}, "ravdess, protocol speaker, "),
+        (
+            {"classes": {"anger": {}, "sadness": {}}},
+            "ravdess, 2 classes (anger, sadness), protocol speaker, ",
+        ),
         (
             {"encoders": {**DETAILS["encoders"], "acoustic": RESNET}},
             "ravdess, protocol speaker, 5 folds, mean of 3 seeds, "

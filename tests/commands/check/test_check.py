@@ -150,7 +150,7 @@ def test_a_whole_corpus_has_no_errors(checked):
     for text in (
         "14 utterances, 14 with a face and 14 with a voice",
         "14 of 14 files can be opened and are there to their ends",
-        "7 of the seven emotions",
+        "7 of 7 emotions",
         "2 speakers; the fewest utterances are of folder/ben (7), the most of folder/anna (7)",
         "sentences: 1 different ones",
         "protocol paper with folds: 2 can be carried out with 14 voices of folder and 14 faces",
