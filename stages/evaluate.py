@@ -90,14 +90,20 @@ def measure_all(confusion: np.ndarray) -> dict[str, np.ndarray]:
     return {name: measure(confusion) for name, measure in MEASURES.items()}
 
 
-def per_class(confusion: np.ndarray) -> dict[str, dict[str, float]]:
-    """Recall, precision and support of each emotion from mean counts [C, C].
+def per_class(
+    confusion: np.ndarray, classes: Sequence[str] = EMOTIONS
+) -> dict[str, dict[str, float]]:
+    """Recall, precision and support of each class from mean counts [C, C] of all emotions.
 
     An emotion without test utterances has no recall, one that is never predicted no precision.
+
+    Args:
+        classes: the emotions of the task.
     """
     support, predicted, hits = confusion.sum(1), confusion.sum(0), np.diag(confusion)
     table: dict[str, dict[str, float]] = {}
-    for i, emotion in enumerate(EMOTIONS):
+    for emotion in classes:
+        i = EMOTIONS.index(emotion)
         table[emotion] = {"support": float(support[i]), "predicted": float(predicted[i])}
         if support[i] > 0:
             table[emotion]["recall"] = float(hits[i] / support[i])
@@ -128,8 +134,15 @@ def per_speaker(
     }
 
 
-def confusion_rows(confusion: np.ndarray) -> list[dict[str, str]]:
-    """Rows actual, predicted, count, share of the row; no share where a row is empty."""
+def confusion_rows(
+    confusion: np.ndarray, classes: Sequence[str] = EMOTIONS
+) -> list[dict[str, str]]:
+    """Rows actual, predicted, count, share of the row; no share where a row is empty.
+
+    Args:
+        confusion: mean counts [C, C] of all emotions.
+        classes: the emotions of the task.
+    """
     support = confusion.sum(1)
     return [
         {
@@ -140,6 +153,7 @@ def confusion_rows(confusion: np.ndarray) -> list[dict[str, str]]:
         }
         for i, actual in enumerate(EMOTIONS)
         for j, predicted in enumerate(EMOTIONS)
+        if {actual, predicted} <= set(classes)
     ]
 
 
@@ -196,7 +210,7 @@ def main() -> None:
     by_seed = confusions(true, predicted, np.ones((1, len(true)), int), len(EMOTIONS))[0]
     confusion = by_seed.mean(0)
     columns = ["actual", "predicted", "count", "share"]
-    write_table(METRICS / "confusion.csv", columns, confusion_rows(confusion))
+    write_table(METRICS / "confusion.csv", columns, confusion_rows(confusion, split["classes"]))
     shares = np.array([[float(row[code]) for code in CODES] for row in predictions])
     calibrated = calibration(
         np.concatenate([np.mean(of_seeds, 0) for of_seeds in validated.values()]),
@@ -214,7 +228,7 @@ def main() -> None:
         "system": description["system"],
         "acoustic": split["acoustic"],
         "visual": split["visual"] if sees_faces else [],
-        "classes": per_class(confusion),
+        "classes": per_class(confusion, split["classes"]),
         "speakers": per_speaker(true, predicted, speakers),
         "calibration": calibrated,
         "n_classes_present": int((confusion.sum(1) > 0).sum()),

@@ -30,6 +30,7 @@ def main() -> None:
         validation=params.validation,
         duplicates=params.duplicates,
         shuffle_labels=params.shuffle_labels,
+        classes=params.classes,
         allow_missing_classes=params.allow_missing_classes,
         seed=params.seed,
         selection=params.selection,

@@ -5,7 +5,7 @@ In:  data/manifest/, data/mels/, data/features/, data/skipped/ of the corpora in
 Out: data/split.csv    modality, id, session, speaker, sentence, dialogue, emotion, carried (what
                        copies add to it), fold_0, fold_1, ...: train, validation, test or out
      data/split.json   what was split: corpora, protocol, encoders, counts, what was left out, and
-                       the SHA-256 of the feature files
+                       the SHA-256 of the feature files, and `classes` where they are not all
 Paper: Section 3.2.
 Run: dvc repro split, or python -m stages.split
 
@@ -14,12 +14,20 @@ corpus which is on disk but not chosen changes nothing for them; the SHA-256 sta
 """
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from stages.corpora.emotions import EMOTIONS, task_classes
 from stages.io.files import file_sha256, read_table, write_json, write_table
-from stages.io.skips import EXCLUDED_BY_RULE, table_path, uneven_among, warn_of_uneven
+from stages.io.skips import (
+    EXCLUDED_BY_RULE,
+    NOT_IN_CLASSES,
+    table_path,
+    uneven_among,
+    warn_of_uneven,
+)
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
@@ -56,11 +64,20 @@ def shuffled_labels(rows: Rows, seed: int) -> Rows:
     return [{**row, "emotion": shuffled[name]} for name, row in zip(chosen, rows)]
 
 
-def left_out(visual: list[str], acoustic: str) -> dict[str, dict[str, Any]]:
-    """Counts of the skip tables by corpus, stage, code and emotion, failures and rules apart.
+def left_out(
+    visual: list[str],
+    acoustic: str,
+    classes: Collection[str],
+    others: Mapping[str, str],
+) -> dict[str, dict[str, Any]]:
+    """Counts of what has no part by corpus, stage, code and emotion, failures and rules apart.
 
-    Prints which emotions a stage skipped far more often than others, and returns the share of them
-    that it skipped as `skipped_unevenly`, by corpus, stage and emotion.
+    Prints which of the classes a stage skipped far more often than others, and returns the share of
+    them that it skipped as `skipped_unevenly`, by corpus, stage and emotion.
+
+    Args:
+        classes: the emotions of the task.
+        others: the utterances that could be used but for their emotion, which is none of these.
     """
     counts: dict[str, dict[str, Any]] = {"skipped": {}, "excluded": {}, "skipped_unevenly": {}}
     # What each stage works on: the utterances with a path in a column, or all.
@@ -74,11 +91,18 @@ def left_out(visual: list[str], acoustic: str) -> dict[str, dict[str, Any]]:
             of_stage = counts[kind].setdefault(corpus, {}).setdefault(stage, {})
             of_stage.setdefault(code, {})[emotion] = count
         utterances = [row for row in read_manifest(corpus) if row[column]]
-        uneven = uneven_among(skips, utterances)
+        of_task = [
+            [row for row in rows if row["emotion"] in classes] for rows in (skips, utterances)
+        ]
+        uneven = uneven_among(*of_task)
         if uneven:
             shares = {item.emotion: item.share for item in uneven}
             counts["skipped_unevenly"].setdefault(corpus, {})[stage] = shares
             warn_of_uneven(f"split: {stage}@{corpus}", uneven)
+    named = Counter((name.split("/")[0], emotion) for name, emotion in others.items())
+    for (corpus, emotion), count in sorted(named.items()):
+        of_split = counts["excluded"].setdefault(corpus, {}).setdefault("split", {})
+        of_split.setdefault(NOT_IN_CLASSES, {})[emotion] = count
     return counts
 
 
@@ -87,7 +111,9 @@ def main() -> None:
     params = read_params()
     protocol = params.protocol
     drop, acoustic_only = params.duplicates == "drop", params.acoustic_only
-    chosen = choose_samples(params.visual, params.acoustic, protocol, drop, acoustic_only)
+    classes = task_classes(params.classes)
+    chosen = choose_samples(params.visual, params.acoustic, protocol, drop, acoustic_only, classes)
+    others = chosen["visual"].others | chosen["acoustic"].others
     visual, acoustic = chosen["visual"].rows, chosen["acoustic"].rows
     copies = {modality: found.copies for modality, found in chosen.items()}
     contradicting = {modality: found.contradicting for modality, found in chosen.items()}
@@ -96,7 +122,7 @@ def main() -> None:
         visual, acoustic = samples[: len(visual)], samples[len(visual) :]
     rows = assign_roles(visual, acoustic, protocol, params.folds, params.validation, params.seed)
     folds = [name for name in rows[0] if name.startswith("fold_")]
-    check_classes(rows, len(folds), params.allow_missing_classes, acoustic_only)
+    check_classes(rows, len(folds), params.allow_missing_classes, acoustic_only, classes)
     validation_unit = validated_by(rows, len(folds))
     check_leaks(rows, protocol, len(folds), validation_unit)
 
@@ -110,7 +136,7 @@ def main() -> None:
         if known[pair[0]].isdisjoint(known[pair[1]])
     ]
     suspected = tested_with_suspected_copy(rows, suspects, len(folds))
-    summary = {
+    summary: dict[str, Any] = {
         "visual": params.visual,
         "acoustic": params.acoustic,
         "protocol": protocol,
@@ -129,12 +155,14 @@ def main() -> None:
         "suspected_copies": suspects,
         "duplicates": copies,
         "contradicting": contradicting,
-        **left_out(params.visual, params.acoustic),
+        **left_out(params.visual, params.acoustic, classes, others),
         "features_sha256": {
             modality: {corpus: file_sha256(features_path(modality, corpus)) for corpus in names}
             for modality, names in features_of.items()
         },
     }
+    if classes != EMOTIONS:
+        summary["classes"] = classes
     write_json(SPLIT_SUMMARY, summary)
     columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]
     columns += folds
@@ -146,6 +174,11 @@ def main() -> None:
         f"protocol {protocol}; {roles[VALIDATION] / len(folds):g} acoustic samples per fold "
         f"validate, by {validation_unit}, {roles[OUT]} roles out"
     )
+    if others:
+        print(
+            f"split: {len(others)} utterances left out, as they are of none of the classes "
+            f"{', '.join(classes)} (data/split.json, excluded)"
+        )
     if any(copies.values()):
         print(
             f"split: {len(copies['acoustic'])} acoustic and {len(copies['visual'])} visual samples "

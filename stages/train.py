@@ -117,6 +117,10 @@ def shown_to_dvc() -> Iterator[Live | None]:
 def main() -> None:
     """Train a replica for every fold and seed, and write the model and its curves."""
     params = read_params()
+    split, rows = read_split()
+    lmmd = params.lmmd.model_dump()
+    if lmmd["classes"] == "all" and len(split["classes"]) < len(EMOTIONS):
+        lmmd["classes"] = len(split["classes"])
     flags = {
         "acoustic_only": params.acoustic_only,
         "cross_attention": params.cross_attention,
@@ -131,7 +135,7 @@ def main() -> None:
             "momentum": params.momentum,
             "weight_decay": params.weight_decay,
             "network": params.network.model_dump() | flags,
-            "lmmd": params.lmmd.model_dump(),
+            "lmmd": lmmd,
             "select": {"validation": "uar", "last": "last"}[params.selection],
             "patience": params.patience,
             "inference": params.inference,
@@ -141,7 +145,6 @@ def main() -> None:
         "knn": params.knn.model_dump(),
     }
     system, settings = SYSTEMS[params.system], settings_of[params.system]
-    split, rows = read_split()
     check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     features = Features(split["features_sha256"])
     task = Task(features, rows, split["protocol"], settings)

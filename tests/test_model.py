@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stages import card, evaluate, model, train
+from stages.corpora.emotions import EMOTIONS
 from stages.corpora.registry import licence_of
 from stages.io.files import read_json
 from stages.recognition.bundle import Bundle, fingerprint, read_bundle
@@ -62,6 +63,26 @@ def test_it_is_trained_on_everything_that_was_split_and_scaled_by_it():
         "speakers": 3,
         "licences": {"sample": licence_of("sample")},
     }
+
+
+def test_of_fewer_classes_it_says_these_and_gives_the_others_nothing():
+    prepare(utterances("sample"), seeds=1, validation=0.2, classes=["sadness", "anger", "fear"])
+    for stage in (train, evaluate, model, card):
+        stage.main()
+    found = read_bundle(BUNDLE)
+    features = Features(read_split()[0]["features_sha256"])
+    x = torch.from_numpy(np.stack(list(features.acoustic.values())))  # of all seven
+    faces = torch.from_numpy(next(iter(features.visual.values())))
+    others = [i for i, name in enumerate(EMOTIONS) if name not in ("anger", "fear", "sadness")]
+    for classifier in [*found.final, *found.folds]:
+        assert not classifier(x)[:, others].any()
+        for voice in (None, x[:1]):
+            shares = classifier.with_faces(faces, voice)
+            assert not shares[others].any() and shares.sum() == pytest.approx(1)
+    assert found.contents["data"]["utterances"] == 24
+    text = MODEL_CARD.read_text()
+    assert "It says which of anger, fear, sadness a clip of speech sounds like" in text
+    assert "sample, 3 classes (anger, fear, sadness), protocol paper" in text
 
 
 def test_its_epochs_are_the_median_of_those_that_the_folds_kept():

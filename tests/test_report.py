@@ -202,6 +202,21 @@ def test_figures_show_what_the_tables_hold_with_emotions_in_words(page: str):
     assert {"before adaptation", "after adaptation", "acoustic, test"} <= set(plane)
 
 
+def test_the_page_of_fewer_classes_tells_of_these_alone():
+    page = make(classes=["sadness", "anger", "fear"])
+    confusion, *_, plane = (
+        Tags(picture).texts for picture in re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    )
+    for text in (confusion, plane):
+        assert set(EMOTIONS) & set(text) == {"anger", "fear", "sadness"}
+    texts = Tags(page).texts
+    words = " ".join(texts)
+    assert "sample, 3 classes (anger, fear, sadness), protocol paper" in words
+    assert "mean recall of the 3 emotions; chance is 0.333" in " ".join(words.split())
+    assert texts[texts.index("utterances left out by rule") + 1] == "32"
+    assert texts[texts.index("by rule, sample, split, not_in_classes, disgust") + 1] == "8"
+
+
 def test_the_same_results_give_the_same_bytes(page: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     report.main()

@@ -217,6 +217,29 @@ def test_random_weights_are_refused_for_what_a_corpus_has_clips_of() -> None:
     assert found.startswith("params.yaml: encoders.acoustic.weights: random weights say nothing")
 
 
+@pytest.mark.parametrize("classes", [["anger"], ["anger", "joy"], ["fear", "fear"], "anger", []])
+def test_classes_that_make_no_task_are_one_line(classes: Any) -> None:
+    assert refused(classes=classes) == [
+        f"params.yaml: classes: {classes!r} is not all, or a list, without repeats, of two or more "
+        "of anger, disgust, fear, happiness, neutral, sadness, surprise"
+    ]
+
+
+def test_a_corpus_of_some_emotions_needs_no_other_classes() -> None:
+    write_folder()
+    path = RAW / "folder/utterances.csv"
+    four = ("anger", "happiness", "neutral", "sadness")
+    head, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text(head + "".join(line for line in lines if line.split(",")[2] in four))
+    accepted(**of_folder(classes=list(four)))
+    plan_lines = refused(**of_folder())
+    assert len(plan_lines) == 2 and all("of disgust, fear, surprise; " in x for x in plan_lines)
+    assert [line.partition(";")[0] for line in refused(**of_folder(classes=["anger", "fear"]))] == [
+        "params.yaml: visual: folder has no faces of fear",
+        "params.yaml: acoustic: folder has no voices of fear",
+    ]
+
+
 def test_a_lock_that_cannot_be_read_is_one_line() -> None:
     Path("dvc.lock").write_text("<<<<<<< HEAD\nstages: 1\n=======\n")
     assert user_error(settings.main).startswith("dvc.lock: cannot be read as YAML: ")

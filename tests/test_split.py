@@ -8,6 +8,7 @@ import pytest
 
 from stages.corpora.emotions import EMOTIONS
 from stages.io.files import file_sha256, read_json, read_table
+from stages.io.skips import skip_row, table_path, write_skips
 from stages.split import main, shuffled_labels
 from stages.splits.protocols import recording_id
 from tests.feature_files import (
@@ -262,6 +263,93 @@ def test_labels_are_shuffled_on_request_and_it_is_told(project: Path):
     shuffled, task = run_split()
     assert task["shuffle_labels"] is True
     assert [row["emotion"] for row in plain] != [row["emotion"] for row in shuffled]
+
+
+def test_utterances_of_other_emotions_are_left_out_and_counted(
+    project: Path, capsys: pytest.CaptureFixture[str]
+):
+    rows = utterances("sample")
+    # One is not seen and one is not heard; both are one utterance each.
+    write_corpus(project, "sample", rows, faces=rows[1:], voices=rows[:-1])
+    write_params(project, classes=["sadness", "happiness", "neutral"])
+    found, task = run_split()
+    assert {row["emotion"] for row in found} == {"happiness", "neutral", "sadness"}
+    assert len(found) == 2 * 24
+    assert task["classes"] == ["happiness", "neutral", "sadness"]
+    of_split = {"not_in_classes": dict.fromkeys(("anger", "disgust", "fear", "surprise"), 8)}
+    assert task["excluded"] == {"sample": {"split": of_split}}
+    assert (
+        "split: 32 utterances left out, as they are of none of the classes happiness, neutral, "
+        "sadness (data/split.json, excluded)\n"
+    ) in capsys.readouterr().out
+
+
+def test_what_a_rule_of_the_corpus_left_out_is_counted_beside(project: Path):
+    skips = [skip_row({"id": "sample/c", "emotion": "calm"}, "manifest", "emotion_excluded", "d")]
+    write_skips(table_path("sample", "manifest"), skips)
+    write_params(project, classes=list(EMOTIONS[1:]))
+    _, task = run_split()
+    assert task["excluded"] == {
+        "sample": {
+            "manifest": {"emotion_excluded": {"calm": 1}},
+            "split": {"not_in_classes": {"anger": 8}},
+        }
+    }
+
+
+def test_all_classes_by_name_in_any_order_are_all(project: Path):
+    expected = run_split()
+    write_params(project, classes=list(EMOTIONS[::-1]))
+    assert run_split() == expected and "classes" not in expected[1]
+
+
+def test_an_emotion_that_is_no_class_is_not_missed_and_one_that_is_is(project: Path):
+    write_corpus(project, "sample", utterances("sample", emotions=set(EMOTIONS) - {"disgust"}))
+    write_params(project, classes=["anger", "fear"])
+    assert len(run_split()[0]) == 2 * 16
+    write_params(project, classes=["anger", "disgust"])
+    assert "fold 0 has no visual train sample of disgust" in complaint()
+
+
+def test_without_a_voice_of_any_class_there_is_nothing_to_split(project: Path):
+    write_corpus(project, "sample", utterances("sample", emotions=["anger"]))
+    write_params(project, classes=["fear", "disgust"], allow_missing_classes=True)
+    assert complaint() == (
+        "params.yaml: classes: no voice is of disgust, fear; choose other classes, or another "
+        "acoustic corpus"
+    )
+
+
+def test_a_copy_under_a_label_that_is_no_class_still_contradicts(project: Path):
+    """Nobody can say which label is right; copies of no class have no say and no part."""
+    rows = utterances("sample")
+    anger, disgust, fear, other_fear = (rows[i]["id"] for i in (0, 2, 4, 5))
+    assert [rows[i]["emotion"] for i in (0, 2, 4, 5)] == ["anger", "disgust", "fear", "fear"]
+    write_corpus(project, "sample", rows, copies={disgust: anger, other_fear: fear})
+    write_params(project, classes=["anger", "sadness"])
+    assert f"{disgust} is the same recording as {anger}, but is labelled" in complaint()
+    write_params(project, classes=["anger", "sadness"], duplicates="drop")
+    found, task = run_split()
+    both = {anger: "anger", disgust: "disgust"}
+    assert task["contradicting"] == {"visual": both, "acoustic": both}
+    assert task["duplicates"]["acoustic"] == {disgust: anger}
+    assert {row["emotion"] for row in found} == {"anger", "sadness"} and len(found) == 2 * 15
+    assert task["excluded"]["sample"]["split"]["not_in_classes"]["disgust"] == 7
+    write_params(project, classes=["neutral", "sadness"])
+    assert len(run_split()[0]) == 2 * 16
+
+
+def test_only_classes_are_compared_for_what_is_skipped(project: Path):
+    rows = [row | {"audio": "a.wav"} for row in utterances("sample")]
+    angry = [row for row in rows if row["emotion"] == "anger"]
+    write_corpus(project, "sample", rows, failed={"mels": angry[:6]})
+    write_params(project, classes=["fear", "sadness"])
+    _, task = run_split()
+    assert task["skipped_unevenly"] == {}
+    assert task["skipped"] == {"sample": {"mels": {"unreadable": {"anger": 6}}}}
+    write_params(project, classes=["anger", "fear"])
+    _, task = run_split()
+    assert task["skipped_unevenly"] == {"sample": {"mels": {"anger": 0.75}}}
 
 
 def test_a_missing_emotion_is_refused(project: Path):

@@ -18,8 +18,11 @@ from sklearn import metrics as sklearn_metrics
 
 from stages import best_test_epoch, evaluate, split, train, tsne
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.io.files import read_json, read_table, write_json
+from stages.io.arrays import decode_ids, open_arrays, read_settings
+from stages.io.files import read_json, read_table, write_json, write_table
+from stages.runtime.paths import features_path, manifest_path
 from stages.scoring.calibration import calibration_error, fit_temperature, with_temperature
+from stages.scoring.summary import circumstances
 from stages.splits.dataset import SPLIT_KEYS, Features, select_rows
 from stages.systems import fdan
 from stages.systems.checkpoint import read_description, read_replicas
@@ -31,6 +34,7 @@ from tests.feature_files import (
     utterances,
     work_in,
     write_corpus,
+    write_features,
     write_params,
 )
 from tests.helpers import user_error
@@ -421,6 +425,75 @@ def test_emotions_that_nobody_speaks_are_no_error_on_request():
     assert {(row["count"], row["share"]) for row in empty} == {("0", "")}
 
 
+FOUR = ["anger", "happiness", "neutral", "sadness"]
+
+
+def delete_others() -> Rows:
+    """Only the utterances of FOUR stay in the manifest and the features, as they are."""
+    rows = [row for row in utterances("sample") if row["emotion"] in FOUR]
+    write_table(manifest_path("sample"), list(rows[0]), rows)
+    ids = {row["id"] for row in rows}
+    for modality in ("visual", "acoustic"):
+        with open_arrays(features_path(modality, "sample"), f"{modality} features") as file:
+            kept = [name in ids for name in decode_ids(file["ids"][...])]
+            arrays = {name: values[...][kept] for name, values in file.items()}
+            settings = read_settings(file)
+        write_features(Path(), modality, "sample", settings, arrays)
+    return rows
+
+
+def test_a_task_of_four_classes_is_that_of_a_corpus_without_the_others():
+    metrics, predictions = run_all(classes=FOUR[::-1], **HARD)
+    first, split_table = contents(), Path("data/split.csv").read_bytes()
+    delete_others()
+    split.main()
+    train.main()
+    evaluate.main()
+    other, _ = results()
+    assert Path("data/split.csv").read_bytes() == split_table
+    # The two files that tell of what was left out, or of the feature files.
+    for name in set(OUTPUTS) - {"metrics/details.json", "models/replicas.json"}:
+        assert Path(name).read_bytes() == first[name], name
+    assert metrics.pop("n_excluded_by_rule") == 24 and other.pop("n_excluded_by_rule") == 0
+    assert metrics.pop("excluded") and other.pop("excluded") == {}
+    assert metrics == other
+    assert {row["actual"] for row in predictions} == {"AN", "HA", "NE", "SA"}
+
+
+def test_what_is_measured_of_four_classes_is_of_these_alone():
+    metrics, predictions = run_all(classes=FOUR, **HARD)
+    true, predicted = emotions(predictions)
+    recall = sklearn_metrics.recall_score(true, predicted, labels=FOUR, average="macro")
+    assert metrics["uar"] == pytest.approx(recall, abs=1e-6) and recall < 1
+    assert (metrics["n_classes_present"], metrics["n_test"]) == (4, 32)
+    assert list(metrics["classes"]) == FOUR
+    found = read_table(Path("metrics/confusion.csv"))
+    assert [(row["actual"], row["predicted"]) for row in found] == [
+        (actual, predicted) for actual in FOUR for predicted in FOUR
+    ]
+    assert sum(float(row["count"]) for row in found) == pytest.approx(32, abs=1e-4)
+    others = [code for code, emotion in zip(CODES, EMOTIONS) if emotion not in FOUR]
+    assert {row[code] for row in predictions for code in others} == {"0.000000"}
+    assert "sample, 4 classes (anger, happiness, neutral, sadness), " in circumstances(metrics)
+    best_test_epoch.main()
+    assert read_json(Path("metrics/best_test_epoch.json"))["n_test"] == 32
+
+
+@pytest.mark.parametrize("classes, divisor", [("all", 4), ("common", None)])
+def test_the_lmmd_of_four_classes_is_the_mean_over_four(classes: str, divisor: int | None):
+    """Of seven, of which three have no utterance, it is the same sum over seven."""
+    settings = {"alpha": 0, "epochs": 2, "selection": "last", "lmmd": {"classes": classes}}
+    run_all(classes=FOUR, **settings)
+    of_four = read_json(Path("metrics/train.json"))["lmmd_1"]
+    assert read_description()["settings"]["lmmd"]["classes"] == (divisor or classes)
+    delete_others()
+    write_params(Path(), allow_missing_classes=True, **settings)
+    split.main()
+    train.main()
+    of_seven = read_json(Path("metrics/train.json"))["lmmd_1"]
+    assert of_four * (divisor or 7) == pytest.approx(of_seven * 7, rel=2e-3)
+
+
 def test_every_measure_lies_in_its_intervals(hard: Any):
     metrics, _ = hard
     assert set(metrics["ci95"]) == {
@@ -713,4 +786,5 @@ def test_all_that_is_read_of_a_split_is_asked_for_and_no_more():
     sources = "".join(
         Path(module.__file__).read_text() for module in (train, evaluate, best_test_epoch, tsne)
     )
-    assert set(re.findall(r'split\["(\w+)"\]', sources)) == set(SPLIT_KEYS)
+    read = set(re.findall(r'split\["(\w+)"\]', sources))
+    assert read == {*SPLIT_KEYS, "classes"}  # which are not written where they are all

@@ -20,7 +20,7 @@ from tests.feature_files import prepare, work_in
 from tests.helpers import wait_for
 
 CURVES = [Path(f"metrics/curves/{name}.csv") for name in ("loss", "recall", "lmmd")]
-OUTS = [*CURVES, Path("metrics/train.json"), Path("models/fdan.safetensors")]
+OUTS = [*CURVES, Path("metrics/train.json"), Path("models/replicas.safetensors")]
 
 
 @pytest.fixture(autouse=True)

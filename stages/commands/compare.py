@@ -300,7 +300,7 @@ def _check_same_utterances(a: Predictions, b: Predictions) -> None:
         ]
         raise UserError(
             f"{PREDICTIONS}: the test utterances differ: {', '.join(sides)}; compare results of "
-            "the same corpus, protocol and folds"
+            "the same corpus, classes, protocol and folds"
         )
     for name, in_a, in_b in zip(a.ids, a.actual, b.actual):
         if in_a != in_b:

@@ -127,7 +127,9 @@ def table(answers: Sequence[Answer], folds: int) -> str:
         row |= {
             "emotion": EMOTIONS[first],
             "probability": f"{answer.probabilities[first]:.2f}",
-            "then": f"{EMOTIONS[second]} {answer.probabilities[second]:.2f}",
+            "then": f"{EMOTIONS[second]} {answer.probabilities[second]:.2f}"
+            if answer.probabilities[second]  # else it may be one that was never trained on
+            else "",
             "folds that agree": f"{round(answer.agreement() * folds)} of {folds}",
         }
         if answer.faces:

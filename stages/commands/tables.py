@@ -41,7 +41,7 @@ from stages.runtime.params import read_params
 from stages.runtime.paths import METRICS, MODEL
 from stages.scoring.intervals import LEVEL
 from stages.scoring.paired import holm
-from stages.scoring.summary import encoders_in_words
+from stages.scoring.summary import classes_in_words, encoders_in_words
 
 Settings = dict[str, str]
 # The file of a stage that is read here.
@@ -249,8 +249,8 @@ def measured_cells(item: Experiment) -> list[list[str]]:
             cells[-1] += f" ± {100 * spread[key]:.1f}"
     cells.append(f"{metrics['n_correct']:.1f} of {metrics['n_test']}")
     cells.append(
-        f"measured here: {item.task}, {metrics['n_folds']} folds, {metrics['n_seeds']} seeds, "
-        f"{encoders_in_words(metrics['encoders'])}"
+        f"measured here: {item.task}, {classes_in_words(metrics)}{metrics['n_folds']} folds, "
+        f"{metrics['n_seeds']} seeds, {encoders_in_words(metrics['encoders'])}"
     )
     best = read_metrics(item.name, "best_test_epoch")
     if not best or not up_to_date(item.name, WITH_BEST_EPOCH):
@@ -333,7 +333,7 @@ def show(table: Table, extra: Settings) -> str:
     parts = [
         markdown("system; WAR %; UAR %; w-F1 %; correct; source", rows),
         "In brackets 95 % intervals (WAR: Wilson; UAR, w-F1: bootstrap by utterance); ± sd over "
-        "seeds. Rows of different corpora or protocols cannot be compared.",
+        "seeds. Rows of different corpora, classes or protocols cannot be compared.",
     ]
     if table.tasks and not any({"savee", "meld"} & {item.settings["acoustic"]} for item in found):
         parts.append("SAVEE and MELD are not in params.yaml's corpora: measured on others instead.")

@@ -79,7 +79,7 @@ def lmmd(
     kernels: int = 5,
     ratio: float = 2.0,
     bandwidth: Bandwidth = "mean",
-    classes: Literal["all", "common"] = "all",
+    classes: Literal["all", "common"] | int = "all",
 ) -> Tensor:
     """d(p_v, p_a) of Eq. (8): mean over the classes of the squared distance of class means.
 
@@ -93,7 +93,8 @@ def lmmd(
         kernels, ratio, bandwidth: see `gaussian_kernel`; the defaults are DSAN's (five kernels
             a factor of 2 apart around the mean squared distance).
         classes: what the sum is divided by: "all" is C, as the paper writes, "common" the number
-            of classes on both sides, as DSAN's code does.
+            of classes on both sides, as DSAN's code does. A number stands for "all" where a task
+            has fewer classes than labels have columns.
 
     Returns:
         A scalar >= 0, at most 2 x kernels.
@@ -102,5 +103,9 @@ def lmmd(
     shared = w_v.any(0) & w_a.any(0)
     w = torch.cat([w_v, -w_a]) * shared
     kernel = gaussian_kernel(torch.cat([z_v, z_a]), kernels, ratio, bandwidth)
-    divisor = y_v.shape[1] if classes == "all" else shared.sum().clamp(min=1)
+    divisor: Tensor | int
+    if classes == "common":
+        divisor = shared.sum().clamp(min=1)
+    else:
+        divisor = y_v.shape[1] if classes == "all" else classes
     return (w @ w.T * kernel).sum().clamp(min=0) / divisor

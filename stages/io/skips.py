@@ -16,6 +16,7 @@ COLUMNS = ["id", "emotion", "stage", "code", "detail"]
 
 # Left out because a rule says so, not because something failed: not counted as skipped.
 EXCLUDED_BY_RULE = frozenset({"emotion_excluded", "duplicate", "known_bad", "not_speech"})
+NOT_IN_CLASSES = "not_in_classes"  # by `classes` of params.yaml, in the stage split
 
 # When an emotion counts as skipped unevenly: fewer may be chance whatever the test says, and in a
 # large corpus the test finds differences that are too small to matter.

@@ -4,10 +4,10 @@ Which clips cannot be used shows only when they are decoded, and which are copie
 All else that would stop the stages split and train for their roles is known before that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from stages.corpora.emotions import EMOTIONS
+from stages.corpora.emotions import task_classes
 from stages.runtime.errors import UserError
 from stages.splits.dataset import bank_candidates, select_rows
 from stages.splits.protocols import VALIDATION, Rows, assign_roles, check_classes
@@ -33,6 +33,7 @@ class Division(NamedTuple):
     validation: float
     duplicates: str
     shuffle_labels: bool
+    classes: str | Sequence[str]
     allow_missing_classes: bool
     seed: int
     selection: str
@@ -67,16 +68,18 @@ def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[st
     if problems or not rows[needed[0]]:
         return problems
 
-    allow = division.allow_missing_classes
+    allow, classes = division.allow_missing_classes, task_classes(division.classes)
     for modality in needed:
         present = {row["emotion"] for row in rows[modality]}
-        absent = [emotion for emotion in EMOTIONS if emotion not in present]
-        if absent and not allow:
+        absent = [emotion for emotion in classes if emotion not in present]
+        if absent and (not allow or not present.intersection(classes)):
             problems.append(
                 f"params.yaml: {modality}: {', '.join(corpora[modality])} has no "
-                f"{CALLED[modality]} of {', '.join(absent)}; choose other corpora, or set "
-                "allow_missing_classes: true"
+                f"{CALLED[modality]} of {', '.join(absent)}; choose other corpora or classes, or, "
+                "where others remain, set allow_missing_classes: true"
             )
+    if not all(any(row["emotion"] in classes for row in rows[modality]) for modality in needed):
+        return problems
     known = [row for found in listed.values() for row in found]
     # What is absent everywhere is said already.
     division = division._replace(allow_missing_classes=allow or bool(problems))
@@ -94,9 +97,10 @@ def role_problems(
         equal: the samples, by modality, that are known to be the same, which features alone tell.
     """
     problems = []
+    classes = task_classes(division.classes)
     try:
         drop = division.duplicates == "drop"
-        chosen = choose(rows, known, equal, division.protocol, drop)
+        chosen = choose(rows, known, equal, division.protocol, drop, classes)
         rows = {modality: found.rows for modality, found in chosen.items()}
     except UserError as error:
         problems.append(str(error))
@@ -112,7 +116,7 @@ def role_problems(
         folds = sum(name.startswith("fold_") for name in roles[0])
         # Who gets a shuffled label is not known here.
         allow = division.allow_missing_classes or bool(problems) or division.shuffle_labels
-        check_classes(roles, folds, allow, division.acoustic_only)
+        check_classes(roles, folds, allow, division.acoustic_only, classes)
     except UserError as error:
         return [*problems, str(error)]
     return [*problems, *_unusable_folds(division, roles, range(folds))]

@@ -111,11 +111,18 @@ def reason(why: ClipError) -> str:
 
 
 def ranked(answer: Answer) -> list[tuple[str, float, int]]:
-    """Emotions by their probability, each with it and with how many folds' models say so."""
+    """Emotions by their probability, each with it and with how many folds' models say so.
+
+    One that no model was trained on, whose probability is exactly 0, is not among them.
+    """
     assert answer.probabilities is not None
     votes = np.bincount(answer.folds.argmax(1), minlength=len(EMOTIONS))
     order = np.argsort(-answer.probabilities, kind="stable")
-    return [(EMOTIONS[i], float(answer.probabilities[i]), int(votes[i])) for i in order]
+    return [
+        (EMOTIONS[i], float(answer.probabilities[i]), int(votes[i]))
+        for i in order
+        if answer.probabilities[i] > 0 or answer.folds[:, i].any()
+    ]
 
 
 def seen(recogniser: Recogniser, piece: Piece) -> dict[str, Any]:
@@ -194,16 +201,17 @@ def draw_course(answers: Sequence[Answer]) -> str:
     none = np.zeros(len(EMOTIONS))
     shares = np.array([none if a.probabilities is None else a.probabilities for a in answers])
     tops = shares.cumsum(1)
+    told = shares.any(0)
     figure = Figure((6.4, 2.0))
     axis = figure.subplots()
-    for i, emotion in enumerate(EMOTIONS):
+    for i in np.flatnonzero(told):
         axis.stairs(
             tops[:, i],
             edges,
             baseline=tops[:, i] - shares[:, i],
             fill=True,
-            color=OF_EMOTION[emotion],
-            label=emotion,
+            color=OF_EMOTION[EMOTIONS[i]],
+            label=EMOTIONS[i],
         )
     axis.set_xlim(edges[0], edges[-1])
     axis.set_ylim(0, 1)
@@ -212,7 +220,7 @@ def draw_course(answers: Sequence[Answer]) -> str:
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(
-        frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(EMOTIONS),
-        handlelength=1, columnspacing=1,
+        frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1),
+        ncols=max(1, int(told.sum())), handlelength=1, columnspacing=1,
     )  # fmt: skip
     return as_svg(figure)

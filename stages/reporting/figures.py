@@ -49,11 +49,12 @@ def draw_confusion(rows: Rows) -> str:
 
     A cell says the share and below it the count; rows without utterances are grey.
     """
-    n = len(EMOTIONS)
+    classes = list(dict.fromkeys(row["actual"] for row in rows))
+    n = len(classes)
     counts = np.zeros((n, n))
     shares = np.full((n, n), np.nan)
     for row in rows:
-        cell = EMOTIONS.index(row["actual"]), EMOTIONS.index(row["predicted"])
+        cell = classes.index(row["actual"]), classes.index(row["predicted"])
         counts[cell] = float(row["count"])
         shares[cell] = float(row["share"] or "nan")
     figure = Figure((6.6, 5.4))
@@ -69,8 +70,8 @@ def draw_confusion(rows: Rows) -> str:
         axis.text(j, i - 0.14, percent, ha="center", va="center", color=colour, fontsize=10)
         count = f"{counts[i, j]:.{digits}f}"
         axis.text(j, i + 0.24, count, ha="center", va="center", color=colour, fontsize=7.5)
-    axis.set_xticks(range(n), EMOTIONS, rotation=35, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(n), EMOTIONS)
+    axis.set_xticks(range(n), classes, rotation=35, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(n), classes)
     axis.tick_params(length=0)
     axis.set_xlabel("predicted emotion")
     axis.set_ylabel("true emotion")

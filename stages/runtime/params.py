@@ -11,7 +11,7 @@ import reprlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -61,6 +61,12 @@ Corpus = Annotated[
 ]
 Corpora = Annotated[
     list[Corpus], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_no_repeats)
+]
+Emotion = Literal["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
+Emotions = Annotated[
+    list[Emotion],
+    Field(min_length=2, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_no_repeats),
 ]
 
 
@@ -239,6 +245,10 @@ class Params(Section):
     validation: Number = Field(ge=0, le=0.5)
     duplicates: Literal["refuse", "drop"]
     shuffle_labels: StrictBool
+    classes: Literal["all"] | Emotions = Field(
+        description=f"all, or a list, without repeats, of two or more of "
+        f"{', '.join(get_args(Emotion))}"
+    )
     allow_missing_classes: StrictBool
     seeds: Whole = Field(ge=1, le=1000)
     selection: Literal["validation", "last"]
@@ -424,14 +434,14 @@ def check_random_weights(corpus: str, modality: str, weights: str, insist: bool)
 
 
 def _in_words(schema: dict[str, Any]) -> str:
+    if "description" in schema:
+        return schema["description"]
     if "anyOf" in schema:
         return ", or ".join(map(_in_words, schema["anyOf"]))
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     if "items" in schema:
         return f"a list, without repeats, of {_in_words(schema['items'])}"
-    if "description" in schema:
-        return schema["description"]
     kind = {"boolean": "true or false", "integer": "an integer", "number": "a number"}
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<="}
     bounds = [f"{sign} {schema[name]}" for name, sign in signs.items() if name in schema]

@@ -6,6 +6,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from stages.corpora.emotions import EMOTIONS
+
 
 def headline(details: Mapping[str, Any]) -> str:
     """UAR with its interval, WAR and w-F1 in one line."""
@@ -17,16 +19,23 @@ def headline(details: Mapping[str, Any]) -> str:
 
 
 def circumstances(details: Mapping[str, Any]) -> str:
-    """System, corpora, protocol, seeds and encoders of a result in one line."""
+    """System, corpora, classes, protocol, seeds and encoders of a result in one line."""
     acoustic, visual = details["acoustic"], details["visual"]
     faces = "" if visual in ([acoustic], []) else f" with faces of {', '.join(visual)}"
     n_seeds, n_folds = details["n_seeds"], details["n_folds"]
     return (
-        f"{details['system']} on {acoustic}{faces}, protocol {details['protocol']}, "
+        f"{details['system']} on {acoustic}{faces}, {classes_in_words(details)}"
+        f"protocol {details['protocol']}, "
         f"{n_folds} fold{'s'[: n_folds != 1]}, "
         f"{f'mean of {n_seeds} seeds' if n_seeds > 1 else 'one seed'}, "
         f"{encoders_in_words(details['encoders'])}"
     )
+
+
+def classes_in_words(details: Mapping[str, Any]) -> str:
+    """The classes of a result where they are not all emotions, to stand before something else."""
+    classes = details["classes"]
+    return f"{len(classes)} classes ({', '.join(classes)}), " * (len(classes) < len(EMOTIONS))
 
 
 def encoders_in_words(encoders: Mapping[str, Mapping[str, Any]]) -> str:

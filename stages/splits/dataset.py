@@ -20,12 +20,12 @@ SPLIT_KEYS = (
 
 
 def read_split() -> tuple[dict[str, Any], Rows]:
-    """The content of data/split.json, and the rows of data/split.csv.
+    """The content of data/split.json, its `classes` where they are all too, and data/split.csv.
 
     Raises:
         UserError: one of them cannot be read, or lacks a key or a column.
     """
-    split = read_json(SPLIT_SUMMARY, SPLIT_KEYS)
+    split = {"classes": list(EMOTIONS)} | read_json(SPLIT_SUMMARY, SPLIT_KEYS)
     folds = [f"fold_{fold}" for fold in range(split["folds"])]
     columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]
     return split, read_table(SPLIT, [*columns, *folds])

@@ -313,12 +313,17 @@ def visual_roles(protocol: str, visual: Rows, held_out: Collection[Mark]) -> lis
 
 
 def check_classes(
-    rows: Rows, folds: int, allow_missing: bool = False, acoustic_only: bool = False
+    rows: Rows,
+    folds: int,
+    allow_missing: bool = False,
+    acoustic_only: bool = False,
+    classes: Collection[str] = EMOTIONS,
 ) -> None:
-    """Check that every fold trains and tests every emotion (with `allow_missing`, any emotion).
+    """Check that every fold trains and tests every class (with `allow_missing`, any of them).
 
     Args:
         acoustic_only: no visual samples are trained on.
+        classes: the emotions of the task.
 
     Raises:
         UserError: names the fold and what it lacks.
@@ -331,12 +336,12 @@ def check_classes(
                 for row in rows
                 if row["modality"] == modality and row[f"fold_{fold}"] == role
             }
-            missing = [emotion for emotion in EMOTIONS if emotion not in present]
+            missing = [emotion for emotion in classes if emotion not in present]
             if not present or (missing and not allow_missing):
                 raise UserError(
                     f"params.yaml: folds: fold {fold} has no {modality} {role} sample of "
-                    f"{', '.join(missing)}; choose fewer folds or other corpora, or, where "
-                    "other emotions remain, set allow_missing_classes: true"
+                    f"{', '.join(missing)}; choose fewer folds, other corpora or classes, or, "
+                    "where others remain, set allow_missing_classes: true"
                 )
 
 

@@ -1,11 +1,12 @@
 """Which samples there are to be split: utterances with features, each recording once."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from scipy.cluster.hierarchy import DisjointSet
 
+from stages.corpora.emotions import EMOTIONS
 from stages.corpora.spelling import check_spellings, near_equal
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import read_table
@@ -34,11 +35,13 @@ class Chosen(NamedTuple):
         rows: of the manifests, with their modality, sorted by id within a corpus.
         copies: every sample that is left out, by the id of the one that it is a copy of.
         contradicting: copies that are labelled differently, which are all left out: their emotions.
+        others: what is left out as none of the classes of the task: its emotions.
     """
 
     rows: Rows
     copies: dict[str, str]
     contradicting: dict[str, str]
+    others: dict[str, str]
 
 
 def choose_samples(
@@ -47,8 +50,9 @@ def choose_samples(
     protocol: str,
     drop: bool,
     acoustic_only: bool = False,
+    classes: Collection[str] = EMOTIONS,
 ) -> dict[str, Chosen]:
-    """The visual and the acoustic samples, each recording once.
+    """The visual and the acoustic samples of some emotions, each recording once.
 
     Args:
         visual_corpora: whose visual samples are taken.
@@ -61,7 +65,7 @@ def choose_samples(
 
     Raises:
         UserError: a corpus has no features of a modality, one name has two spellings, or there are
-            copies and `drop` is false.
+            copies and `drop` is false, or there is no voice of these emotions.
     """
     need_visual = not acoustic_only
     rows = {
@@ -76,7 +80,7 @@ def choose_samples(
         modality: find_duplicates(fingerprints(held_out_first(found), modality))
         for modality, found in rows.items()
     }
-    return choose(rows, known, equal, protocol, drop)
+    return choose(rows, known, equal, protocol, drop, classes)
 
 
 def choose(
@@ -85,6 +89,7 @@ def choose(
     equal: Mapping[str, Pairs],
     protocol: str,
     drop: bool,
+    classes: Collection[str] = EMOTIONS,
 ) -> dict[str, Chosen]:
     """What `choose_samples` does, without a look into features.
 
@@ -93,6 +98,17 @@ def choose(
         known: the rows of all manifests.
         equal: the samples, by modality, whose features are the same to the bit.
     """
+    of_task = {
+        modality: of_classes(found, equal[modality], classes) for modality, found in rows.items()
+    }
+    everything = rows
+    rows = {modality: found for modality, (found, _) in of_task.items()}
+    equal = {modality: pairs for modality, (_, pairs) in of_task.items()}
+    if not rows["acoustic"]:
+        raise UserError(
+            f"params.yaml: classes: no voice is of {', '.join(classes)}; choose other classes, or "
+            "another acoustic corpus"
+        )
     check_names(rows["visual"] + rows["acoustic"], protocol)
     chosen = {
         modality: without_copies(found, equal[modality], modality, protocol, drop)
@@ -100,9 +116,31 @@ def choose(
     }
     carried = carried_marks(known, equal["visual"], equal["acoustic"])
     return {
-        modality: found._replace(rows=with_carried(found.rows, carried[modality]))
+        modality: found._replace(
+            rows=with_carried(found.rows, carried[modality]),
+            others={
+                row["id"]: row["emotion"]
+                for row in everything[modality]
+                if row["emotion"] not in classes and row["id"] not in found.contradicting
+            },
+        )
         for modality, found in chosen.items()
     }
+
+
+def of_classes(rows: Rows, equal: Pairs, classes: Collection[str]) -> tuple[Rows, Pairs]:
+    """The samples of some emotions and the pairs of copies that these are in.
+
+    A copy of one of them that is labelled otherwise stays among them, for `without_copies` to see
+    that nobody can say which label is right; that leaves none of other emotions.
+
+    Args:
+        equal: copies among the rows.
+    """
+    inside = {row["id"] for row in rows if row["emotion"] in classes}
+    pairs = [pair for pair in equal if not inside.isdisjoint(pair)]
+    considered = inside.union(*pairs)
+    return [row for row in rows if row["id"] in considered], pairs
 
 
 def held_out_first(rows: Rows) -> Rows:
@@ -176,7 +214,7 @@ def without_copies(rows: Rows, equal: Pairs, modality: str, protocol: str, drop:
         name: emotion_of[name] for pair in equal if pair[0] in disputed for name in pair
     }
     gone = copies.keys() | contradicting.keys()
-    return Chosen([row for row in rows if row["id"] not in gone], copies, contradicting)
+    return Chosen([row for row in rows if row["id"] not in gone], copies, contradicting, {})
 
 
 def overlaps_across(rows: Rows) -> Pairs:

@@ -6,7 +6,7 @@ a GPU.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from stages.fdan.inference import Bank, SpeechClassifier
 from stages.fdan.network import FDAN
 from stages.fdan.replicas import train_all
 from stages.fdan.training import Settings
-from stages.runtime.params import Network, Params
+from stages.runtime.params import Lmmd, Network, Params
 from stages.systems.contract import (
     ACOUSTIC,
     VISUAL,
@@ -36,6 +36,11 @@ class _Network(Network):
     acoustic_only: StrictBool
 
 
+class _Lmmd(Lmmd):
+    # A number of classes, as the stage train writes it for fewer than all, stands for "all".
+    classes: Literal["all", "common"] | Annotated[int, Field(ge=2, le=len(EMOTIONS))]  # type: ignore[assignment]
+
+
 def _settings_model() -> type[BaseModel]:
     """`Settings` with the ranges that params.yaml has for those of the same name."""
     known: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Settings).items()}
@@ -43,6 +48,7 @@ def _settings_model() -> type[BaseModel]:
         if info := Params.model_fields.get(field.name):
             known[field.name] = (info.annotation, info)
     known["network"] = (_Network, ...)
+    known["lmmd"] = (_Lmmd, ...)
     known["classes"] = (int, Field(ge=2, le=len(EMOTIONS)))
     known["select"] = (Literal["last", "uar", "war"], ...)
     return create_model("_Settings", __config__=ConfigDict(strict=True), **known)

@@ -13,6 +13,7 @@ import torch
 from stages.commands import predict
 from stages.corpora.emotions import EMOTIONS
 from stages.io.files import read_table
+from stages.recognition.recognise import Answer, Piece
 from stages.runtime.errors import UserError
 from stages.runtime.paths import BUNDLE
 from tests.bundle_files import RESULT, write_small_bundle
@@ -193,3 +194,11 @@ def test_names_that_a_terminal_would_obey_are_shown_harmless(capsys: pytest.Capt
     write_sound(Path("a\x1b[2Jb.wav"), sine(220, 1, RATE), RATE)
     out, err = run(capsys, "a\x1b[2Jb.wav")
     assert "\x1b" not in out + err and "a\\x1b[2Jb.wav" in out
+
+
+def test_an_emotion_without_any_probability_is_never_the_second():
+    """It may be one that no model was trained on."""
+    certain = np.eye(len(EMOTIONS))[0]
+    answer = Answer(Piece(Path("a.wav")), ("acoustic",), certain, certain[None], 1.0, False, (), {})
+    head, _, row = predict.table([answer], 1).splitlines()
+    assert row[: head.index("folds")].split() == ["a.wav", "anger", "1.00"]

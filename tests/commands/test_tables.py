@@ -12,6 +12,7 @@ import pytest
 from stages.commands import tables
 from stages.commands.compare import Predictions
 from stages.commands.tables import FDAN, TABLES, experiments, show
+from stages.corpora.emotions import EMOTIONS
 from stages.runtime.errors import UserError
 from tests.feature_files import write_params
 
@@ -261,6 +262,7 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> None:
         "n_seeds": 2,
         "n_folds": 5,
         "protocol": "paper",
+        "classes": dict.fromkeys(EMOTIONS, {}),
         "encoders": {"acoustic": {"name": "resnet34", "weights": "imagenet"}},
         "ci95": {
             "war_wilson": interval,

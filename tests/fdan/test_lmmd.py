@@ -196,6 +196,16 @@ def test_the_two_divisors_differ_by_the_share_of_the_shared_classes(batch: Batch
     assert in_all * CLASSES == pytest.approx(in_common * shared, abs=1e-12)
 
 
+@given(any_batch(), any_options, st.integers(2, 7))
+def test_a_task_of_fewer_classes_divides_by_their_number(
+    batch: Batch, options: Options, number: int
+):
+    in_all, of_task = (
+        float(lmmd(*batch, CLASSES, **options | {"classes": given})) for given in ("all", number)
+    )
+    assert of_task * number == pytest.approx(in_all * CLASSES, abs=1e-12)
+
+
 @given(any_batch(), any_options, st.integers(0, 2**32))
 @settings(max_examples=30)
 def test_samples_of_a_class_that_is_not_shared_act_through_the_bandwidth_alone(

@@ -61,7 +61,10 @@ def test_a_corpus_without_the_modality_asked_of_it_is_named_with_the_remedy() ->
 
 def test_all_that_is_wrong_with_the_emotions_and_the_folds_is_told_at_once() -> None:
     rows = [row for row in ALL if row["emotion"] not in ("fear", "surprise")]
-    absent = "of fear, surprise; choose other corpora, or set allow_missing_classes: true"
+    absent = (
+        "of fear, surprise; choose other corpora or classes, or, where others remain, set "
+        "allow_missing_classes: true"
+    )
     assert problems(rows, protocol="speaker", folds=9) == [
         f"params.yaml: visual: sample has no faces {absent}",
         f"params.yaml: acoustic: sample has no voices {absent}",
@@ -72,6 +75,24 @@ def test_all_that_is_wrong_with_the_emotions_and_the_folds_is_told_at_once() -> 
     assert problems(rows, visual=[], acoustic_only=True) == [
         f"params.yaml: acoustic: sample has no voices {absent}"
     ]
+
+
+def test_the_classes_alone_are_asked_for() -> None:
+    rows = [row for row in ALL if row["emotion"] not in ("fear", "surprise")]
+    assert problems(rows, classes=["sadness", "anger"]) == []
+    assert problems(rows, classes=["fear", "anger"], visual=[], acoustic_only=True) == [
+        "params.yaml: acoustic: sample has no voices of fear; choose other corpora or classes, or, "
+        "where others remain, set allow_missing_classes: true"
+    ]
+    [found] = problems(ALL, classes=["sadness", "anger"], folds=9)
+    assert "folds: 9 is more than the 8 utterances of any emotion" in found
+
+
+def test_where_no_class_is_there_it_is_told_whatever_may_be_missing() -> None:
+    rows = [row for row in ALL if row["emotion"] == "anger"]
+    faces, voices = problems(rows, classes=["fear", "surprise"], allow_missing_classes=True)
+    assert "sample has no faces of fear, surprise; choose other corpora or classes" in faces
+    assert "sample has no voices of fear, surprise; choose other corpora or classes" in voices
 
 
 def test_a_name_in_two_spellings_does_not_hide_the_folds() -> None:
@@ -146,6 +167,7 @@ CHOICES = st.fixed_dictionaries(
         "acoustic_only": st.booleans(),
         "protocol": st.sampled_from(["paper", "speaker", "sentence", "speaker_sentence"]),
         "folds": st.integers(1, 4),
+        "classes": st.sampled_from(["all", list(EMOTIONS[:6]), ["anger", "surprise"]]),
         "validation": st.sampled_from([0.1, 0.5]),
         "allow_missing_classes": st.booleans(),
         "selection": st.sampled_from(["validation", "last"]),

@@ -6,15 +6,16 @@ import re
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from stages.corpora.emotions import EMOTIONS
 from stages.runtime.errors import UserError
-from stages.runtime.params import Params, allowed, check_params, examine, read_params
+from stages.runtime.params import Emotion, Params, allowed, check_params, examine, read_params
 
 PROJECT = Path(__file__).parents[2] / "params.yaml"
 TEXT = PROJECT.read_text(encoding="utf-8")
@@ -73,6 +74,10 @@ def test_the_params_of_the_project_are_all_there_are_and_each_is_needed():
     assert check_params(TREE).model_dump().keys() == TREE.keys()
     for key, text in allowed().items():
         assert complaint(without(key)) == f"params.yaml: {key}: missing; give it {text}"
+
+
+def test_the_emotions_are_those_of_the_corpora():
+    assert get_args(Emotion) == EMOTIONS
 
 
 def test_a_missing_section_is_told():
@@ -142,6 +147,7 @@ def test_a_good_value_is_read_as_its_type(name: str, given_value: Any, expected:
 NO_NUMBERS = [math.nan, math.inf, "nan", ".nan", "abc", "", "1\n2", True, None, [0.1], 10**400]
 BAD = {
     "alpha": [-1, {"value": 0.1}, *NO_NUMBERS],
+    "classes": ["anger", ["anger"], ["anger", "joy"], ["anger", "anger"], [1, 2], {}, *NO_NUMBERS],
     "patience": [-1, 2.5, *NO_NUMBERS],
     "epochs": [0, 2.5, "2.5", 2**64, *NO_NUMBERS],
     "lmmd.bandwidth": [0, -1, "Mean", ["mean"], *NO_NUMBERS],

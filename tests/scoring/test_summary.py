@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stages.corpora.emotions import EMOTIONS
 from stages.scoring.summary import cautions, circumstances, headline
 
 RESNET = {"name": "resnet34", "weights": "random"}
@@ -25,6 +26,7 @@ DETAILS: dict[str, Any] = {
     "n_test_with_trained_face": 0,
     "n_test_with_suspected_copy": 0,
     "skipped_unevenly": {},
+    "classes": dict.fromkeys(EMOTIONS, {"support": 1.0}),
 }
 
 
@@ -51,6 +53,10 @@ def test_the_headline_has_the_interval_and_the_counts():
             "fdan on ravdess with faces of savee, meld, protocol speaker, ",
         ),
         ({"visual": []}, "fdan on ravdess, protocol speaker, "),
+        (
+            {"classes": {"anger": {}, "sadness": {}}},
+            "fdan on ravdess, 2 classes (anger, sadness), protocol speaker, ",
+        ),
         (
             {"encoders": {**DETAILS["encoders"], "acoustic": RESNET}},
             "fdan on ravdess, protocol speaker, 5 folds, mean of 3 seeds, "

@@ -44,9 +44,10 @@ from stages.commands.check.disk import space_findings
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show
 from stages.commands.check.pretrained import at_hand, weight_findings
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
+from stages.corpora.emotions import task_classes
 from stages.corpora.listing import list_corpus, named, skipped_rows, summary
 from stages.corpora.utterance import Listing
-from stages.io.skips import too_many
+from stages.io.skips import NOT_IN_CLASSES, too_many
 from stages.preflight.pretrained_files import frame_weights
 from stages.runtime.params import read_params
 from stages.runtime.paths import RAW
@@ -72,7 +73,9 @@ def look_over(
     limit = params["max_skip_fraction"]
     root = RAW / corpus
     listing = list_corpus(root, corpus)
-    section("Corpus", listing_findings(corpus, listing, params))
+    classes = task_classes(params["classes"])
+    others = [item.id for item in listing.utterances if item.emotion not in classes]
+    section("Corpus", listing_findings(corpus, listing, len(others), params))
     clips = scan(root, listing.utterances, mels["min_seconds"], f"check@{corpus} packets")
     section("Files", file_findings(clips, root))
     section("Durations", duration_findings(clips, mels["max_seconds"]))
@@ -92,10 +95,12 @@ def look_over(
 
     task, of_others = task_of(corpus, clips, params)
     equal = equal_samples(task, decoded)
-    copies = list(copy_findings(task, decoded, equal, params))
-    suspects = suspect_findings(decoded["audio"], equal["acoustic"], mels)
+    copies = list(copy_findings(task, decoded, equal, params, classes))
+    left_out = {*others, *(copy for _, copy in equal["acoustic"])}
+    suspects = suspect_findings(decoded["audio"], left_out, mels)
     section("Copies", [*copies, *suspects])
-    section("Emotions", emotion_findings(corpus, clips, task, params["allow_missing_classes"]))
+    allow_missing = params["allow_missing_classes"]
+    section("Emotions", emotion_findings(corpus, clips, task, allow_missing, classes))
     if any(found.state == ERROR for found in copies):  # once they are fixed there are none
         division = protocol_finding(task, params, {"visual": [], "acoustic": []}, drop=True)
     else:
@@ -123,13 +128,21 @@ def clip_findings(
         yield time_finding(decoded)
 
 
-def listing_findings(corpus: str, listing: Listing, params: Mapping[str, Any]) -> Iterator[Finding]:
-    """What there is, what is missing, and whether params.yaml names the corpus."""
+def listing_findings(
+    corpus: str, listing: Listing, n_others: int, params: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """What there is, what is missing, and whether params.yaml names the corpus.
+
+    Args:
+        n_others: how many utterances are of none of the classes.
+    """
     counts, *others = summary(listing)
     yield Finding(OK, counts)
     codes = Counter(code for _, code, _ in listing.excluded)
     if codes:
         yield Finding(OK, f"left out by rule: {listed(codes)}")
+    if n_others:
+        yield Finding(OK, f"the stage split leaves out {n_others} {NOT_IN_CLASSES} of params.yaml")
     for line in others:
         yield Finding(WARNING, line)
     largest, total = params["max_skip_fraction"], named(listing)

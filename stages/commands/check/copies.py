@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from stages.io.files import file_sha256
 from stages.runtime.errors import UserError
 from stages.runtime.paths import RAW
 from stages.splits.leaks import find_duplicates
-from stages.splits.samples import Pairs, held_out_first, without_copies
+from stages.splits.samples import Pairs, held_out_first, of_classes, without_copies
 from stages.splits.suspects import alike
 
 
@@ -65,25 +65,28 @@ def copy_findings(
     decoded: Mapping[str, Decoded],
     equal: Mapping[str, Pairs],
     params: Mapping[str, Any],
+    classes: Collection[str],
 ) -> Iterator[Finding]:
     """What the stage split does about the copies.
 
     Args:
         decoded: by kind; the other clips are compared by the bytes of their files.
         equal: by modality, see `equal_samples`.
+        classes: the emotions of the task.
     """
     drop = params["duplicates"] == "drop"
     refused: list[Pairs] = []
     for kind in KINDS:
-        modality, rows = MODALITIES[kind], task.rows[kind]
+        modality = MODALITIES[kind]
+        rows, pairs = of_classes(task.rows[kind], equal[modality], classes)
         file_of = {row["id"]: clip_path(row, kind) for row in rows}
-        lines = some([f"{file_of[one]}  {file_of[other]}" for one, other in equal[modality]])
+        lines = some([f"{file_of[one]}  {file_of[other]}" for one, other in pairs])
         try:
-            found = without_copies(rows, equal[modality], modality, params["protocol"], drop)
+            found = without_copies(rows, pairs, modality, params["protocol"], drop)
         except UserError as error:
-            if equal[modality] not in refused:  # copies of a clip have both in common
+            if pairs not in refused:  # copies of a clip have both in common
                 yield Finding(ERROR, f"the stage split would stop: {error}", lines)
-            refused.append(equal[modality])
+            refused.append(pairs)
             continue
         if gone := len(rows) - len(found.rows):
             text = f"the stage split leaves out {gone} {modality} samples as copies"
@@ -99,18 +102,19 @@ def copy_findings(
             yield Finding(OK, text)
 
 
-def suspect_findings(voices: Decoded, equal: Pairs, mels: Mapping[str, Any]) -> Iterator[Finding]:
+def suspect_findings(
+    voices: Decoded, left_out: Collection[str], mels: Mapping[str, Any]
+) -> Iterator[Finding]:
     """Which voices sound like copies of each other, though they are not the same to the bit.
 
     Args:
-        equal: those that are.
+        left_out: voices that the stage split leaves out.
         mels: params.yaml's section `mels`.
     """
-    copies = {copy for _, copy in equal}
     courses = {
         name: sample.course
         for name, sample in sorted(voices.samples.items())
-        if sample.course is not None and name not in copies
+        if sample.course is not None and name not in left_out
     }
     pairs = alike(courses, mels)
     what = f"{len(courses):,} voices{' that were decoded' if voices.extent else ''}"

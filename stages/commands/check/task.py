@@ -1,7 +1,7 @@
 """The task that a corpus is part of: its emotions, its speakers, and whether they can be split."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any, NamedTuple, get_args
@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from stages.commands.check.clips import CALLED, KINDS, MODALITIES, Clips
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding
-from stages.corpora.emotions import EMOTIONS
+from stages.corpora.emotions import task_classes
 from stages.corpora.listing import list_corpus
 from stages.corpora.utterance import Listing
 from stages.io.skips import skipped_unevenly
@@ -60,21 +60,21 @@ def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task,
 
 
 def emotion_findings(
-    corpus: str, clips: Clips, task: Task, allow_missing: bool
+    corpus: str, clips: Clips, task: Task, allow_missing: bool, classes: Sequence[str]
 ) -> Iterator[Finding]:
-    """How many there are of each emotion, which is absent, and which is broken more than others."""
+    """How many there are of each class, which is absent, and which is broken more than others."""
     all_of = Counter(item.emotion for item in clips.utterances)
     of = {kind: Counter(item.emotion for item in clips.usable(kind)) for kind in KINDS}
     broken = {item for kind in KINDS for item in clips.broken(kind)}
     bad = Counter(item.emotion for item in broken)
     columns = {"utterances": all_of, "faces": of["video"], "voices": of["audio"], "broken": bad}
-    rows = [[emotion, *(counts[emotion] for counts in columns.values())] for emotion in EMOTIONS]
+    rows = [[emotion, *(counts[emotion] for counts in columns.values())] for emotion in classes]
     lines = tabulate(rows, ["", *columns], tablefmt="plain").splitlines()
-    present = sum(all_of[emotion] > 0 for emotion in EMOTIONS)
-    text = f"{present} of the seven emotions; faces and voices are those that can be used"
+    present = sum(all_of[emotion] > 0 for emotion in classes)
+    text = f"{present} of {len(classes)} emotions; faces and voices are those that can be used"
     yield Finding(OK, text, lines)
     for kind in KINDS:
-        absent = [emotion for emotion in EMOTIONS if not of[kind][emotion]]
+        absent = [emotion for emotion in classes if not of[kind][emotion]]
         if not absent or not of[kind]:
             continue  # "no faces at all" is another matter
         text = f"no {CALLED[kind]} of {', '.join(absent)}"
@@ -85,8 +85,8 @@ def emotion_findings(
         else:
             yield Finding(
                 ERROR,
-                f"{text}: the stage split would stop; set allow_missing_classes: true, or add a "
-                "corpus that has them",
+                f"{text}: the stage split would stop; set allow_missing_classes: true, add a "
+                "corpus that has them, or leave them out of classes",
             )
     for item in skipped_unevenly(bad, all_of):
         yield Finding(
@@ -138,9 +138,8 @@ def protocol_finding(
             text = f"{named}: no {CALLED[kind]} that can be used; the stage split would stop"
             return Finding(ERROR, text)
     # What the whole corpus lacks is said already.
-    whole = all(
-        len({row["emotion"] for row in task.rows[kind]}) == len(EMOTIONS) for kind in needed
-    )
+    classes = task_classes(params["classes"])
+    whole = all({row["emotion"] for row in task.rows[kind]} >= set(classes) for kind in needed)
     division = Division(**{name: params[name] for name in Division._fields})._replace(
         allow_missing_classes=params["allow_missing_classes"] or not whole,
         duplicates="drop" if drop else "refuse",
@@ -154,7 +153,8 @@ def protocol_finding(
     protocol, folds = division.protocol, division.folds
     why = refusal(protocol, folds)
     what = " and ".join(
-        f"{len(task.rows[kind])} {CALLED[kind]}s of {', '.join(task.corpora[kind])}"
+        f"{sum(row['emotion'] in classes for row in task.rows[kind])} {CALLED[kind]}s of "
+        f"{', '.join(task.corpora[kind])}"
         for kind in needed[::-1]
     )
     if not why:

@@ -150,7 +150,7 @@ def test_a_whole_corpus_has_no_errors(checked):
     for text in (
         "14 utterances, 14 with a face and 14 with a voice",
         "14 of 14 files can be opened and are there to their ends",
-        "7 of the seven emotions",
+        "7 of 7 emotions",
         "2 speakers; the fewest utterances are of folder/ben (7), the most of folder/anna (7)",
         "sentences: 1 different ones",
         "protocol paper with folds: 2 can be carried out with 14 voices of folder and 14 faces",
@@ -280,6 +280,16 @@ def test_an_emotion_that_is_absent_is_named(allowed: bool, code: int, state: str
     assert report.code == code
     assert report.says(state, "no face of surprise") and report.says(state, "no voice of surprise")
     assert report.says(OK, "protocol paper with folds: 2 can be carried out")
+
+
+def test_an_emotion_that_is_no_class_is_not_missed_and_what_there_is_of_it_is_counted(checked):
+    write_params(classes=["anger", "sadness", "neutral"])
+    write_rows(FOLDER, [row for row in read_rows() if row[2] != "surprise"])
+    report = checked()
+    assert report.code == 0 and "of surprise" not in report.text
+    assert report.says(OK, "the stage split leaves out 6 not_in_classes of params.yaml")
+    assert report.says(OK, "3 of 3 emotions; faces and voices are those that can be used")
+    assert "with 6 voices of folder and 6 faces of folder" in report.text
 
 
 def test_faces_that_another_corpus_of_the_task_has_are_not_absent(checked):
