@@ -91,7 +91,8 @@ def test_repro_ends_with_the_result_where_to_look_and_what_to_type(
     lines = output.split("> python -m stages.report\n")[1].splitlines()
     end = next(i for i, line in enumerate(lines) if line.startswith("Next: dvc exp run "))
     uar = clone.metrics()["uar"]
-    assert lines[0].startswith(f"UAR {uar:.3f} [") and lines[1].startswith("sample, protocol paper")
+    assert lines[0].startswith(f"UAR {uar:.3f} [")
+    assert lines[1].startswith("fdan on sample, protocol paper")
     assert lines[end - 1] == "Look at metrics/report.html."
     assert lines[end + 1] == "Updating lock file 'dvc.lock'"  # then DVC's own hints
     page = (clone.folder / "metrics/report.html").read_bytes()
