@@ -191,6 +191,7 @@ def test_another_encoder_of_voices_makes_their_features_alone_anew(
     change = "encoders.acoustic.seed=1"
     output = clone.dvc("exp", "run", "-S", change, "--name", "small-encoder", "split")
     assert stages_run(output) == ["settings", "acoustic_features@sample", "split"]
+    clone.dvc("exp", "remove", "small-encoder")
     clone.run("git", "checkout", "-q", ".")
     clone.dvc("checkout")
 

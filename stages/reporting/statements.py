@@ -89,9 +89,9 @@ def leak_statements(details: Mapping[str, Any], split: Mapping[str, Any]) -> lis
     )
     copies = details["n_duplicates"]
     said.append(
-        f"{copies} sample{'s were' if copies != 1 else ' was'} left out as a copy of another."
+        f"{copies} recording{'s were' if copies != 1 else ' was'} left out as a copy of another."
         if copies
-        else "No sample was left out as a copy of another."
+        else "No recording was left out as a copy of another."
     )
     pairs = split["suspected_copies"]
     if pairs:

@@ -193,9 +193,9 @@ def test_haar_needs_no_torch_neither_in_the_stage_nor_in_its_children(clip: Path
 import sys
 from pathlib import Path
 import stages.extraction.clip_cache, stages.frames
-from stages.media.crops import clip_faces
-stages.frames.pick_detection_device("haar", False)
-clip_faces(Path({str(clip)!r}), "haar", 0.1, 0.0, {SIZE}, False, "centre_crop", "cpu")
+from stages.media.crops import clip_faces, ready_to_crop
+chosen = {{"detector": "haar", "min_face": 0.1, "margin": 0.0, "size": {SIZE}, "align": False}}
+clip_faces(Path({str(clip)!r}), **ready_to_crop(chosen | {{"no_face": "centre_crop"}}))
 print(sorted({{"torch", "face_alignment", "librosa", "scipy"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
