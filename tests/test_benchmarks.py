@@ -37,7 +37,8 @@ def test_speech_encoders_are_measured_or_said_to_be_lacking(
     name, rate, between, memory = (cell.strip() for cell in row.strip("|").split("|"))
     assert (name, between) == ("HUBERT_BASE", f"[{rate}, {rate}]")
     assert float(rate) > 0 and float(memory) > 378  # its weights alone
-    monkeypatch.setattr(speech.whisper, "find_spec", lambda name: None)
+    absent = speech.whisper.WEIGHTS._replace(module="no_such_module")
+    monkeypatch.setattr(speech.whisper, "WEIGHTS", absent)
     cells = speech.measured(speech.whisper.NAME, 1)
     assert cells.startswith("not here: ") and cells.count("|") == 2
 

@@ -41,7 +41,9 @@ def test_faces_copies_and_the_choice_of_the_epoch_are_told_as_they_are():
     assert "their speakers may be" in said()
     assert "neither train nor are tested" in said(SPLIT | {"validated_by": "speaker"})
     assert "Epochs were chosen" not in said(selection="last")
-    assert "No recording was left out" in said() and "1 recording was left out" in said(n_duplicates=1)
+    assert "No recording was left out" in said() and "1 recording was left out" in said(
+        n_duplicates=1
+    )
     pairs = [(f"c/{i}", f"c/{i}b") for i in range(7)]
     text = said(SPLIT | {"suspected_copies": pairs}, n_test_with_suspected_copy=3)
     assert "7 pairs sound like" in text and "c/4 and c/4b; and 2 more" in text
