@@ -5,15 +5,14 @@ In:  data/split.csv, data/split.json, the data/features/<modality>/<corpus>.h5 t
 Out: models/bundle/model.safetensors, models/bundle/model.json (stages/recognition/bundle.py)
 Paper: as train; the paper does not say what one would apply to a clip of one's own.
 
-Nobody can test a model on what it was trained on. So nothing is chosen here: the
-epochs are the median of those that the validation parts of the folds chose, as is what another
-system chooses. Its scores are not known either: those
-of the folds, which saw less, are in the bundle.
+Nobody can test a model on what it was trained on. So nothing is chosen here: the epochs are the
+median of those that the validation parts of the folds chose, as is what another system chooses. Its
+scores are not known either: those of the folds, which saw less, are in the bundle.
 
 Run: dvc repro model, or python -m stages.model
 """
 
-from stages.corpora.registry import licence_of
+from stages.corpora.registry import layout_of
 from stages.io.files import read_json
 from stages.recognition.bundle import final_name, fingerprint, write_bundle
 from stages.runtime.command import run_stage
@@ -64,7 +63,8 @@ def main() -> None:
                 "faces": len(used) - len(spoken),
                 "speakers": len({row["speaker"] for row in used}),
                 "licences": {
-                    corpus: licence_of(corpus) for corpus in [split["acoustic"], *details["visual"]]
+                    corpus: layout_of(corpus).LICENCE
+                    for corpus in [split["acoustic"], *details["visual"]]
                 },
             },
             "result": details,

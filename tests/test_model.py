@@ -9,7 +9,7 @@ import torch
 
 from stages import card, evaluate, model, train
 from stages.corpora.emotions import EMOTIONS
-from stages.corpora.registry import licence_of
+from stages.corpora.registry import layout_of
 from stages.io.files import read_json
 from stages.recognition.bundle import Bundle, fingerprint, read_bundle
 from stages.runtime.paths import BUNDLE, MODEL_CARD
@@ -61,7 +61,7 @@ def test_it_is_trained_on_everything_that_was_split_and_scaled_by_it():
         "utterances": 42,
         "faces": 42,
         "speakers": 3,
-        "licences": {"sample": licence_of("sample")},
+        "licences": {"sample": layout_of("sample").LICENCE},
     }
 
 

@@ -74,11 +74,9 @@ def read(root: Path, corpus: str) -> Listing:
         identity = f"{corpus}/{split}_{number}"
         item = Utterance(identity, "", read_label(path), split=split, video=name)
         if (first := seen.setdefault(identity, path)) != path:
-            detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
-            listing.excluded.append((item, "duplicate", detail))
+            listing.exclude_copy(item, path, first, root)
         elif item.emotion == "contempt":
-            detail = "contempt is not one of the seven emotions"
-            listing.excluded.append((item, "emotion_excluded", detail))
+            listing.exclude_emotion(item)
         elif name:
             listing.utterances.append(item)
         else:

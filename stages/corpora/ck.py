@@ -67,8 +67,7 @@ def read(root: Path, corpus: str) -> Listing:
             video=frame.relative_to(root).as_posix() if frame else "",
         )
         if item.emotion == "contempt":
-            detail = "contempt is not one of the seven emotions"
-            listing.excluded.append((item, "emotion_excluded", detail))
+            listing.exclude_emotion(item)
         elif frame:
             listing.utterances.append(item)
         else:

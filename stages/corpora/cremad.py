@@ -86,9 +86,8 @@ def read(root: Path, corpus: str) -> Listing:
             pointers.append(path)
         first = recordings.setdefault(recording, {}).setdefault(kind, path)
         if first != path:
-            detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
             copy = _utterance(corpus, recording, {kind: path}, root)
-            listing.excluded.append((copy, "duplicate", detail))
+            listing.exclude_copy(copy, path, first, root)
     if pointers:
         raise UserError(
             f"{pointers[0]}: is a Git LFS pointer, not the media itself, as are {len(pointers)} "

@@ -61,11 +61,9 @@ def read(root: Path, corpus: str) -> Listing:
         )
         first = recordings.setdefault(match[0], path)
         if first != path:
-            detail = f"{item.audio} repeats {first.relative_to(root)}"
-            listing.excluded.append((item, "duplicate", detail))
+            listing.exclude_copy(item, path, first, root)
         elif item.emotion == "boredom":
-            detail = "boredom is not one of the seven emotions"
-            listing.excluded.append((item, "emotion_excluded", detail))
+            listing.exclude_emotion(item)
         else:
             listing.utterances.append(item)
     return listing

@@ -57,8 +57,7 @@ def read(root: Path, corpus: str) -> Listing:
         item = _utterance(corpus, key, {kind: path}, root)
         first = recordings.setdefault(key, {}).setdefault(kind, path)
         if first != path:
-            detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
-            listing.excluded.append((item, "duplicate", detail))
+            listing.exclude_copy(item, path, first, root)
     for key, files in recordings.items():
         item = _utterance(corpus, key, files, root)
         if key[2]:

@@ -42,7 +42,7 @@ NAMES = "name them like train/angry/Training_3908.jpg; fer2013.csv is not read"
 def read(root: Path, corpus: str) -> Listing:
     """List the pictures below `root`."""
     listing = Listing(official=OFFICIAL)
-    first: dict[str, Path] = {}
+    recordings: dict[str, Path] = {}
     for path in files_below(root):
         name, match = path.relative_to(root), NAME.fullmatch(COPY.sub("", path.stem))
         emotion = emotion_of_folder(name)
@@ -51,8 +51,8 @@ def read(root: Path, corpus: str) -> Listing:
         split = SPLIT[match["part"].lower()]
         identity = f"{corpus}/{match[0]}"
         item = Utterance(identity, "", emotion, split=split, video=name.as_posix())
-        if (other := first.setdefault(identity, name)) != name:
-            listing.excluded.append((item, "duplicate", f"{name} repeats {other}"))
+        if (first := recordings.setdefault(identity, path)) != path:
+            listing.exclude_copy(item, path, first, root)
         else:
             listing.utterances.append(item)
     return listing

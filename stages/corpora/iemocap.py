@@ -150,9 +150,8 @@ def read(root: Path, corpus: str) -> Listing:
     listing.excluded = [(turns[name], "emotion_excluded", why) for name, why in excluded.items()]
     for name, path, first in copies:
         if name in turns:
-            detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
             copy = replace(turns[name], video="", audio=path.relative_to(root).as_posix())
-            listing.excluded.append((copy, "duplicate", detail))
+            listing.exclude_copy(copy, path, first, root)
     listing.notes = _notes(listing.utterances, root)
     return listing
 

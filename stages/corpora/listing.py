@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.corpora.registry import holds_stills, how_to_name, how_to_obtain, reader
+from stages.corpora.registry import layout_of
 from stages.corpora.spelling import check_spellings
 from stages.corpora.still import is_still
 from stages.corpora.utterance import Listing, differences, first_five
@@ -40,22 +40,22 @@ def list_corpus(root: Path, corpus: str) -> Listing:
         UserError: the corpus is unknown, the folder is missing, holds none of its clips or has
             links that cannot be followed, or a speaker has two spellings.
     """
-    read = reader(corpus)
+    layout = layout_of(corpus)
     if root.is_symlink() and not root.exists():
         raise UserError(f"{root}: is a link to {root.readlink()}, which is not there; link it anew")
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; {how_to_obtain(corpus)}")
+        raise UserError(f"{root}: no such folder; {layout.OBTAIN}")
     check_links(root)
-    listing = read(root, corpus)
-    unused = _unused(root, listing, holds_stills(corpus))
+    listing: Listing = layout.read(root, corpus)
+    unused = _unused(root, listing, hasattr(layout, "STILLS"))
     if not listing.utterances:
-        why, remedy = f"holds no usable clip of {corpus}", how_to_obtain(corpus)
+        why, remedy = f"holds no usable clip of {corpus}", layout.OBTAIN
         if listing.missing:
             names = first_five(f"{item.id} ({detail})" for item, detail in listing.missing)
             why = f"holds none of the clips that its table names: {names}"
         elif unused:
             why += f" among {len(unused)} media files: {first_five(unused)}"
-            remedy = how_to_name(corpus)
+            remedy = layout.NAMES
         raise UserError(f"{root}: {why}; {remedy}")
     check_spellings((item.speaker for item in listing.utterances), "speakers", str(root))
     if unused:

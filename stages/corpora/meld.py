@@ -159,9 +159,8 @@ def read(root: Path, corpus: str) -> Listing:
             listing.missing.append((utterance, where + known))
     for key, path, first in copies:
         if key in annotated:
-            detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
             copy = replace(annotated[key], audio=path.relative_to(root).as_posix())
-            listing.excluded.append((copy, "duplicate", detail))
+            listing.exclude_copy(copy, path, first, root)
     listing.spare = [path.relative_to(root).as_posix() for key, path in spare if key in annotated]
     if annotated:
         listing.notes += _notes(clips, annotated)

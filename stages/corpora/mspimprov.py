@@ -74,7 +74,7 @@ def read(root: Path, corpus: str) -> Listing:
             turn = match["turn"].upper()
             first = clips.setdefault(turn, {}).setdefault(kind, path)
             if first != path:
-                copies.append((turn, {kind: path}, first))
+                copies.append((turn, kind, path, first))
     table = one_version([path for path in files if path.name.lower() in TABLES], root)
     codes = read_codes(table) if table else {}
     for turn, code in codes.items():
@@ -85,11 +85,10 @@ def read(root: Path, corpus: str) -> Listing:
             listing.utterances.append(item)
         else:
             listing.missing.append((item, f"no MSP-IMPROV-{turn}.wav"))
-    for turn, copy, first in copies:
+    for turn, kind, path, first in copies:
         if turn in codes:
-            item = _utterance(corpus, turn, codes[turn], copy, root)
-            detail = f"{item.audio} repeats {first.relative_to(root)}"
-            listing.excluded.append((item, "duplicate", detail))
+            item = _utterance(corpus, turn, codes[turn], {kind: path}, root)
+            listing.exclude_copy(item, path, first, root)
     faceless = [item.id for item in listing.utterances if not item.video]
     if faceless and len(faceless) == len(listing.utterances):
         listing.notes.append(f"no faces: there are no videos (.avi) below {root}")

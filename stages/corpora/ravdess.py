@@ -75,17 +75,15 @@ def read(root: Path, corpus: str) -> Listing:
             modality = ITS_SOUND
         first = recordings.setdefault(recording, {}).setdefault(modality, path)
         if first != path:
-            detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
             copy = _utterance(corpus, recording, {modality: path}, root)
-            listing.excluded.append((copy, "duplicate", detail))
+            listing.exclude_copy(copy, path, first, root)
     for recording, files in recordings.items():
         utterance = _utterance(corpus, recording, files, root)
         names = [path.relative_to(root).as_posix() for path in files.values()]
         taken = (utterance.video, utterance.audio)
         listing.spare += [name for name in names if name not in taken]
         if utterance.emotion == "calm":
-            detail = "calm is not one of the seven emotions"
-            listing.excluded.append((utterance, "emotion_excluded", detail))
+            listing.exclude_emotion(utterance)
         else:
             listing.utterances.append(utterance)
             if not utterance.audio:

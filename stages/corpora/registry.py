@@ -4,8 +4,6 @@ A corpus is named after its publisher's layout, with a suffix where a variant li
 `ravdess` and `ravdess_grey` are both read by `ravdess.read`.
 """
 
-from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 from stages.corpora import (
@@ -26,12 +24,13 @@ from stages.corpora import (
     tess,
 )
 from stages.corpora import synthetic as sample
-from stages.corpora.utterance import Listing
 from stages.runtime.errors import UserError
 
-# Each has `read`; `OBTAIN`, what to do where the folder of the corpus is not there; `NAMES`, what
-# its files must be called; `LICENCE` and `FIXED_SENTENCES`, which the functions below explain. One
-# of pictures has `STILLS`.
+# Each has `read`. `OBTAIN` is what to do where the folder of the corpus is missing or empty, and
+# `NAMES` what its files are called, both as the end of a message; `LICENCE`, on what terms it may
+# be used and who grants them, is one line, "" where that is not known; `FIXED_SENTENCES` says
+# whether all say the same few, so that a text tells the list or even the emotion. One of pictures
+# has `STILLS`.
 READERS: dict[str, ModuleType] = {
     "affectnet": affectnet,
     "ck": ck,
@@ -52,61 +51,12 @@ READERS: dict[str, ModuleType] = {
 }
 
 
-def reader(corpus: str) -> Callable[[Path, str], Listing]:
-    """The reader of a corpus by its name.
+def layout_of(corpus: str) -> ModuleType:
+    """The file that reads a corpus, by the corpus' name.
 
     Raises:
         UserError: no layout is known by that name.
     """
-    return _layout(corpus).read
-
-
-def how_to_obtain(corpus: str) -> str:
-    """What to do where the folder of a corpus is missing or empty, as the end of a message.
-
-    Raises:
-        UserError: no layout is known by that name.
-    """
-    return _layout(corpus).OBTAIN
-
-
-def how_to_name(corpus: str) -> str:
-    """What the files of a corpus are called, as the end of a message.
-
-    Raises:
-        UserError: no layout is known by that name.
-    """
-    return _layout(corpus).NAMES
-
-
-def holds_stills(corpus: str) -> bool:
-    """Whether a corpus is one of pictures.
-
-    Raises:
-        UserError: no layout is known by that name.
-    """
-    return hasattr(_layout(corpus), "STILLS")
-
-
-def licence_of(corpus: str) -> str:
-    """On what terms a corpus may be used and who grants them, a line; "" where that is not known.
-
-    Raises:
-        UserError: no layout is known by that name.
-    """
-    return _layout(corpus).LICENCE
-
-
-def has_fixed_sentences(corpus: str) -> bool:
-    """Whether all say the same few sentences, so that a text tells the list or even the emotion.
-
-    Raises:
-        UserError: no layout is known by that name.
-    """
-    return _layout(corpus).FIXED_SENTENCES
-
-
-def _layout(corpus: str) -> ModuleType:
     layout = corpus.split("_")[0]
     if layout not in READERS:
         known = ", ".join(READERS)

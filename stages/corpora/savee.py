@@ -88,9 +88,8 @@ def read(root: Path, corpus: str) -> Listing:
         if kind and recording in RECORDINGS:
             first = recordings.setdefault(recording, {}).setdefault(kind, path)
             if first != path:
-                detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
                 copy = _utterance(corpus, recording, {kind: path}, root)
-                listing.excluded.append((copy, "duplicate", detail))
+                listing.exclude_copy(copy, path, first, root)
         elif kind and NAME.fullmatch(COPY.sub("", path.stem)):
             unsaid.append(path.relative_to(root).as_posix())
     if unsaid and not recordings:

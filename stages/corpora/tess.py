@@ -59,8 +59,7 @@ def read(root: Path, corpus: str) -> Listing:
         )
         first = recordings.setdefault(item.id, path)
         if first != path:
-            detail = f"{item.audio} repeats {first.relative_to(root)}"
-            listing.excluded.append((item, "duplicate", detail))
+            listing.exclude_copy(item, path, first, root)
         else:
             listing.utterances.append(item)
     return listing

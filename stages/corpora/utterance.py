@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,16 @@ class Listing:
     def expected(self) -> int | None:
         """How many utterances the publisher ships, or None where that is not fixed."""
         return sum(self.official.values()) or None
+
+    def exclude_copy(self, copy: Utterance, path: Path, first: Path, root: Path) -> None:
+        """Leave out the recording at `path`, which `first` has already; both lie below `root`."""
+        detail = f"{path.relative_to(root)} repeats {first.relative_to(root)}"
+        self.excluded.append((copy, "duplicate", detail))
+
+    def exclude_emotion(self, utterance: Utterance) -> None:
+        """Leave out an utterance of which the emotion is the corpus' own."""
+        detail = f"{utterance.emotion} is not one of the seven emotions"
+        self.excluded.append((utterance, "emotion_excluded", detail))
 
 
 def differences(listing: Listing) -> list[str]:

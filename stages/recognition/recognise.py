@@ -1,6 +1,6 @@
 """The emotion of clips that nobody has labelled, exactly as the pipeline would have computed it.
 
-A clip goes through the functions of the stages mels, frames and features, in guarded child
+A clip goes through the functions of the stages mels, frames and those of features, in guarded child
 processes and with their cache, and then through all classifiers of a bundle.
 """
 
@@ -139,6 +139,7 @@ class Recogniser:
         classifiers = [*self.bundle.final, *self.bundle.folds]
         torch.set_num_threads(1)  # as evaluate; the last bits of a sum depend on it
         found = [classify(classifier, voices, faces) for classifier in classifiers]
+        trained_on = set(self.contents["trained_on"])
         answers = []
         for i, piece in enumerate(pieces):
             used = tuple(name for name, of in zip(MODALITIES, (voices, faces)) if i in of)
@@ -159,7 +160,7 @@ class Recogniser:
                     mean,
                     shares[len(self.bundle.final) :],
                     lengths.get(i),
-                    i in voices and fingerprint(voices[i]) in self.contents["trained_on"],
+                    i in voices and fingerprint(voices[i]) in trained_on,
                     statuses.get(i, ()),
                     skips[i],
                 )

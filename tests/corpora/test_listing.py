@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.corpora.listing import list_corpus
-from stages.corpora.registry import READERS, has_fixed_sentences, holds_stills, licence_of
+from stages.corpora.registry import READERS, layout_of
 from stages.io.files import write_text
 from tests.corpora.trees import make
 from tests.helpers import user_error
@@ -66,7 +66,7 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_what_is_there_and_not_used_is_counted_and_named(corpus: Path):
-    if holds_stills(corpus.name):
+    if hasattr(layout_of(corpus.name), "STILLS"):
         make(corpus, "x/take 9.jpg")
     others = [f"x/take {number}.{suffix}" for number, suffix in enumerate(
         ["wav", "WAV", "Flac", "m4a", "mp4", "MOV", "opus"]
@@ -75,13 +75,13 @@ def test_what_is_there_and_not_used_is_counted_and_named(corpus: Path):
         corpus,
         *others,
         "x/notes.txt",
-        "x/cover.png" if not holds_stills(corpus.name) else "x/a",
+        "x/cover.png" if not hasattr(layout_of(corpus.name), "STILLS") else "x/a",
         "x/._take.wav",
         ".git/annex/objects/a.wav",
     )
     listing = list_corpus(corpus, corpus.name)
     assert len(listing.utterances) == 1
-    count = 7 + holds_stills(corpus.name)  # pictures beside clips are nobody's
+    count = 7 + hasattr(layout_of(corpus.name), "STILLS")  # pictures beside clips are nobody's
     assert f"there and not used, {count} files: {', '.join(others[:5])}, ..." in listing.notes
 
 
@@ -135,13 +135,13 @@ def test_a_clip_that_git_annex_has_not_fetched_is_refused_by_every_reader(corpus
 
 @pytest.mark.parametrize("name", READERS)
 def test_every_reader_says_on_what_terms_its_corpus_is_used(name: str):
-    licence = licence_of(f"{name}_small")
+    licence = layout_of(f"{name}_small").LICENCE
     assert licence.isprintable()  # one line
     assert "granted by" in licence or (licence == "" and name in ("folder", "stills"))
 
 
 def test_the_corpora_of_fixed_sentences_are_known():
-    fixed = {name for name in READERS if has_fixed_sentences(name)}
+    fixed = {name for name, layout in READERS.items() if layout.FIXED_SENTENCES}
     assert fixed == {"cremad", "emodb", "enterface", "ravdess", "sample", "savee", "tess"}
 
 

@@ -124,10 +124,14 @@ def test_a_turn_without_a_clip_is_missing_and_a_clip_without_a_turn_is_told(tmp_
     assert f"no faces: there are no videos (.avi) below {tmp_path / 'c'}" in listing.notes
 
 
-def test_a_clip_that_is_there_twice_is_named(tmp_path: Path):
-    listing = listing_of(tmp_path / "c", {TURN: "N"}, voice(TURN), f"x/UTD-IMPROV-{TURN}.flac")
+@pytest.mark.parametrize(
+    "first, copy", [(voice(TURN), "flac"), (f"a/MSP-IMPROV-{TURN}.avi", "mp4")]
+)
+def test_a_clip_that_is_there_twice_is_named(first: str, copy: str, tmp_path: Path):
+    again = f"x/UTD-IMPROV-{TURN}.{copy}"
+    listing = listing_of(tmp_path / "c", {TURN: "N"}, *{voice(TURN): 0, first: 0}, again)
     ((_, code, detail),) = listing.excluded
-    assert (code, detail) == ("duplicate", f"x/UTD-IMPROV-{TURN}.flac repeats {voice(TURN)}")
+    assert (code, detail) == ("duplicate", f"{again} repeats {first}")
 
 
 def test_two_versions_of_the_table_are_refused(tmp_path: Path):
