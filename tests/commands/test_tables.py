@@ -375,9 +375,7 @@ def test_a_result_of_the_old_layout_says_so_in_its_row(monkeypatch: pytest.Monke
         "read_metrics",
         lambda name, file: None if file == "details" else of_this(name, file),
     )
-    assert f"run by an earlier version, to be queued again ({FDAN_NAME})" in show(
-        ONE_ROW, {}
-    )
+    assert f"run by an earlier version, to be queued again ({FDAN_NAME})" in show(ONE_ROW, {})
 
 
 def test_an_ablation_is_set_against_fdan_with_its_interval_and_the_weight_of_lmmd(
