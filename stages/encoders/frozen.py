@@ -1,4 +1,4 @@
-"""The frozen encoders of params.yaml, applied to the faces and to the voices of clips.
+"""The frozen encoders of params.yaml, applied to the faces, the voices and the words of clips.
 
 Paper: Section 2, X_v and X_a, "visual and acoustic features extracted by the pre-trained
 ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom. Encoders
@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from stages.encoders import speech
+from stages.encoders import huggingface_text, speech
 from stages.encoders.by_name import check_weights, is_speech, naming, pictures_module
-from stages.encoders.encode import CLIPS, encode
+from stages.encoders.encode import CLIPS, alone, encode
+from stages.encoders.huggingface_text import TextEncoder
 from stages.encoders.pictures import (
     PRECISION,
     face_images,
@@ -23,12 +24,13 @@ from stages.encoders.pictures import (
     make_embed,
     spectrogram_images,
 )
-from stages.extraction.clip_cache import clip_cache
+from stages.extraction.clip_cache import ClipCache, clip_cache
 from stages.runtime.device import check_precision, name_of, pick_device
 from stages.runtime.errors import UserError
 
-# Of the id of each clip and an array: float32 [pictures of a clip, D] of each, in their order.
-Encode = Callable[[Iterable[tuple[str, np.ndarray]]], Iterator[np.ndarray]]
+# Of the id of each clip and an array: float32 [pictures of a clip, D] of each, in their order. What
+# is made of them is kept in the cache of the encoder, or in another one that is given.
+Encode = Callable[..., Iterator[np.ndarray]]
 
 
 class Frozen(NamedTuple):
@@ -37,13 +39,18 @@ class Frozen(NamedTuple):
     Attributes:
         source: where its weights are from, the file's name and SHA-256, or the seed.
         encode: of the faces of each clip, crops uint8 [3, S, S, 3], the features [3, D]; of its
-            voice, a spectrogram float32 [T, n_mels] in dB, the features [1, D].
+            voice, a spectrogram float32 [T, n_mels] in dB, the features [1, D]; of a text, its
+            tokens int64 [T], the mean of their vectors [1, D] or, for `sequences`, these [T, D].
+        cache: of the features.
+        batch: clips that go through it together.
         waveform: whether of voices it takes the waveform instead, float32 [samples] at
             `speech.SAMPLE_RATE`.
     """
 
     source: str
     encode: Encode
+    cache: ClipCache
+    batch: int
     waveform: bool = False
 
 
@@ -68,6 +75,34 @@ def freeze_acoustic(settings: Mapping[str, Any], label: str) -> Frozen:
         return _freeze_speech(settings)
     db_range = {key: settings[key] for key in ("db_min", "db_max")}
     return _freeze("acoustic", settings, label, spectrogram_images, 1, **db_range)
+
+
+def freeze_linguistic(settings: Mapping[str, Any], label: str) -> tuple[Frozen, TextEncoder]:
+    """The encoder of what is said, as `freeze_visual`, and that which makes tokens of a text.
+
+    Args:
+        settings: `encoders.linguistic`.
+    """
+    device, sequences = pick_device(), settings["sequences"]
+    encoder = huggingface_text.load(settings, device)
+    made_with = {
+        "name": settings["name"],
+        "weights": encoder.source,
+        "layer": settings["layer"],
+        "sequences": sequences,
+        "hardware": name_of(device),
+    }
+    layout = {"values": ("float32", (None if sequences else 1, encoder.dim))}
+    cache = clip_cache("features", huggingface_text.load, made_with, layout)
+
+    def embed(ids: np.ndarray) -> np.ndarray:
+        found = encoder.encode(ids)
+        with np.errstate(over="ignore"):
+            kept = found.astype(np.float16) if sequences else found
+        require_finite(kept, label, settings["name"])
+        return found if sequences else found.mean(0, keepdims=True)
+
+    return _frozen(encoder.source, alone, embed, cache, device, 1), encoder
 
 
 def require_finite(features: np.ndarray, label: str, name: str) -> np.ndarray:
@@ -112,8 +147,7 @@ def _freeze(
     layout = {"values": ("float32", (pictures, feature_dim(encoder.network)))}
     cache = clip_cache("features", load, made_with | shown, layout)
     images = partial(to_images, device=device, **shown)
-    size = CLIPS[device]
-    return Frozen(encoder.source, lambda clips: encode(clips, images, embed, cache, device, size))
+    return _frozen(encoder.source, images, embed, cache, device, CLIPS[device])
 
 
 def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
@@ -131,13 +165,23 @@ def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
         "features", speech.load, made_with, {"values": ("float32", (1, encoder.dim))}
     )
 
-    def alone(waves: Sequence[np.ndarray]) -> np.ndarray:
-        (wave,) = waves
-        return wave
-
     def embed(wave: np.ndarray) -> np.ndarray:
         return encoder(wave).pooled[None]
 
-    return Frozen(
-        encoder.source, lambda clips: encode(clips, alone, embed, cache, device, 1), waveform=True
-    )
+    return _frozen(encoder.source, alone, embed, cache, device, 1)._replace(waveform=True)
+
+
+def _frozen(
+    source: str,
+    prepare: Callable[[Sequence[np.ndarray]], Any],
+    embed: Callable[[Any], np.ndarray],
+    cache: ClipCache,
+    device: str,
+    batch: int,
+) -> Frozen:
+    def encoded(
+        clips: Iterable[tuple[str, np.ndarray]], into: ClipCache = cache
+    ) -> Iterator[np.ndarray]:
+        return encode(clips, prepare, embed, into, device, batch)
+
+    return Frozen(source, encoded, cache, batch)

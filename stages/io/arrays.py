@@ -55,7 +55,15 @@ LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a 
         "ok": ("bool", (None, 3)),
     },
     "acoustic features": {"ids": _IDS, "pooled": ("float32", (None, None))},
+    "linguistic features": {
+        "ids": _IDS,
+        "pooled": ("float32", (None, None)),
+        "values": ("float16", (None, None)),
+        "offsets": ("int64", (None,)),
+    },
 }
+# Of each id values[offsets[i]:offsets[i + 1]]; only the files of mels always have them.
+RAGGED = frozenset({"values", "offsets"})
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # a file system of some clusters
 
 
@@ -222,14 +230,15 @@ def _misfit(file: h5py.File, kind: str) -> str:
                 return f"{name} holds values that are not finite"
             if array.dtype.kind == "S":
                 decode_ids(array[...])
-            lengths.add(len(array))
-        if kind == "mels":
+            if name not in RAGGED:
+                lengths.add(len(array))
+        if kind == "mels" or layout is not None and not RAGGED.isdisjoint(file):
             offsets = file["offsets"][...]
             rows = len(file["values"]) if "values" in file else 0
             whole = len(offsets) == len(file["ids"]) + 1 and (offsets[0], offsets[-1]) == (0, rows)
             if not whole or (np.diff(offsets) <= 0).any():
                 return "its offsets do not fit its arrays"
-        elif layout is not None and len(lengths) > 1:
+        if layout is not None and len(lengths) > 1:
             return "its arrays have different lengths"
     except (AttributeError, TypeError, ValueError) as error:  # of types that NumPy does not have
         return one_line(error)[:200]
