@@ -41,7 +41,7 @@ from stages.commands.check.decoding import (
     time_finding,
 )
 from stages.commands.check.disk import space_findings
-from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show
+from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show, some
 from stages.commands.check.pretrained import at_hand, weight_findings
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
 from stages.corpora.emotions import task_classes
@@ -69,7 +69,7 @@ def look_over(
         UserError: no such corpus, its folder is not there, or params.yaml is wrong.
     """
     params = read_params().model_dump()
-    frames, mels, encoders = params["frames"], params["mels"], params["encoders"]
+    frames, mels = params["frames"], params["mels"]
     limit = params["max_skip_fraction"]
     root = RAW / corpus
     listing = list_corpus(root, corpus)
@@ -80,7 +80,12 @@ def look_over(
     section("Files", file_findings(clips, root))
     section("Durations", duration_findings(clips, mels["max_seconds"]))
     modalities = [modality for kind, modality in MODALITIES.items() if clips.with_kind(kind)]
-    section("Weights", weight_findings(corpus, frames, encoders, modalities))
+    section("Weights", weight_findings(corpus, params, modalities))
+
+    texts = {item.id: " ".join(item.text.split()) for item in listing.utterances}
+    if params["encoders"]["linguistic"]["name"] != "none":
+        section("Texts", text_findings(texts, params["text"]))
+    texts = {name: text for name, text in texts.items() if text and params["text"] == "corpus"}
 
     decoded = {kind: not_decoded(clips, kind) for kind in KINDS}
     if clips.with_kind("video") and at_hand(frame_weights(frames["detector"], frames["align"])):
@@ -106,6 +111,9 @@ def look_over(
     else:
         division = protocol_finding(task, params, equal, params["duplicates"] == "drop")
     section("Speakers and protocol", [*of_others, *speaker_findings(clips), division])
+    from stages.commands.check.encoding import encoding_findings  # loads torch, which takes seconds
+
+    section("Encoding", encoding_findings(corpus, clips, decoded, texts, params))
     section("Space", space_findings(clips, frames, mels))
     return there
 
@@ -126,6 +134,24 @@ def clip_findings(
         yield face_finding(decoded, frames)
     if decoded.extent:
         yield time_finding(decoded)
+
+
+def text_findings(texts: Mapping[str, str], source: str) -> Iterator[Finding]:
+    """Which utterances have no text.
+
+    Args:
+        texts: what the publisher writes down of each utterance, by id.
+        source: params.yaml's `text`.
+    """
+    lacking = [name for name, text in texts.items() if not text]
+    if source == "asr":
+        yield Finding(OK, "text: asr: the stage transcripts hears what is said in every voice")
+    elif lacking:
+        text = f"{len(lacking):,} of {len(texts):,} utterances have no text, and get no linguistic"
+        remedy = "features; the corpus does not say it, but text: asr hears English"
+        yield Finding(WARNING, f"{text} {remedy}", some(lacking))
+    else:
+        yield Finding(OK, f"all {len(texts):,} utterances have a text")
 
 
 def listing_findings(
