@@ -197,7 +197,7 @@ def conclusion(corpus: str, count: int, decoded: Sequence[Decoded]) -> str:
     is_named = corpus in params["corpora"]
     command = "dvc repro"
     if is_named and corpus not in [*params["visual"], params["acoustic"]]:
-        stages = ("visual_features", "acoustic_features", "contact_sheet")
+        stages = ("visual_features", "acoustic_features", "linguistic_features", "contact_sheet")
         command = f"dvc repro {' '.join(f'{stage}@{corpus}' for stage in stages)}"
     if count:
         errors = f"{count} errors: fix them" if count > 1 else "1 error: fix it"
