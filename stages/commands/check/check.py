@@ -47,10 +47,11 @@ from stages.commands.check.task import emotion_findings, protocol_finding, speak
 from stages.corpora.emotions import task_classes
 from stages.corpora.listing import list_corpus, named, skipped_rows, summary
 from stages.corpora.utterance import Listing
+from stages.io.files import read_table
 from stages.io.skips import NOT_IN_CLASSES, too_many
 from stages.preflight.pretrained_files import frame_weights
 from stages.runtime.params import read_params
-from stages.runtime.paths import RAW
+from stages.runtime.paths import RAW, transcripts_path
 
 
 def look_over(
@@ -85,7 +86,8 @@ def look_over(
     texts = {item.id: " ".join(item.text.split()) for item in listing.utterances}
     if params["encoders"]["linguistic"]["name"] != "none":
         section("Texts", text_findings(texts, params["text"]))
-    texts = {name: text for name, text in texts.items() if text and params["text"] == "corpus"}
+    if params["text"] == "asr":
+        texts = heard(corpus)
 
     decoded = {kind: not_decoded(clips, kind) for kind in KINDS}
     if clips.with_kind("video") and at_hand(frame_weights(frames["detector"], frames["align"])):
@@ -134,6 +136,13 @@ def clip_findings(
         yield face_finding(decoded, frames)
     if decoded.extent:
         yield time_finding(decoded)
+
+
+def heard(corpus: str) -> dict[str, str]:
+    """What the stage transcripts has heard, by utterance id."""
+    path = transcripts_path(corpus)
+    rows = read_table(path, ["id", "text", "source"]) if path.exists() else []
+    return {row["id"]: row["text"] for row in rows if row["source"].startswith("asr:")}
 
 
 def text_findings(texts: Mapping[str, str], source: str) -> Iterator[Finding]:

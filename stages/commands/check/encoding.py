@@ -132,6 +132,7 @@ def text_work(texts: Mapping[str, str], params: Params) -> Work | None:
     """Of the texts; None where none is read or known, or the weights are not here."""
     settings = params["encoders"]["linguistic"]
     name = settings["name"]
+    texts = {key: text for key, text in texts.items() if text}
     if not texts or name == "none":
         return None
     if not at_hand(text_weights("corpus", name, settings["layer"]), name):
@@ -179,10 +180,12 @@ def encoding_finding(modality: str, name: str, work: Work) -> Finding:
             for _ in work.encoder.encode(clips, into):
                 pass
             seconds = (time.perf_counter() - begun) / count
+    cores = joblib.cpu_count()
+    hardware = name_of("cuda") if pick_device() == "cuda" else f"{cores} cores of the CPU"
     total = timedelta(seconds=math.ceil(seconds * work.left))
     return Finding(
         OK,
         f"the stage {modality}_features takes about {total} for {work.left:,} {work.of} that were "
         f"not encoded yet: {name} took {seconds:.3f} s each for {count} of random numbers, of "
-        f"{work.measure}, the median, on {name_of(pick_device())}",
+        f"{work.measure}, the median, on {hardware}",
     )
