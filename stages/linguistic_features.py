@@ -54,16 +54,17 @@ def main(corpus: str) -> None:
             cut.extend([row["id"]] * (more > 0))
             yield row["id"], ids
 
-    sizes = []
+    end = 0
     with write_arrays(out, "linguistic features", made_with, features_bytes(len(rows))) as arrays:
         arrays.append("ids", encode_ids([row["id"] for row in rows]))
-        for vectors in track(frozen.encode(tokens()), len(rows), label, "texts"):
-            arrays.append("pooled", vectors.mean(0, keepdims=True))
-            if settings["sequences"]:
-                arrays.append("values", vectors.astype(np.float16))
-                sizes.append(len(vectors))
         if settings["sequences"]:
-            arrays.append("offsets", np.cumsum([0, *sizes], dtype=np.int64))
+            arrays.append("offsets", np.array([0]))
+        for found in track(frozen.encode(tokens()), len(rows), label, "texts"):
+            arrays.append("pooled", found["values"])
+            if settings["sequences"]:
+                end += len(found["sequence"])
+                arrays.append("values", found["sequence"])
+                arrays.append("offsets", np.array([end]))
     delete_oldest(limit)
     print(
         f"{label}: the texts of {len(rows)} utterances through {settings['name']}, "

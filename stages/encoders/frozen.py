@@ -13,8 +13,14 @@ import numpy as np
 import torch
 
 from stages.encoders import huggingface_text, speech
-from stages.encoders.by_name import check_weights, is_speech, naming, pictures_module
-from stages.encoders.encode import CLIPS, alone, encode
+from stages.encoders.by_name import (
+    check_sequences,
+    check_weights,
+    is_speech,
+    naming,
+    pictures_module,
+)
+from stages.encoders.encode import CLIPS, Arrays, alone, encode
 from stages.encoders.huggingface_text import TextEncoder
 from stages.encoders.pictures import (
     PRECISION,
@@ -28,9 +34,10 @@ from stages.extraction.clip_cache import ClipCache, clip_cache
 from stages.runtime.device import check_precision, name_of, pick_device
 from stages.runtime.errors import UserError
 
-# Of the id of each clip and an array: float32 [pictures of a clip, D] of each, in their order. What
-# is made of them is kept in the cache of the encoder, or in another one that is given.
-Encode = Callable[..., Iterator[np.ndarray]]
+# Of the id of each clip and an array: of each clip, in their order, "values" float32 [pictures of a
+# clip, D], and where settings ask for it "sequence" float16 [T, D']. These are kept in the cache of
+# the encoder, or in another one that is given.
+Encode = Callable[..., Iterator[Arrays]]
 
 
 class Frozen(NamedTuple):
@@ -39,8 +46,8 @@ class Frozen(NamedTuple):
     Attributes:
         source: where its weights are from, the file's name and SHA-256, or the seed.
         encode: of the faces of each clip, crops uint8 [3, S, S, 3], the features [3, D]; of its
-            voice, a spectrogram float32 [T, n_mels] in dB, the features [1, D]; of a text, its
-            tokens int64 [T], the mean of their vectors [1, D] or, for `sequences`, these [T, D].
+            voice, a spectrogram float32 [T, n_mels] in dB, or of its text, tokens int64 [T], the
+            features [1, D].
         cache: of the features.
         batch: clips that go through it together.
         waveform: whether of voices it takes the waveform instead, float32 [samples] at
@@ -71,6 +78,7 @@ def freeze_visual(settings: Mapping[str, Any], label: str) -> Frozen:
 def freeze_acoustic(settings: Mapping[str, Any], label: str) -> Frozen:
     """The encoder of voices, as `freeze_visual`; `settings` is `encoders.acoustic`."""
     check_weights("acoustic", settings["name"], settings["weights"])
+    check_sequences(settings["name"], settings["sequences"])
     if is_speech(settings["name"]):
         return _freeze_speech(settings)
     db_range = {key: settings[key] for key in ("db_min", "db_max")}
@@ -92,15 +100,18 @@ def freeze_linguistic(settings: Mapping[str, Any], label: str) -> tuple[Frozen, 
         "sequences": sequences,
         "hardware": name_of(device),
     }
-    layout = {"values": ("float32", (None if sequences else 1, encoder.dim))}
+    layout: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "values": ("float32", (1, encoder.dim))
+    }
+    if sequences:
+        layout["sequence"] = ("float16", (None, encoder.dim))
     cache = clip_cache("features", huggingface_text.load, made_with, layout)
 
-    def embed(ids: np.ndarray) -> np.ndarray:
+    def embed(ids: np.ndarray) -> list[Arrays]:
         found = encoder.encode(ids)
         with np.errstate(over="ignore"):
-            kept = found.astype(np.float16) if sequences else found
-        require_finite(kept, label, settings["name"])
-        return found if sequences else found.mean(0, keepdims=True)
+            arrays = {"values": found.mean(0, keepdims=True), "sequence": found.astype(np.float16)}
+        return [{key: require_finite(arrays[key], label, settings["name"]) for key in layout}]
 
     return _frozen(encoder.source, alone, embed, cache, device, 1), encoder
 
@@ -133,8 +144,9 @@ def _freeze(
     fused = encoder._replace(network=for_inference(encoder.network, dtype))
     network = make_embed(fused, device, dtype)
 
-    def embed(images: torch.Tensor) -> np.ndarray:
-        return require_finite(network(images), label, name)
+    def embed(images: torch.Tensor) -> list[Arrays]:
+        found = require_finite(network(images), label, name)
+        return [{"values": values} for values in found.reshape(-1, pictures, found.shape[1])]
 
     made_with = {
         "name": name,
@@ -161,12 +173,18 @@ def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
         "pool": settings["pool"],
         "hardware": name_of(device),
     }
-    cache = clip_cache(
-        "features", speech.load, made_with, {"values": ("float32", (1, encoder.dim))}
-    )
+    layout: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "values": ("float32", (1, encoder.dim))
+    }
+    if settings["sequences"]:
+        made_with["sequences"] = True
+        layout["sequence"] = ("float16", (None, None))
+    cache = clip_cache("features", speech.load, made_with, layout)
 
-    def embed(wave: np.ndarray) -> np.ndarray:
-        return encoder(wave).pooled[None]
+    def embed(wave: np.ndarray) -> list[Arrays]:
+        pooled, sequence = encoder(wave)
+        arrays = {"values": pooled[None], "sequence": sequence}
+        return [{name: arrays[name] for name in layout}]
 
     return _frozen(encoder.source, alone, embed, cache, device, 1)._replace(waveform=True)
 
@@ -174,14 +192,14 @@ def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
 def _frozen(
     source: str,
     prepare: Callable[[Sequence[np.ndarray]], Any],
-    embed: Callable[[Any], np.ndarray],
+    embed: Callable[[Any], Sequence[Arrays]],
     cache: ClipCache,
     device: str,
     batch: int,
 ) -> Frozen:
     def encoded(
         clips: Iterable[tuple[str, np.ndarray]], into: ClipCache = cache
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[Arrays]:
         return encode(clips, prepare, embed, into, device, batch)
 
     return Frozen(source, encoded, cache, batch)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from librosa import filters
 
-from stages.encoders.encode import alone, encode
+from stages.encoders.encode import Arrays, alone, encode
 from stages.encoders.speech import SAMPLE_RATE
 from stages.encoders.whisper import HOP, LONGEST, N_FFT, N_MELS, WEIGHTS, log_mel
 from stages.extraction.clip_cache import clip_cache
@@ -92,10 +92,10 @@ def transcribe(clips: Iterable[tuple[str, np.ndarray]]) -> Iterator[str]:
     """
     listen = load()
 
-    def embed(wave: np.ndarray) -> np.ndarray:
-        return np.frombuffer(f"{listen(wave)}\n".encode(), np.uint8)[None]  # never empty
+    def embed(wave: np.ndarray) -> list[Arrays]:
+        return [{"values": np.frombuffer(listen(wave).encode(), np.uint8)}]
 
     made_with = {"weights": WEIGHTS.sha256, "ctranslate2": version("ctranslate2")}
-    cache = clip_cache("transcripts", load, made_with, {"values": ("uint8", (1, None))})
-    for values in encode(clips, alone, embed, cache, "cpu", 1):
-        yield values.tobytes().decode().strip()
+    cache = clip_cache("transcripts", load, made_with, {"values": ("uint8", (None,))})
+    for found in encode(clips, alone, embed, cache, "cpu", 1):
+        yield found["values"].tobytes().decode()

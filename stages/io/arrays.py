@@ -36,6 +36,12 @@ RESERVE_BYTES = 16 << 20  # beyond what is appended: chunks not yet written, and
 PATIENCE = 10.0  # seconds that another process gets to close a file that it writes to
 Layout = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape by name; None: any
 _IDS = ("S", (None,))
+_FEATURES: Layout = {  # of clips whose sequences may be kept
+    "ids": _IDS,
+    "pooled": ("float32", (None, None)),
+    "values": ("float16", (None, None)),
+    "offsets": ("int64", (None,)),
+}
 LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a row is not there
     "frames": {
         "ids": _IDS,
@@ -54,16 +60,10 @@ LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a 
         "pooled": ("float32", (None, 3, None)),
         "ok": ("bool", (None, 3)),
     },
-    "acoustic features": {"ids": _IDS, "pooled": ("float32", (None, None))},
-    "linguistic features": {
-        "ids": _IDS,
-        "pooled": ("float32", (None, None)),
-        "values": ("float16", (None, None)),
-        "offsets": ("int64", (None,)),
-    },
+    "acoustic features": _FEATURES,
+    "linguistic features": _FEATURES,
 }
-# Of each id values[offsets[i]:offsets[i + 1]]; only the files of mels always have them.
-RAGGED = frozenset({"values", "offsets"})
+_RAGGED = {"values", "offsets"}  # the values of all clips in a row, and where those of each begin
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # a file system of some clusters
 
 
@@ -230,9 +230,9 @@ def _misfit(file: h5py.File, kind: str) -> str:
                 return f"{name} holds values that are not finite"
             if array.dtype.kind == "S":
                 decode_ids(array[...])
-            if name not in RAGGED:
+            if name not in _RAGGED or kind not in LAYOUTS:
                 lengths.add(len(array))
-        if kind == "mels" or layout is not None and not RAGGED.isdisjoint(file):
+        if kind == "mels" or (layout is not None and not _RAGGED.isdisjoint(file)):
             offsets = file["offsets"][...]
             rows = len(file["values"]) if "values" in file else 0
             whole = len(offsets) == len(file["ids"]) + 1 and (offsets[0], offsets[-1]) == (0, rows)

@@ -23,6 +23,9 @@ from stages.runtime.errors import UserError
 from stages.runtime.params import check_random_weights
 
 
+OF_SPEECH = ("layer", "sequences")  # settings that not every encoder has
+
+
 def at_hand(wanted: Wanted, name: str = "") -> bool:
     """Whether the files of all these weights are here.
 
@@ -56,8 +59,8 @@ def weight_findings(
     for modality in modalities:
         name, weights = encoders[modality]["name"], encoders[modality]["weights"]
         try:
-            layer = encoders[modality].get("layer", "last")
-            wanted += encoder_weights(modality, name, weights, layer)
+            own = {key: of for key, of in encoders[modality].items() if key in OF_SPEECH}
+            wanted += encoder_weights(modality, name, weights, **own)
             check_random_weights(corpus, modality, weights, encoders["allow_random_weights"])
             if weights == "random":
                 yield Finding(OK, f"encoders.{modality}.name {name}: random weights")
