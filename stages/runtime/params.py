@@ -190,12 +190,25 @@ class AcousticEncoder(Encoder):
         return value
 
 
+class LinguisticEncoder(Section):
+    """A frozen encoder of text."""
+
+    name: str = Field(
+        pattern="^(none|all-MiniLM-L6-v2|[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)+/?)$",
+        description="none, all-MiniLM-L6-v2, or owner/name of a text model of Hugging Face, or "
+        "the folder of one, with a /",
+    )
+    layer: Literal["last", "mean"] | Layer
+    sequences: StrictBool
+
+
 class Encoders(Section):
     """The frozen encoder of each modality."""
 
     allow_random_weights: StrictBool
     visual: Encoder
     acoustic: AcousticEncoder
+    linguistic: LinguisticEncoder
 
 
 class Network(Section):
@@ -258,6 +271,7 @@ class Params(Section):
     sample: Sample
     frames: Frames
     mels: Mels
+    text: Literal["corpus", "asr"]
     encoders: Encoders
     protocol: Literal["paper", "speaker", "session", "sentence", "speaker_sentence", "official"]
     folds: Whole = Field(ge=1, le=100)
@@ -270,6 +284,7 @@ class Params(Section):
         f"{', '.join(get_args(Emotion))}"
     )
     allow_missing_classes: StrictBool
+    allow_text_leak: StrictBool
     seeds: Whole = Field(ge=1, le=1000)
     selection: Literal["validation", "last"]
     best_test_epoch: StrictBool
