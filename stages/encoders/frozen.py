@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from stages.encoders import speech
-from stages.encoders.by_name import check_weights, is_speech, naming, pictures_module
+from stages.encoders.by_name import FORMULAS, check_weights, is_speech, naming, pictures_module
 from stages.encoders.encode import CLIPS, encode
 from stages.encoders.pictures import (
     PRECISION,
@@ -118,7 +118,7 @@ def _freeze(
 
 def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
     """An encoder that takes the waveform of one clip at a time."""
-    device = pick_device()
+    device = "cpu" if settings["name"] in FORMULAS else pick_device()
     encoder = speech.load(settings["name"], settings, device)
     made_with = {
         "name": settings["name"],
