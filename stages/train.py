@@ -143,6 +143,7 @@ def main() -> None:
         "majority": {},
         "linear_probe": params.linear_probe.model_dump(),
         "knn": params.knn.model_dump(),
+        "inca": params.inca.model_dump(),
     }
     system, settings = SYSTEMS[params.system], settings_of[params.system]
     check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])

@@ -2,6 +2,7 @@
 
 from stages.systems.contract import System
 from stages.systems.fdan import Fdan
+from stages.systems.inca import IterativeNca
 from stages.systems.knn import NearestNeighbours
 from stages.systems.linear_probe import Probe
 from stages.systems.majority import Majority
@@ -11,4 +12,5 @@ SYSTEMS: dict[str, System] = {
     "majority": Majority(),
     "linear_probe": Probe(),
     "knn": NearestNeighbours(),
+    "inca": IterativeNca(),
 }

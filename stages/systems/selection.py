@@ -1,10 +1,15 @@
 """Choosing on utterances that did not train: what every system that chooses does alike."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
+from stages.corpora.emotions import EMOTIONS
+from stages.scoring.calibration import log_loss
+from stages.scoring.metrics import confusion_matrix, uar
 from stages.splits.protocols import (
     SENTENCE_DISJOINT,
     SPEAKER_DISJOINT,
@@ -16,6 +21,7 @@ from stages.splits.protocols import (
 from stages.systems.contract import Samples, Training, fit_standardizer
 
 INNER_FOLDS = 5  # at most
+T = TypeVar("T", int, float)
 
 
 def score_of(found: Mapping[str, float], select: str) -> tuple[float, float]:
@@ -29,6 +35,28 @@ def score_of(found: Mapping[str, float], select: str) -> tuple[float, float]:
     """
     recall = round(found[f"validation_{select}"], 9)  # summed in whatever order
     return recall, -round(found["validation_loss"], 2)
+
+
+def best_of(told: Mapping[T, Sequence[Tensor]], true: Sequence[Tensor]) -> T:
+    """Of some candidates the one that tells held-out utterances best, by UAR.
+
+    Args:
+        told: the probabilities [C] of each utterance, by candidate.
+        true: the classes int64 [n] of the utterances, part by part.
+
+    Returns:
+        Of equal ones the first; the first where nothing was held out.
+    """
+    if not true:
+        return next(iter(told))
+    classes = torch.cat(list(true)).numpy()
+    scores = {}
+    for candidate, probabilities in told.items():
+        shares = torch.stack(list(probabilities)).numpy()
+        recall = uar(confusion_matrix(classes, shares.argmax(1), len(EMOTIONS)))
+        found = {"validation_uar": float(recall), "validation_loss": log_loss(shares, classes)}
+        scores[candidate] = score_of(found, "uar")
+    return max(scores, key=lambda candidate: scores[candidate])
 
 
 def inner_parts(training: Training) -> Iterator[tuple[Samples, Samples]]:
