@@ -34,7 +34,8 @@ from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.params import Inca
-from stages.systems.contract import Layout, PooledSystem, Samples, Training
+from stages.systems.contract import Layout, Samples
+from stages.systems.pooled import PooledSystem, Training
 from stages.systems.selection import best_of, inner_parts
 
 PAIRS = torch.tensor(list(combinations(range(len(EMOTIONS)), 2)))
@@ -45,6 +46,7 @@ TOLERANCE = 1e-6  # of the SVM: the same probabilities, to rounding, on other ma
 class IterativeNca(PooledSystem):
     """A support vector machine for each pair of emotions, on the selected features."""
 
+    section = "inca"
     schema = Inca
     chooses = ("k",)
 

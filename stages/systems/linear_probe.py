@@ -17,7 +17,8 @@ from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.params import LinearProbe
-from stages.systems.contract import Layout, PooledSystem, Samples, Training
+from stages.systems.contract import Layout, Samples
+from stages.systems.pooled import PooledSystem, Training
 from stages.systems.selection import best_of, inner_parts
 
 MAX_ITERATIONS = 10_000  # far more than L-BFGS has needed here
@@ -27,6 +28,7 @@ TOLERANCE = 1e-7  # of the gradient: the same probabilities, to rounding, on oth
 class Probe(PooledSystem):
     """Probabilities softmax(W x + b)."""
 
+    section = "linear_probe"
     schema = LinearProbe
     chooses = ("c",)
 

@@ -1,5 +1,6 @@
 """Choosing on utterances that did not train: what every system that chooses does alike."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -7,9 +8,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from stages.corpora.emotions import EMOTIONS
-from stages.scoring.calibration import log_loss
-from stages.scoring.metrics import confusion_matrix, uar
 from stages.splits.protocols import (
     SENTENCE_DISJOINT,
     SPEAKER_DISJOINT,
@@ -18,7 +16,8 @@ from stages.splits.protocols import (
     acoustic_roles,
     sentence_id,
 )
-from stages.systems.contract import Samples, Training, fit_standardizer
+from stages.systems.contract import Samples, fit_standardizer
+from stages.systems.pooled import Training, found_of
 
 INNER_FOLDS = 5  # at most
 T = TypeVar("T", int, float)
@@ -49,13 +48,11 @@ def best_of(told: Mapping[T, Sequence[Tensor]], true: Sequence[Tensor]) -> T:
     """
     if not true:
         return next(iter(told))
-    classes = torch.cat(list(true)).numpy()
+    classes = torch.cat(list(true))
     scores = {}
     for candidate, probabilities in told.items():
-        shares = torch.stack(list(probabilities)).numpy()
-        recall = uar(confusion_matrix(classes, shares.argmax(1), len(EMOTIONS)))
-        found = {"validation_uar": float(recall), "validation_loss": log_loss(shares, classes)}
-        scores[candidate] = score_of(found, "uar")
+        found = found_of(torch.stack(list(probabilities)), classes, "validation")
+        scores[candidate] = score_of({"validation_loss": math.inf} | found, "uar")
     return max(scores, key=lambda candidate: scores[candidate])
 
 

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 from stages.corpora.emotions import EMOTIONS
 from stages.systems import inca
-from stages.systems.contract import Samples, Training
+from stages.systems.contract import Samples
 from stages.systems.inca import (
     IterativeNca,
     machines,
@@ -19,6 +19,7 @@ from stages.systems.inca import (
     ranking,
     sizes_of,
 )
+from stages.systems.pooled import Training
 from tests.feature_files import utterances
 
 SETTINGS: dict[str, Any] = {
