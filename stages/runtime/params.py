@@ -261,6 +261,13 @@ class Inca(Section):
         return value
 
 
+class TfMix(Learned):
+    """TF-Mix: the width of its networks, and their dropout."""
+
+    channels: Whole = Field(ge=1, le=4096)
+    dropout: Number = Field(ge=0, le=0.9)
+
+
 class Params(Section):
     """All of params.yaml; its comments say what each key does."""
 
@@ -291,10 +298,11 @@ class Params(Section):
     seeds: Whole = Field(ge=1, le=1000)
     selection: Literal["validation", "last"]
     best_test_epoch: StrictBool
-    system: Literal["fdan", "majority", "linear_probe", "knn", "inca"]
+    system: Literal["fdan", "majority", "linear_probe", "knn", "inca", "tf_mix"]
     linear_probe: LinearProbe
     knn: Knn
     inca: Inca
+    tf_mix: TfMix
     inference: Literal["bank", "prototypes", "none"]
     cross_attention: StrictBool
     acoustic_only: StrictBool

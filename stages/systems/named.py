@@ -6,6 +6,7 @@ from stages.systems.inca import IterativeNca
 from stages.systems.knn import NearestNeighbours
 from stages.systems.linear_probe import Probe
 from stages.systems.majority import Majority
+from stages.systems.tf_mix import Mixture
 
 SYSTEMS: dict[str, System] = {
     "fdan": Fdan(),
@@ -13,4 +14,5 @@ SYSTEMS: dict[str, System] = {
     "linear_probe": Probe(),
     "knn": NearestNeighbours(),
     "inca": IterativeNca(),
+    "tf_mix": Mixture(),
 }

@@ -20,7 +20,7 @@ from stages.systems.contract import Samples, fit_standardizer
 from stages.systems.pooled import Training, found_of
 
 INNER_FOLDS = 5  # at most
-T = TypeVar("T", int, float)
+T = TypeVar("T")
 
 
 def score_of(found: Mapping[str, float], select: str) -> tuple[float, float]:
