@@ -14,6 +14,7 @@ import torch
 
 from stages.encoders import huggingface_text, speech
 from stages.encoders.by_name import (
+    FORMULAS,
     check_sequences,
     check_weights,
     is_speech,
@@ -164,7 +165,7 @@ def _freeze(
 
 def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
     """An encoder that takes the waveform of one clip at a time."""
-    device = pick_device()
+    device = "cpu" if settings["name"] in FORMULAS else pick_device()
     encoder = speech.load(settings["name"], settings, device)
     made_with = {
         "name": settings["name"],

@@ -256,6 +256,31 @@ class Knn(Section):
     metric: Literal["cosine", "euclidean"]
 
 
+class Inca(Section):
+    """INCA: how many features are tried, and its neighbourhood component analysis and SVM."""
+
+    k_min: Whole = Field(ge=1, le=100000)
+    k_max: Whole = Field(ge=1, le=100000)
+    k_step: Whole = Field(ge=1, le=100000)
+    ridge: Number = Field(ge=0)
+    degree: Whole = Field(ge=1, le=10)
+    c: Positive
+
+    @field_validator("k_max")
+    @classmethod
+    def _not_below_k_min(cls, value: int, info: ValidationInfo) -> int:
+        if (least := info.data.get("k_min", value)) > value:
+            raise ValueError(f"inca.k_min: {least} is not <= inca.k_max ({value})")
+        return value
+
+
+class TfMix(Learned):
+    """TF-Mix: the width of its networks, and their dropout."""
+
+    channels: Whole = Field(ge=1, le=4096)
+    dropout: Number = Field(ge=0, le=0.9)
+
+
 class Params(Section):
     """All of params.yaml; its comments say what each key does."""
 
@@ -288,9 +313,11 @@ class Params(Section):
     seeds: Whole = Field(ge=1, le=1000)
     selection: Literal["validation", "last"]
     best_test_epoch: StrictBool
-    system: Literal["fdan", "majority", "linear_probe", "knn"]
+    system: Literal["fdan", "majority", "linear_probe", "knn", "inca", "tf_mix"]
     linear_probe: LinearProbe
     knn: Knn
+    inca: Inca
+    tf_mix: TfMix
     inference: Literal["bank", "prototypes", "none"]
     cross_attention: StrictBool
     acoustic_only: StrictBool

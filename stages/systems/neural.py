@@ -73,7 +73,7 @@ class NeuralSystem(System):
     """
 
     by_epochs = True
-    chooses = ("epoch",)
+    chooses: tuple[str, ...] = ("epoch",)
     standardised = True
     clip_norm: float | None = None
 
