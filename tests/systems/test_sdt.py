@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.systems.sdt import Heads, Sdt, sdt_loss
+from stages.systems.sdt import Exchange, Heads, Sdt, sdt_loss
 from stages.systems.transformer import Padded
 from tests.systems.sequences import DIMS, batch_of, dialogue
 
@@ -163,6 +163,14 @@ def test_what_is_said_later_and_by_whom_tells_too():
     others[2] = 1 - others[2]
     for change in ({"linguistic": later}, {"speakers": others}):
         assert (network(batch_of([{**one, **change}])).whole - base).abs().max() > 1e-3
+
+
+def test_a_modality_that_no_turn_has_adds_nothing():
+    torch.manual_seed(0)
+    exchange = Exchange(DIM, HEADS, 0.0).eval()
+    query, keys = torch.randn(2, DIM), torch.randn(2, 3, DIM)
+    found = exchange(query, keys, torch.zeros(2, 3, dtype=torch.bool))
+    torch.testing.assert_close(found, query + exchange.feed_forward(query))
 
 
 def test_speakers_beyond_those_told_apart_are_one():
