@@ -11,7 +11,7 @@ import reprlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -66,6 +66,14 @@ Emotion = Literal["anger", "disgust", "fear", "happiness", "neutral", "sadness",
 Emotions = Annotated[
     list[Emotion],
     Field(min_length=2, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_no_repeats),
+]
+
+
+Modality = Literal["acoustic", "visual", "linguistic"]
+Modalities = Annotated[
+    list[Modality],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
     AfterValidator(_no_repeats),
 ]
 
@@ -206,6 +214,15 @@ class Lmmd(Section):
     classes: Literal["all", "common"]
 
 
+class Learned(Section):
+    """What every system that is learned by gradient descent over epochs has, but FDAN."""
+
+    epochs: Whole = Field(ge=1, le=100000)
+    batch_size: Whole = Field(ge=1, le=65536)
+    learning_rate: Positive
+    weight_decay: Number = Field(ge=0)
+
+
 class LinearProbe(Section):
     """The linear probe: the Cs to choose from, and whether rare emotions weigh more."""
 
@@ -222,6 +239,55 @@ class Knn(Section):
 
     k: Whole = Field(ge=1, le=1000)
     metric: Literal["cosine", "euclidean"]
+
+
+class Attending(Learned):
+    """A network that attends: what it reads, its width, and what is dropped out in training."""
+
+    key: ClassVar[str]  # of the section
+    modalities: Modalities
+    dim: Whole = Field(ge=2, le=8192, multiple_of=2, description="an even number from 2 to 8192")
+    heads: Whole = Field(ge=1, le=64)
+    dropout: Number = Field(ge=0, le=0.9)
+
+    @field_validator("heads")
+    @classmethod
+    def _divide_dim(cls, value: int, info: ValidationInfo) -> int:
+        if (dim := info.data.get("dim", value)) % value:
+            raise ValueError(f"{cls.key}.heads: {value} does not divide {cls.key}.dim ({dim})")
+        return value
+
+
+class QueryTokens(Attending):
+    """Emotion query tokens, with random masking of modalities."""
+
+    key = "query_tokens"
+    ffn_dim: Whole = Field(ge=1, le=65536)
+    layers: Whole = Field(ge=1, le=32)
+    queries: Whole = Field(ge=0, le=1024)
+    decoder_layers: Whole = Field(ge=1, le=32)
+    masking: Number = Field(ge=0, le=1)
+
+
+class Cadf(Attending):
+    """Cross-attention fusion of two modalities."""
+
+    key = "cadf"
+    modalities: Annotated[Modalities, Field(min_length=2, max_length=2)] = Field(
+        description="a list, without repeats, of two of acoustic, visual, linguistic"
+    )
+    kernel: Literal[1, 3, 5, 7, 9] = Field(description="1, 3, 5, 7 or 9")
+    ffn_dim: Whole = Field(ge=1, le=65536)
+    layers: Whole = Field(ge=1, le=32)
+
+
+class Sdt(Attending):
+    """Whole dialogues, and self-distillation."""
+
+    key = "sdt"
+    speakers: Whole = Field(ge=1, le=1000)
+    trained_gates: StrictBool
+    temperature: Positive
 
 
 class Params(Section):
@@ -253,9 +319,12 @@ class Params(Section):
     seeds: Whole = Field(ge=1, le=1000)
     selection: Literal["validation", "last"]
     best_test_epoch: StrictBool
-    system: Literal["fdan", "majority", "linear_probe", "knn"]
+    system: Literal["fdan", "majority", "linear_probe", "knn", "query_tokens", "cadf", "sdt"]
     linear_probe: LinearProbe
     knn: Knn
+    query_tokens: QueryTokens
+    cadf: Cadf
+    sdt: Sdt
     inference: Literal["bank", "prototypes", "none"]
     cross_attention: StrictBool
     acoustic_only: StrictBool
