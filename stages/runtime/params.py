@@ -177,6 +177,7 @@ class AcousticEncoder(Encoder):
     )
     layer: Literal["last", "mean"] | Layer
     pool: Literal["mean", "mean_std"]
+    sequences: StrictBool
     db_min: Number = Field(ge=-300, le=300)
     db_max: Number = Field(ge=-300, le=300)
 
@@ -224,7 +225,7 @@ class Learned(Section):
 
 
 class LinearProbe(Section):
-    """The linear probe: the Cs to choose from, and whether rare emotions weigh more."""
+    """The linear probe: the Cs to choose from, whether rare emotions weigh more, what it reads."""
 
     c: Annotated[
         list[Positive],
@@ -232,6 +233,7 @@ class LinearProbe(Section):
         AfterValidator(_no_repeats),
     ]
     balanced: StrictBool
+    modalities: Modalities
 
 
 class Knn(Section):
@@ -311,6 +313,7 @@ class Params(Section):
     validation: Number = Field(ge=0, le=0.5)
     duplicates: Literal["refuse", "drop"]
     shuffle_labels: StrictBool
+    test_modalities: Literal["default"] | Modalities
     classes: Literal["all"] | Emotions = Field(
         description=f"all, or a list, without repeats, of two or more of "
         f"{', '.join(get_args(Emotion))}"
@@ -509,6 +512,8 @@ def _in_words(schema: dict[str, Any]) -> str:
         return ", or ".join(map(_in_words, schema["anyOf"]))
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
+    if "const" in schema:
+        return schema["const"]
     if "items" in schema:
         return f"a list, without repeats, of {_in_words(schema['items'])}"
     kind = {"boolean": "true or false", "integer": "an integer", "number": "a number"}
