@@ -18,7 +18,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from stages.systems.transformer import Encoder, Padded, given, ignored, sinusoids
+from stages.runtime import params
+from stages.systems.neural import Padded, with_epochs
+from stages.systems.transformer import AttendingSystem, Encoder, given, ignored, sinusoids
 
 
 class Branch(nn.Module):
@@ -111,3 +113,11 @@ class Cadf(nn.Module):
         )
         first, second = self.fusions
         return self.classifier(torch.cat([first(one, other), second(other, one)], 1))
+
+
+class CrossAttentionFusion(AttendingSystem):
+    """Cross-attention fusion of the sequences of two modalities."""
+
+    section = "cadf"
+    schema = with_epochs(params.Cadf)
+    of = Cadf

@@ -19,7 +19,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from stages.systems.transformer import Encoder, Padded, given, sinusoids
+from stages.runtime import params
+from stages.systems.neural import Padded, with_epochs
+from stages.systems.transformer import AttendingSystem, Encoder, given, sinusoids
 
 
 class UnimodalEncoder(nn.Module):
@@ -109,3 +111,11 @@ def hide(masks: list[Tensor], probability: float) -> list[Tensor]:
     draw = torch.rand(there.shape, device=there.device).masked_fill(~there, -1)
     kept = (draw >= probability) | (draw == draw.amax(1, keepdim=True))
     return [mask & keep[:, None] for mask, keep in zip(masks, kept.unbind(1))]
+
+
+class EmotionQueries(AttendingSystem):
+    """Emotion query tokens on the sequences of any modalities."""
+
+    section = "query_tokens"
+    schema = with_epochs(params.QueryTokens)
+    of = QueryTokens

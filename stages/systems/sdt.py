@@ -20,14 +20,16 @@ sample, of whose dialogue only what tells about it is computed, where a sample w
 turn that lacks a modality is not attended to in it. PyTorch's own initialisation of attention.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from stages.systems.transformer import Padded, ignored, sinusoids
+from stages.runtime import params
+from stages.systems.neural import Padded, with_epochs
+from stages.systems.transformer import AttendingSystem, ignored, sinusoids
 
 EPS = 1e-6  # of LayerNorm
 
@@ -58,13 +60,6 @@ class Exchange(nn.Module):
         )
         z = query + self.dropout(told[:, 0] * mask.any(1, keepdim=True))
         return z + self.feed_forward(z)
-
-
-class Heads(NamedTuple):
-    """Logits [n, C] of the whole, and of each modality."""
-
-    whole: Tensor
-    single: list[Tensor]
 
 
 class Sdt(nn.Module):
@@ -113,8 +108,13 @@ class Sdt(nn.Module):
         )
         self.whole = nn.Linear(dim, classes)
 
-    def forward(self, batch: Mapping[str, Padded]) -> Heads:
-        """Logits of one utterance of each dialogue.
+    def forward(self, batch: Mapping[str, Padded]) -> Tensor | tuple[Tensor, ...]:
+        """Logits [n, C] of one utterance of each dialogue; in training those of `heads`."""
+        heads = self.heads(batch)
+        return tuple(heads) if self.training else heads[0]
+
+    def heads(self, batch: Mapping[str, Padded]) -> list[Tensor]:
+        """Logits [n, C] of one utterance of each dialogue, of the whole and of each modality.
 
         Args:
             batch: the turns [n, T, D] of the dialogues by modality, "speakers" int64 [n, T] from 0
@@ -146,19 +146,49 @@ class Sdt(nn.Module):
         of_all = torch.stack(fused, 1)  # [n, modalities, d]
         whole = (self.fusion(of_all).softmax(1) * of_all).sum(1)
         single = [self.single[view](z) for view, z in zip(self.dims, fused)]
-        return Heads(self.whole(whole), single)
+        return [self.whole(whole), *single]
 
 
-def sdt_loss(heads: Heads, y: Tensor, temperature: float) -> Tensor:
+def sdt_loss(heads: Sequence[Tensor], y: Tensor, temperature: float) -> Tensor:
     """The mean over utterances of what the heads lose, with all weights (gamma) 1, as published.
 
     Cross-entropy of the whole and of every modality with the labels y int64 [n], and for every
     modality KL(whole || modality) at the temperature. The whole learns from the latter, too.
     """
-    teacher = (heads.whole / temperature).softmax(1)
-    loss = cross_entropy(heads.whole, y)
-    for logits in heads.single:
+    whole, *single = heads
+    teacher = (whole / temperature).softmax(1)
+    loss = cross_entropy(whole, y)
+    for logits in single:
         student = (logits / temperature).log_softmax(1)
         loss = loss + cross_entropy(logits, y)
         loss = loss + kl_div(student, teacher, reduction="batchmean")
     return loss
+
+
+class SelfDistillation(AttendingSystem):
+    """SDT on the dialogues of utterances, with the optimiser of its code at one learning rate."""
+
+    section = "sdt"
+    schema = with_epochs(params.Sdt)
+    of = Sdt
+    sequences = False
+    in_dialogue = True
+    clip_norm = None
+
+    def optimizer(self, network: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+        """Adam, with weight decay as an L2 penalty."""
+        return torch.optim.Adam(
+            network.parameters(),
+            lr=settings["learning_rate"],
+            weight_decay=settings["weight_decay"],
+        )
+
+    def rate(self, step: int, steps: int, settings: Mapping[str, Any]) -> float:
+        """Always the same."""
+        return 1.0
+
+    def loss(
+        self, logits: Tensor, y: Tensor, settings: Mapping[str, Any], *single: Tensor
+    ) -> Tensor:
+        """With self-distillation from the whole to the modalities."""
+        return sdt_loss([logits, *single], y, settings["temperature"])

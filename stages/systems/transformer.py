@@ -5,18 +5,15 @@ sequence has a mask, and nothing of what lies outside of it reaches a result: wh
 utterance depends on it alone, whatever else is in its batch.
 """
 
+import inspect
+import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-class Padded(NamedTuple):
-    """Sequences float32 [n, T, D], and the mask bool [n, T]: True where there is a value."""
-
-    x: Tensor
-    mask: Tensor
+from stages.systems.neural import NeuralSystem, Padded
 
 
 def given(batch: Mapping[str, Padded], dims: Mapping[str, int]) -> dict[str, Padded]:
@@ -73,3 +70,34 @@ class Encoder(nn.Module):
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=ignored(mask))
         return self.norm(x)
+
+
+class AttendingSystem(NeuralSystem):
+    """A network that attends, as a system: `of` takes its sizes from settings of the same names.
+
+    Ours, and of no paper: gradients of a norm of at most 1, and a learning rate that rises in the
+    first steps and then falls to 0.
+    """
+
+    of: type[nn.Module]
+    sequences = True
+    may_lack = True
+    clip_norm: float | None = 1.0
+
+    def views(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The modalities of its settings."""
+        return tuple(settings["modalities"])
+
+    def network(
+        self, dims: Mapping[str, int], classes: int, settings: Mapping[str, Any]
+    ) -> nn.Module:
+        """The network with the sizes of the settings."""
+        sizes = inspect.signature(self.of).parameters.keys() & settings.keys()
+        return self.of(dims, classes, **{name: settings[name] for name in sizes})
+
+    def rate(self, step: int, steps: int, settings: Mapping[str, Any]) -> float:
+        """Linear warm-up in the first twentieth of the steps, then half a cosine."""
+        warm = math.ceil(steps / 20)
+        if step < warm:
+            return (step + 1) / warm
+        return (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2

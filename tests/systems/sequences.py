@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from stages.systems.transformer import Padded
+from stages.systems.neural import Padded
 
 DIMS = {"acoustic": 5, "linguistic": 4, "visual": 3}
 Clip = Mapping[str, Tensor]

@@ -3,7 +3,7 @@
 import torch
 
 from stages.systems.cadf import Cadf, CrossFusion
-from stages.systems.transformer import Padded
+from stages.systems.neural import Padded
 
 SIZES = {"dim": 16, "kernel": 3, "heads": 4, "ffn_dim": 24, "layers": 1, "dropout": 0.0}
 

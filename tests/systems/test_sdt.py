@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.systems.sdt import Exchange, Heads, Sdt, sdt_loss
-from stages.systems.transformer import Padded
+from stages.systems.neural import Padded
+from stages.systems.sdt import Exchange, Sdt, sdt_loss
 from tests.systems.sequences import DIMS, batch_of, dialogue
 
 DIM, HEADS = 8, 2
@@ -116,14 +116,14 @@ def test_it_is_the_network_of_its_equations(views: list[str], trained_gates: boo
         name: of if name in ("turn", "speakers") else Padded(of.x.double(), of.mask)
         for name, of in batch.items()
     }
-    heads = network(batch)
+    found, *others = network.heads(batch)
     expected = by_definition(
         network.state_dict(), {v: clips[0][v].double() for v in views}, clips[0]["speakers"]
     )
     for t, (whole, single) in enumerate(expected):
-        torch.testing.assert_close(heads.whole[t], whole, rtol=0, atol=1e-12)
-        for found, one in zip(heads.single, single, strict=True):
-            torch.testing.assert_close(found[t], one, rtol=0, atol=1e-12)
+        torch.testing.assert_close(found[t], whole, rtol=0, atol=1e-12)
+        for other, one in zip(others, single, strict=True):
+            torch.testing.assert_close(other[t], one, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 8.0])
@@ -139,14 +139,14 @@ def test_the_loss_is_that_of_its_equations(temperature: float):
         for logits in single:
             q = (logits[i] / temperature).exp() / (logits[i] / temperature).exp().sum()
             expected += (p * (p / q).log()).sum()
-    found = sdt_loss(Heads(whole, single), torch.tensor(y), temperature)
+    found = sdt_loss([whole, *single], torch.tensor(y), temperature)
     torch.testing.assert_close(found, expected / len(y), rtol=1e-12, atol=0)
 
 
 def test_the_whole_learns_from_the_modalities_too():
     """As published the teacher is not detached."""
     whole = torch.zeros(1, 7, requires_grad=True)
-    sdt_loss(Heads(whole, [torch.arange(7.0)[None]]), torch.tensor([0]), 1.0).backward()
+    sdt_loss([whole, torch.arange(7.0)[None]], torch.tensor([0]), 1.0).backward()
     alone = torch.zeros(1, 7, requires_grad=True)
     torch.nn.functional.cross_entropy(alone, torch.tensor([0])).backward()
     assert (whole.grad - alone.grad).abs().max() > 0.1
@@ -156,13 +156,13 @@ def test_what_is_said_later_and_by_whom_tells_too():
     torch.manual_seed(0)
     network = Sdt(DIMS, 7, speakers=2, trained_gates=True, **SIZES).eval()
     one = dialogue(1, 6, 2)
-    base = network(batch_of([one])).whole
+    base = network(batch_of([one]))
     later = one["linguistic"].clone()
     later[5] += 1
     others = one["speakers"].clone()
     others[2] = 1 - others[2]
     for change in ({"linguistic": later}, {"speakers": others}):
-        assert (network(batch_of([{**one, **change}])).whole - base).abs().max() > 1e-3
+        assert (network(batch_of([{**one, **change}])) - base).abs().max() > 1e-3
 
 
 def test_a_modality_that_no_turn_has_adds_nothing():
@@ -178,7 +178,7 @@ def test_speakers_beyond_those_told_apart_are_one():
     network = Sdt(DIMS, 7, speakers=3, trained_gates=True, **SIZES).eval()
     one = dialogue(1, 4, 0)
     found = [
-        network(batch_of([{**one, "speakers": torch.tensor([0, 1, *rest])}])).whole
+        network(batch_of([{**one, "speakers": torch.tensor([0, 1, *rest])}]))
         for rest in ([2, 2], [2, 3], [7, 2], [1, 2])
     ]
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
