@@ -481,11 +481,11 @@ def examine(tree: Any, source: str = PARAMS_FILE.name) -> tuple[Params, list[str
         if key not in allowed():
             shown = key if key.isprintable() and len(key) <= 80 else _shown(key)
             close = difflib.get_close_matches(key[:80], allowed(), n=1)
-            section = key.rpartition(".")[0]
-            prefix = f"{section}." if section in SECTIONS else ""
+            parent = key.rpartition(".")[0]
+            prefix = f"{parent}." if parent in SECTIONS else ""
             beside = [name[len(prefix) :] for name in allowed() if name.startswith(prefix)]
-            names = dict.fromkeys(prefix + name.split(".")[0] for name in beside)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+            known = dict.fromkeys(prefix + name.split(".")[0] for name in beside)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
             problems.append(f"{shown}: no such param; {hint}")
             meant.update(close)
     right: dict[type, dict[str, Any]] = {}
