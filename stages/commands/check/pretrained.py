@@ -22,7 +22,6 @@ from stages.preflight.text_leak import text_leak
 from stages.runtime.errors import UserError
 from stages.runtime.params import check_random_weights
 
-
 OF_SPEECH = ("layer", "sequences")  # settings that not every encoder has
 
 
