@@ -157,7 +157,7 @@ def write_iemocap(root: Path) -> list[dict[str, str]]:
             turns = [
                 (f"{'FM'[i % 2]}{i:03}", 4.0 * i, 4.0 * i + 3, code) for i, code in enumerate(codes)
             ]
-            said = [f"{name}_{turn[0]} [000.0000-003.0000]: Line {turn[0]}." for turn in turns]
+            said = [f"{name}_{of} [000.0000-003.0000]: {name} {of}." for of, *_ in turns[1:]]
             write_dialogue(root, name, turns, said)
             make(root, *(voice(name, turn[0]) for turn in turns), film(name))
     found = list_corpus(root, "iemocap").utterances
@@ -167,14 +167,18 @@ def write_iemocap(root: Path) -> list[dict[str, str]]:
 def test_iemocap_is_tested_a_session_at_a_time(project: Path):
     rows = write_iemocap(project / "data/raw/iemocap")
     classes = ["anger", "happiness", "neutral", "sadness"]
-    changes = params_of("query_tokens", epochs=10) | {
+    heard = ["acoustic", "linguistic"]
+    changes = params_of("query_tokens", epochs=10, modalities=heard) | {
         "protocol": "session", "folds": 5, "corpora": ["iemocap"], "visual": ["iemocap"],
         "acoustic": "iemocap", "classes": classes,
+        "encoders": {"linguistic": {"name": "all-MiniLM-L6-v2", "sequences": True}},
     }  # fmt: skip
     write_params(Path(), **changes)
-    write_corpus(Path(), "iemocap", rows)
+    texts = [row for row in rows if row["text"]]  # of each dialogue the first turn has none
+    write_corpus(Path(), "iemocap", rows, texts=texts)
     split.main()
     found = result()
+    assert len(texts) == 70 and found["test_modalities"] == heard
     said = read_table(PREDICTIONS)
     assert found["n_test"] == len(rows) == len(said) == 80 and found["n_folds"] == 5
     folds = defaultdict(set)
