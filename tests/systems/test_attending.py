@@ -29,6 +29,7 @@ from tests.feature_files import (
     write_corpus,
     write_params,
 )
+from tests.helpers import user_error
 
 SMALL: dict[str, Any] = {
     "dim": 16, "heads": 2, "epochs": 12, "batch_size": 14, "learning_rate": 0.01, "dropout": 0.1
@@ -110,6 +111,26 @@ def test_a_modality_may_be_missing_at_test(system: str):
     evaluate.main()
     assert read_json(METRICS / "details.json")["test_modalities"] == ["acoustic"]
     assert PREDICTIONS.read_bytes() != both
+
+
+@pytest.mark.parametrize(
+    "system, changes, said",
+    [
+        ("sdt", {"heads": 3}, "sdt.heads: 3 does not divide sdt.dim (16)"),
+        ("cadf", {"dim": 15, "heads": 5}, "cadf.dim: 15 is not an even number from 2 to 8192"),
+        (
+            "cadf",
+            {"modalities": ["visual"]},
+            "cadf.modalities: ['visual'] is not a list, without repeats, of two of acoustic, "
+            "visual, linguistic",
+        ),
+        ("cadf", {"kernel": 4}, "cadf.kernel: 4 is not 1, 3, 5, 7 or 9"),
+        ("query_tokens", {"masking": 1.5}, "query_tokens.masking: 1.5 is not a number >= 0 and <="),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(system: str, changes: dict[str, Any], said: str):
+    write_params(Path(), **params_of(system, **changes))
+    assert user_error(split.main).startswith(f"params.yaml: {said}")
 
 
 def test_without_queries_or_a_modality_the_checkpoint_has_nothing_of_it():
