@@ -29,6 +29,7 @@ from tests.feature_files import (
     write_corpus,
     write_params,
 )
+from tests.helpers import user_error
 
 SMALL: dict[str, Any] = {
     "dim": 16, "heads": 2, "epochs": 12, "batch_size": 14, "learning_rate": 0.01, "dropout": 0.1
@@ -112,6 +113,26 @@ def test_a_modality_may_be_missing_at_test(system: str):
     assert PREDICTIONS.read_bytes() != both
 
 
+@pytest.mark.parametrize(
+    "system, changes, said",
+    [
+        ("sdt", {"heads": 3}, "sdt.heads: 3 does not divide sdt.dim (16)"),
+        ("cadf", {"dim": 15, "heads": 5}, "cadf.dim: 15 is not an even number from 2 to 8192"),
+        (
+            "cadf",
+            {"modalities": ["visual"]},
+            "cadf.modalities: ['visual'] is not a list, without repeats, of two of acoustic, "
+            "visual, linguistic",
+        ),
+        ("cadf", {"kernel": 4}, "cadf.kernel: 4 is not 1, 3, 5, 7 or 9"),
+        ("query_tokens", {"masking": 1.5}, "query_tokens.masking: 1.5 is not a number >= 0 and <="),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(system: str, changes: dict[str, Any], said: str):
+    write_params(Path(), **params_of(system, **changes))
+    assert user_error(split.main).startswith(f"params.yaml: {said}")
+
+
 def test_without_queries_or_a_modality_the_checkpoint_has_nothing_of_it():
     prepare(**params_of("query_tokens", epochs=1, queries=0, modalities=["acoustic"]))
     train.main()
@@ -157,7 +178,7 @@ def write_iemocap(root: Path) -> list[dict[str, str]]:
             turns = [
                 (f"{'FM'[i % 2]}{i:03}", 4.0 * i, 4.0 * i + 3, code) for i, code in enumerate(codes)
             ]
-            said = [f"{name}_{turn[0]} [000.0000-003.0000]: Line {turn[0]}." for turn in turns]
+            said = [f"{name}_{of} [000.0000-003.0000]: {name} {of}." for of, *_ in turns[1:]]
             write_dialogue(root, name, turns, said)
             make(root, *(voice(name, turn[0]) for turn in turns), film(name))
     found = list_corpus(root, "iemocap").utterances
@@ -167,14 +188,18 @@ def write_iemocap(root: Path) -> list[dict[str, str]]:
 def test_iemocap_is_tested_a_session_at_a_time(project: Path):
     rows = write_iemocap(project / "data/raw/iemocap")
     classes = ["anger", "happiness", "neutral", "sadness"]
-    changes = params_of("query_tokens", epochs=10) | {
+    heard = ["acoustic", "linguistic"]
+    changes = params_of("query_tokens", epochs=10, modalities=heard) | {
         "protocol": "session", "folds": 5, "corpora": ["iemocap"], "visual": ["iemocap"],
         "acoustic": "iemocap", "classes": classes,
+        "encoders": {"linguistic": {"name": "all-MiniLM-L6-v2", "sequences": True}},
     }  # fmt: skip
     write_params(Path(), **changes)
-    write_corpus(Path(), "iemocap", rows)
+    texts = [row for row in rows if row["text"]]  # of each dialogue the first turn has none
+    write_corpus(Path(), "iemocap", rows, texts=texts)
     split.main()
     found = result()
+    assert len(texts) == 70 and found["test_modalities"] == heard
     said = read_table(PREDICTIONS)
     assert found["n_test"] == len(rows) == len(said) == 80 and found["n_folds"] == 5
     folds = defaultdict(set)
