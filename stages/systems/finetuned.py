@@ -17,20 +17,25 @@ flip from left to right: it would turn the time around. Nothing else is drawn at
 order of the utterances, the last layer and, in VGG, dropout.
 """
 
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 import torchvision
+from pydantic import Field, create_model
 from torch import Tensor, nn
 
 from stages.encoders import efficientnet_lite0, torchvision_models
 from stages.encoders.pictures import normalise, spectrogram_images
+from stages.runtime.params import Finetuned, Params
+from stages.systems.contract import MELS, Clip, Live, Task, Trained
+from stages.systems.neural import Batch, NeuralSystem, with_epochs
 
-TORCHVISION = ("vgg16", "vgg19", "resnet18", "resnet34", "resnet50")
 GAMMA, POWER = 3e-4, -0.75  # of the learning rate
 
 
 class FineTuned(nn.Module):
-    """Grey pictures [n, length, length] in [0, 1] to logits [n, C].
+    """Grey pictures [n, size, size] in [0, 1] to logits [n, C].
 
     Attributes:
         body: the published network without its last layer, which had ImageNet's classes.
@@ -39,7 +44,6 @@ class FineTuned(nn.Module):
 
     def __init__(self, name: str, classes: int):
         super().__init__()
-        self.name = name
         if name == efficientnet_lite0.NAME:
             self.body, dim = efficientnet_lite0.make_network(), efficientnet_lite0.HEAD
             self.mean, self.std = efficientnet_lite0.MEAN, efficientnet_lite0.STD
@@ -49,23 +53,23 @@ class FineTuned(nn.Module):
             self.mean, self.std = torchvision_models.MEAN, torchvision_models.STD
         self.last = nn.Linear(dim, classes)
 
-    def load_imagenet(self) -> None:
-        """Give the body its published weights.
-
-        Raises:
-            UserError: they cannot be had.
-        """
-        if self.name == efficientnet_lite0.NAME:
-            published = efficientnet_lite0.load(self.name, "imagenet", 0).network
-        else:
-            published, _ = torchvision_models.load_published(self.name)
-            cut(published)
-        self.body.load_state_dict(published.state_dict())
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         """Logits."""
-        images = x[:, None].expand(-1, 3, -1, -1)
+        images = batch[MELS].x[:, None].expand(-1, 3, -1, -1)
         return self.last(self.body(normalise(images, self.mean, self.std)))
+
+
+def published(name: str) -> nn.Module:
+    """The body with its published weights.
+
+    Raises:
+        UserError: they cannot be had.
+    """
+    if name == efficientnet_lite0.NAME:
+        return efficientnet_lite0.load(name, "imagenet", 0).network
+    model, _ = torchvision_models.load_published(name)
+    cut(model)
+    return model
 
 
 def cut(model: nn.Module) -> int:
@@ -75,7 +79,68 @@ def cut(model: nn.Module) -> int:
     return layer.in_features
 
 
-def picture(mels: Tensor, db_min: float, db_max: float, length: int) -> Tensor:
-    """The grey picture float32 [length, length] of a log-Mel spectrogram [T, n_mels] in dB."""
-    values: np.ndarray = mels.numpy()
-    return spectrogram_images([values], db_min, db_max, length=length)[0, 0]
+class FineTuning(NeuralSystem):
+    """One of these networks, by its name, as params.yaml's `finetuned` has it."""
+
+    section = "finetuned"
+    schema = create_model(
+        "FinetunedSettings",
+        __base__=with_epochs(Finetuned),
+        db_min=(float, Field(allow_inf_nan=False)),
+        db_max=(float, Field(allow_inf_nan=False)),
+    )
+    standardised = False
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def settings(self, params: Params, classes: Sequence[str]) -> dict[str, Any]:
+        """Its section, and the range of dB that pictures show."""
+        shown = params.encoders.acoustic.model_dump(include={"db_min", "db_max"})
+        return super().settings(params, classes) | shown
+
+    def views(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The log-Mel spectrogram."""
+        return (MELS,)
+
+    def prepare(self, clip: Clip, settings: Mapping[str, Any]) -> Clip:
+        """Its spectrogram as a grey picture [size, size]."""
+        shown = {key: settings[key] for key in ("db_min", "db_max")}
+        images = spectrogram_images([clip[MELS].numpy()], **shown, length=settings["size"])
+        return {MELS: images[0, 0]}
+
+    def network(self, dims: Mapping[str, int], classes: int, settings: Mapping[str, Any]) -> FineTuned:
+        """The network, untrained."""
+        return FineTuned(self.name, classes)
+
+    def initial(self, network: nn.Module, settings: Mapping[str, Any]) -> None:
+        """Give it its published weights where params.yaml says so."""
+        assert isinstance(network, FineTuned)
+        if settings["weights"] == "imagenet":
+            network.body.load_state_dict(published(self.name).state_dict())
+
+    def train_all(
+        self, task: Task, folds: int, seeds: Sequence[int], label: str, live: Live | None = None
+    ) -> list[Trained]:
+        """Train every fold with every seed, in this order."""
+        if task.settings["weights"] == "imagenet":
+            published(self.name)  # fetched once, not by every process
+        return super().train_all(task, folds, seeds, label, live)
+
+    def optimizer(self, network: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+        """SGD, which moves the body by less."""
+        assert isinstance(network, FineTuned)
+        rate = settings["learning_rate"]
+        return torch.optim.SGD(
+            [
+                {"params": network.body.parameters(), "lr": rate * settings["body_factor"]},
+                {"params": network.last.parameters()},
+            ],
+            rate,
+            settings["momentum"],
+            weight_decay=settings["weight_decay"],
+        )
+
+    def rate(self, step: int, steps: int, settings: Mapping[str, Any]) -> float:
+        """By what the learning rates are multiplied in a step."""
+        return (1 + GAMMA * step) ** POWER

@@ -12,11 +12,20 @@ are others: windows of 25 ms every 10 ms in place of 93 ms every 23 ms, up to 8 
 is left: the cut is between frames, so that those at its edges hear what lies beyond it.
 """
 
+from collections.abc import Mapping, Sequence
+from math import log10
+from typing import Any
+
 import numpy as np
 import torch
+from pydantic import BaseModel, Field, create_model
 from scipy.fft import dct
 from torch import Tensor, nn
 from torch.nn.functional import pad
+
+from stages.runtime.params import Learned, Params
+from stages.systems.contract import MELS, Clip
+from stages.systems.neural import NeuralSystem, with_epochs
 
 COEFFICIENTS = 39
 TOP_DB = 80.0  # below the loudest value of a clip all is silence, by librosa's default
@@ -45,7 +54,7 @@ class CausalConv1d(nn.Conv1d):
         return super().forward(pad(x, (self.dilation[0] * (self.kernel_size[0] - 1), 0)))
 
 
-def keras_initial(network: nn.Module, generator: torch.Generator) -> None:
+def keras_initial(network: nn.Module) -> None:
     """Draw parameters as Keras does, which both were published for: Glorot's uniform, biases 0.
 
     PyTorch's own are smaller by half and more; nothing between MFCCs and network makes up for it.
@@ -54,5 +63,47 @@ def keras_initial(network: nn.Module, generator: torch.Generator) -> None:
         if isinstance(layer, nn.Conv1d | nn.Linear):
             # What stands side by side in one convolution is several layers of as many channels.
             for part in layer.weight.split(COEFFICIENTS):
-                nn.init.xavier_uniform_(part, generator=generator)
-            nn.init.zeros_(layer.bias)
+                nn.init.xavier_uniform_(part)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def of_mfccs(section: type[Learned]) -> type[BaseModel]:
+    """The schema of the settings of a system that hears MFCCs, by its section of params.yaml."""
+    added: dict[str, Any] = {"frames": (int, Field(ge=1, le=1 << 20)), "silence": (float, ...)}
+    schema = with_epochs(section)
+    return create_model(schema.__name__, __base__=schema, **added)
+
+
+class MfccSystem(NeuralSystem):
+    """What GM-TCNet and TIM-Net share: MFCCs as they are, and Adam as both codes have it."""
+
+    standardised = False
+
+    def settings(self, params: Params, classes: Sequence[str]) -> dict[str, Any]:
+        """Its section, and its `seconds` in frames of the spectrogram, with the dB of silence."""
+        found, mels = super().settings(params, classes), params.mels
+        frames = 1 + round(found["seconds"] * mels.sample_rate) // mels.hop_length
+        silence = 10 * log10(mels.amin) - 10 * log10(max(mels.amin, mels.ref))
+        return found | {"frames": frames, "silence": silence}
+
+    def views(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The log-Mel spectrogram."""
+        return (MELS,)
+
+    def widths(self, dims: Mapping[str, int], settings: Mapping[str, Any]) -> Mapping[str, int]:
+        """39 MFCCs."""
+        return {MELS: COEFFICIENTS}
+
+    def prepare(self, clip: Clip, settings: Mapping[str, Any]) -> Clip:
+        """The MFCCs of its middle."""
+        return {MELS: mfcc(clip[MELS], settings["frames"], settings["silence"])}
+
+    def optimizer(self, network: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(
+            network.parameters(),
+            lr=settings["learning_rate"],
+            betas=(0.93, 0.98),
+            weight_decay=settings["weight_decay"],
+        )

@@ -21,10 +21,17 @@ norms follow PyTorch's defaults: with Keras's, a tenth as quick, those of few ba
 The epoch is chosen as for all systems here.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from stages.systems.mfcc import COEFFICIENTS, CausalConv1d
+from stages.runtime.params import TimNet
+from stages.systems.contract import MELS
+from stages.systems.mfcc import COEFFICIENTS, CausalConv1d, MfccSystem, keras_initial, of_mfccs
+from stages.systems.neural import Batch
 
 
 class TemporalAwareBlock(nn.Module):
@@ -73,8 +80,28 @@ class TIMNet(nn.Module):
         self.past, self.future = Direction(blocks, dropout), Direction(blocks, dropout)
         self.fusion = nn.Parameter(torch.full((blocks,), 1 / blocks))
         self.last = nn.Linear(COEFFICIENTS, classes)
+        keras_initial(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        x = x.transpose(1, 2)
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits; all clips are of one length."""
+        x = batch[MELS].x.transpose(1, 2)
         return self.last(self.fusion @ (self.past(x) + self.future(x.flip(2))))
+
+
+class TemporalAttention(MfccSystem):
+    """TIM-Net as params.yaml has it."""
+
+    section = "tim_net"
+    schema = of_mfccs(TimNet)
+
+    def network(self, dims: Mapping[str, int], classes: int, settings: Mapping[str, Any]) -> TIMNet:
+        """TIM-Net."""
+        return TIMNet(classes, settings["blocks"], settings["dropout"])
+
+    def loss(self, logits: Tensor, y: Tensor, settings: Mapping[str, Any]) -> Tensor:
+        """Cross-entropy of smoothed labels; those that are not trained on have no part in them."""
+        known = logits[0] > torch.finfo(logits.dtype).min
+        places = known.cumsum(0) - 1
+        return cross_entropy(
+            logits[:, known], places[y], label_smoothing=settings["label_smoothing"]
+        )

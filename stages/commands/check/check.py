@@ -69,7 +69,7 @@ def look_over(
         UserError: no such corpus, its folder is not there, or params.yaml is wrong.
     """
     params = read_params().model_dump()
-    frames, mels, encoders = params["frames"], params["mels"], params["encoders"]
+    frames, mels = params["frames"], params["mels"]
     limit = params["max_skip_fraction"]
     root = RAW / corpus
     listing = list_corpus(root, corpus)
@@ -80,7 +80,7 @@ def look_over(
     section("Files", file_findings(clips, root))
     section("Durations", duration_findings(clips, mels["max_seconds"]))
     modalities = [modality for kind, modality in MODALITIES.items() if clips.with_kind(kind)]
-    section("Weights", weight_findings(corpus, frames, encoders, modalities))
+    section("Weights", weight_findings(corpus, params, modalities))
 
     decoded = {kind: not_decoded(clips, kind) for kind in KINDS}
     if clips.with_kind("video") and at_hand(frame_weights(frames["detector"], frames["align"])):

@@ -15,6 +15,7 @@ from stages.preflight.pretrained_files import (
     find,
     frame_weights,
     require_reply,
+    system_weights,
 )
 from stages.runtime.errors import UserError
 from stages.runtime.params import check_random_weights
@@ -26,13 +27,15 @@ def at_hand(wanted: Wanted) -> bool:
 
 
 def weight_findings(
-    corpus: str, frames: Mapping[str, Any], encoders: Mapping[str, Any], modalities: Iterable[str]
+    corpus: str, params: Mapping[str, Any], modalities: Iterable[str]
 ) -> Iterator[Finding]:
     """Whether the weights that params.yaml asks for are there.
 
     Args:
         modalities: those of which the corpus has clips.
     """
+    frames, encoders = params["frames"], params["encoders"]
+    insist = encoders["allow_random_weights"]
     if frames["detector"] == "haar":
         text = "frames.detector haar: part of OpenCV"
         if corpus.split("_")[0] != "sample":
@@ -44,11 +47,17 @@ def weight_findings(
         try:
             layer = encoders[modality].get("layer", "last")
             wanted += encoder_weights(modality, name, weights, layer)
-            check_random_weights(corpus, modality, weights, encoders["allow_random_weights"])
+            check_random_weights(corpus, f"encoders.{modality}.weights", weights, insist)
             if weights == "random":
                 yield Finding(OK, f"encoders.{modality}.name {name}: random weights")
         except UserError as error:
             yield Finding(ERROR, str(error))
+    try:
+        wanted += system_weights(
+            params["system"], params["finetuned"]["weights"], corpus, insist
+        )
+    except UserError as error:
+        yield Finding(ERROR, str(error))
     with ThreadPoolExecutor() as threads:
         yield from threads.map(lambda item: weight_finding(*item), wanted)
 
