@@ -21,11 +21,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torchvision
 from pydantic import Field, create_model
 from torch import Tensor, nn
 
-from stages.encoders import efficientnet_lite0, torchvision_models
 from stages.encoders.pictures import normalise, spectrogram_images
 from stages.runtime.params import Finetuned, Params
 from stages.systems.contract import MELS, Clip, Live, Task, Trained
@@ -44,6 +42,11 @@ class FineTuned(nn.Module):
 
     def __init__(self, name: str, classes: int):
         super().__init__()
+        # Which take as long to load as torch itself, and are of no use to other systems.
+        import torchvision
+
+        from stages.encoders import efficientnet_lite0, torchvision_models
+
         if name == efficientnet_lite0.NAME:
             self.body, dim = efficientnet_lite0.make_network(), efficientnet_lite0.HEAD
             self.mean, self.std = efficientnet_lite0.MEAN, efficientnet_lite0.STD
@@ -65,6 +68,8 @@ def published(name: str) -> nn.Module:
     Raises:
         UserError: they cannot be had.
     """
+    from stages.encoders import efficientnet_lite0, torchvision_models
+
     if name == efficientnet_lite0.NAME:
         return efficientnet_lite0.load(name, "imagenet", 0).network
     model, _ = torchvision_models.load_published(name)
@@ -109,7 +114,9 @@ class FineTuning(NeuralSystem):
         images = spectrogram_images([clip[MELS].numpy()], **shown, length=settings["size"])
         return {MELS: images[0, 0]}
 
-    def network(self, dims: Mapping[str, int], classes: int, settings: Mapping[str, Any]) -> FineTuned:
+    def network(
+        self, dims: Mapping[str, int], classes: int, settings: Mapping[str, Any]
+    ) -> FineTuned:
         """The network, untrained."""
         return FineTuned(self.name, classes)
 

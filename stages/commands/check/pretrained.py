@@ -53,9 +53,7 @@ def weight_findings(
         except UserError as error:
             yield Finding(ERROR, str(error))
     try:
-        wanted += system_weights(
-            params["system"], params["finetuned"]["weights"], corpus, insist
-        )
+        wanted += system_weights(params["system"], params["finetuned"]["weights"], corpus, insist)
     except UserError as error:
         yield Finding(ERROR, str(error))
     with ThreadPoolExecutor() as threads:
