@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from pydantic import Field, create_model
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool1d
 
 from stages.encoders.pictures import normalise, spectrogram_images
 from stages.runtime.params import Finetuned, Params
@@ -53,6 +54,8 @@ class FineTuned(nn.Module):
         else:
             self.body = torchvision.models.get_model(name, weights=None)
             dim = cut(self.body)
+            if name.startswith("vgg"):
+                self.body.avgpool = AveragePool(7)
             self.mean, self.std = torchvision_models.MEAN, torchvision_models.STD
         self.last = nn.Linear(dim, classes)
 
@@ -60,6 +63,20 @@ class FineTuned(nn.Module):
         """Logits."""
         images = batch[MELS].x[:, None].expand(-1, 3, -1, -1)
         return self.last(self.body(normalise(images, self.mean, self.std)))
+
+
+class AveragePool(nn.Module):
+    """`AdaptiveAvgPool2d` of squares, whose own gradient is not deterministic on a GPU."""
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.length = length
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From [n, C, L, L] to [n, C, length, length]."""
+        each = torch.eye(x.shape[-1], device=x.device)
+        weights = adaptive_avg_pool1d(each[None], self.length)[0]
+        return weights.T @ x @ weights
 
 
 def published(name: str) -> nn.Module:

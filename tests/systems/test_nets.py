@@ -45,11 +45,11 @@ def trained(system: str, rows: Any = None, **changes: Any) -> dict[str, Any]:
     return read_description()
 
 
-def tested(system: str, description: dict[str, Any], fold: int = 0) -> list[Any]:
+def clips_of_test(system: str, description: dict[str, Any], fold: int = 0) -> list[Any]:
     """What the system is given of the test utterances of a fold."""
     found, rows = read_split()
     reader = Reader(SYSTEMS[system], description["settings"], Features(found["features_sha256"]), rows)
-    return [reader.clip(row) for row in select_rows(rows, "acoustic", fold, TEST)]
+    return reader.clips(select_rows(rows, "acoustic", fold, TEST))
 
 
 @pytest.mark.parametrize("system", SMALL)
