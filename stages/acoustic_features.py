@@ -3,7 +3,8 @@
 In:  data/mels/<corpus>.h5, and for an encoder of speech data/manifest/<corpus>.csv,
      data/raw/<corpus>/
 Out: data/features/acoustic/<corpus>.h5
-       ids [N], pooled float32 [N, D]
+       ids [N], pooled float32 [N, D]; with encoders.acoustic.sequences also values float16
+       [sum of T, D'], the sequences of all clips in a row, and offsets int64 [N + 1] of each
 Paper: Section 2, X_a, "visual and acoustic features extracted by the pre-trained ResNet-34". A
 spectrogram is shown to it as a grey picture, low frequencies at the bottom. Which clips have
 features is the same for every encoder, those that have a spectrogram, so that two can be compared.
@@ -76,12 +77,19 @@ def main(corpus: str) -> None:
         encoder = freeze_acoustic(settings, label)
         out, expected_bytes = features_path("acoustic", corpus), features_bytes(len(ids))
         made_with = settings | {"weights_source": encoder.source}
+        end = 0
         with write_arrays(out, "acoustic features", made_with, expected_bytes) as arrays:
             arrays.append("ids", ids)
+            if settings["sequences"]:
+                arrays.append("offsets", np.array([0]))
             clips = waveforms(mels, corpus, workers) if encoder.waveform else spectrograms(mels)
             with closing(clips):
-                for rows in track(encoder.encode(clips), len(ids), label, "clips"):
-                    arrays.append("pooled", rows)
+                for found in track(encoder.encode(clips), len(ids), label, "clips"):
+                    arrays.append("pooled", found["values"])
+                    if settings["sequences"]:
+                        end += len(found["sequence"])
+                        arrays.append("values", found["sequence"])
+                        arrays.append("offsets", np.array([end]))
     delete_oldest(limit)
     print(f"{label}: the voices of {len(ids)} clips through {settings['name']}, {encoder.source}")
 

@@ -14,6 +14,8 @@ made where params.yaml asks for it: training again takes a third of what the sta
 Run: dvc exp run -S best_test_epoch=true, or dvc repro best_test_epoch once params.yaml asks for it
 """
 
+from functools import partial
+
 import numpy as np
 
 from stages.io.files import write_json
@@ -31,7 +33,8 @@ LABEL = "optimistic: best epoch on the test voices, as the published code report
 
 def main() -> None:
     """Train the first seed again and test it after every epoch, where that is asked for."""
-    if not read_params().best_test_epoch:
+    params = read_params()
+    if not params.best_test_epoch:
         write_json(RESULT, {})
         return
     # Imported here: PyTorch takes seconds, and the usual run does not need it.
@@ -40,7 +43,7 @@ def main() -> None:
     from stages.corpora.emotions import EMOTIONS
     from stages.scoring.predictions import predict_fold, to_arrays
     from stages.systems.checkpoint import read_description
-    from stages.systems.contract import Task
+    from stages.systems.contract import Reader, Task, modalities_of_test
     from stages.systems.named import SYSTEMS
 
     split, rows = read_split()
@@ -58,10 +61,12 @@ def main() -> None:
     replicas = system.train_all(task, split["folds"], [seed], "best_test_epoch")
 
     torch.set_num_threads(1)
+    seen = modalities_of_test(params.test_modalities, system, settings, rows, split["folds"])
+    reader = Reader(system, settings, features, rows, seen)
     predictions = []
     for replica in replicas:
-        classifier = system.restore(description, replica.state)
-        predictions += predict_fold(classifier, features, rows, replica.fold, seed)
+        classify = partial(reader.classify, system.restore(description, replica.state))
+        predictions += predict_fold(classify, rows, replica.fold, seed)
     true, predicted, _ = to_arrays(predictions)
     confusion = confusion_matrix(true, predicted[:, 0], len(EMOTIONS))
     sizes = [len(select_rows(rows, "acoustic", replica.fold, TEST)) for replica in replicas]

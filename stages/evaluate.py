@@ -16,6 +16,7 @@ Run: dvc repro evaluate, or python -m stages.evaluate
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import torch
 from stages.corpora.emotions import CODES, EMOTIONS
 from stages.io.files import write_json, write_table
 from stages.runtime.command import run_stage
+from stages.runtime.params import read_params
 from stages.runtime.paths import METRICS, PREDICTIONS
 from stages.scoring.calibration import calibration_error, fit_temperature, with_temperature
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights, wilson
@@ -34,7 +36,7 @@ from stages.splits.dataset import Features, labels, read_split, select_rows
 from stages.splits.leaks import check_bank, check_leaks
 from stages.splits.protocols import VALIDATION
 from stages.systems.checkpoint import read_description, read_replicas, replica_name
-from stages.systems.contract import VISUAL
+from stages.systems.contract import VISUAL, Reader, modalities_of_test
 from stages.systems.named import SYSTEMS
 
 DECIMALS = 4  # of what DVC compares, so that its tables fit a screen
@@ -192,16 +194,21 @@ def total(counts: dict[str, Any] | int) -> int:
 def main() -> None:
     """Test every replica on the test utterances of its fold, and write the measures."""
     torch.set_num_threads(1)
+    params = read_params()
     split, rows = read_split()
     check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
     features = Features(split["features_sha256"])
     description = read_description()
+    system, settings = SYSTEMS[description["system"]], description["settings"]
+    seen = modalities_of_test(params.test_modalities, system, settings, rows, split["folds"])
+    reader = Reader(system, settings, features, rows, seen)
     predictions = []
     validated: dict[int, list[np.ndarray]] = {fold: [] for fold in range(split["folds"])}
     for fold, seed, classifier in read_replicas(description):
         check_bank(rows, split["protocol"], fold, description["bank"][replica_name(fold, seed)])
-        predictions += predict_fold(classifier, features, rows, fold, seed)
-        validated[fold].append(predict_part(classifier, features, rows, fold, seed, VALIDATION))
+        classify = partial(reader.classify, classifier)
+        predictions += predict_fold(classify, rows, fold, seed)
+        validated[fold].append(predict_part(classify, rows, fold, seed, VALIDATION))
     predictions.sort(key=lambda row: (row["id"], row["seed"]))
     write_table(PREDICTIONS, COLUMNS, predictions)
 
@@ -221,8 +228,7 @@ def main() -> None:
     low, high = found["ci95"]["uar_by_utterance"].values()
     measures = {name: found[name] for name in MEASURES} | {"uar_low": low, "uar_high": high}
     test = {name: round(value, DECIMALS) for name, value in measures.items()}
-    settings = description["settings"]
-    modalities = SYSTEMS[description["system"]].modalities(settings)
+    modalities = system.modalities(settings)
     sees_faces = VISUAL in modalities
     details = found | {
         "system": description["system"],
@@ -243,9 +249,12 @@ def main() -> None:
         "excluded": split["excluded"],
         "protocol": split["protocol"],
         "selection": settings.get("select"),  # of an epoch, and
+        "test_modalities": list(seen),
         "inference": settings.get("inference"),  # what a voice attends to: None where there is none
         "labels_shuffled": split["shuffle_labels"],
-        "encoders": {name: of for name, of in split["encoders"].items() if name in modalities},
+        "encoders": {
+            name: of for name, of in split["encoders"].items() if name in system.views(settings)
+        },
     }
     write_json(METRICS / "test.json", test | {"n_test": found["n_test"]})
     write_json(METRICS / "details.json", details)

@@ -21,7 +21,7 @@ from stages.runtime.paths import BUNDLE, METRICS
 from stages.splits.dataset import Features, read_split
 from stages.splits.protocols import TRAIN
 from stages.systems.checkpoint import read_description, read_replicas, replica_name
-from stages.systems.contract import Task
+from stages.systems.contract import ACOUSTIC, MELS, Task
 from stages.systems.named import SYSTEMS
 
 
@@ -42,9 +42,10 @@ def main() -> None:
         states[replica_name(fold, seed)] = classifier.state_dict()
 
     modalities = system.modalities(settings)
+    heard = [view for view in system.views(settings) if view in (ACOUSTIC, MELS)]
     used = [row for row in rows if row["modality"] in modalities]
     spoken = [row for row in used if row["modality"] == "acoustic"]
-    shared = {"system", "folds", "seeds", "settings", "visual_dim", "acoustic_dim"}
+    shared = {"system", "folds", "seeds", "settings", "dims"}
     write_bundle(
         BUNDLE,
         states,
@@ -68,7 +69,9 @@ def main() -> None:
                 },
             },
             "result": details,
-            "trained_on": sorted(fingerprint(features.acoustic[row["id"]]) for row in spoken),
+            "trained_on": sorted(
+                fingerprint(features.views(row["id"], heard, system.sequences)) for row in spoken
+            ),
         },
     )
     chosen = "".join(f", {name} {value:g}" for name, value in finals[0].chosen.items())

@@ -37,6 +37,7 @@ def main() -> None:
         inference=params.inference,
         cross_attention=params.cross_attention,
         system=params.system,
+        test_modalities=params.test_modalities,
     )
     listed = {corpus: read_manifest(corpus) for corpus in [*division.visual, division.acoustic]}
     if problems := division_problems(division, listed):

@@ -125,8 +125,12 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
             yield str(error)
         try:
             if has(encoder, "name", "weights"):
-                layer = getattr(encoder, "layer", "last")
-                wanted += encoder_weights(modality, encoder.name, encoder.weights, layer)
+                own = {
+                    key: getattr(encoder, key)
+                    for key in ("layer", "sequences")
+                    if hasattr(encoder, key)
+                }
+                wanted += encoder_weights(modality, encoder.name, encoder.weights, **own)
         except UserError as error:
             yield str(error)
     if has(params, "system", "acoustic") and has(params.finetuned, "weights"):

@@ -2,8 +2,8 @@
 
 In:  data/manifest/, data/mels/, data/features/, data/skipped/ of the corpora in `visual` and
      `acoustic`
-Out: data/split.csv    modality, id, session, speaker, sentence, dialogue, emotion, carried (what
-                       copies add to it), fold_0, fold_1, ...: train, validation, test or out
+Out: data/split.csv    modality, id, session, speaker, sentence, dialogue, turn, emotion, carried
+                       (what copies add to it), fold_0, fold_1, ...: train, validation, test or out
      data/split.json   what was split: corpora, protocol, encoders, counts, what was left out, and
                        the SHA-256 of the feature files, and `classes` where they are not all
 Paper: Section 3.2.
@@ -30,7 +30,8 @@ from stages.io.skips import (
 )
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
-from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
+from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path, mels_path
+from stages.splits.dataset import SPLIT_COLUMNS
 from stages.splits.leaks import check_leaks
 from stages.splits.protocols import (
     OUT,
@@ -159,13 +160,13 @@ def main() -> None:
         "features_sha256": {
             modality: {corpus: file_sha256(features_path(modality, corpus)) for corpus in names}
             for modality, names in features_of.items()
-        },
+        }
+        | {"mels": {params.acoustic: file_sha256(mels_path(params.acoustic))}},
     }
     if classes != EMOTIONS:
         summary["classes"] = classes
     write_json(SPLIT_SUMMARY, summary)
-    columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]
-    columns += folds
+    columns = [*SPLIT_COLUMNS, *folds]
     write_table(SPLIT, columns, ({name: row[name] for name in columns} for row in rows))
 
     roles = Counter(row[fold] for row in rows for fold in folds)

@@ -21,8 +21,6 @@ from itertools import zip_longest
 
 import numpy as np
 
-from stages.corpora.emotions import EMOTIONS
-from stages.fdan.board import state_of
 from stages.io.files import write_json, write_table
 from stages.runtime.command import run_stage
 from stages.runtime.device import pick_device
@@ -30,7 +28,8 @@ from stages.runtime.errors import UserError
 from stages.runtime.params import read_params
 from stages.runtime.paths import LIVE, METRICS
 from stages.splits.dataset import Features, read_split
-from stages.splits.leaks import check_leaks
+from stages.splits.leaks import check_dialogues, check_faces_at_test, check_leaks
+from stages.systems.board import state_of
 from stages.systems.checkpoint import replica_name, write_model
 from stages.systems.contract import VISUAL, Histories, Live, Task, Trained
 from stages.systems.named import SYSTEMS
@@ -118,41 +117,25 @@ def main() -> None:
     """Train a replica for every fold and seed, and write the model and its curves."""
     params = read_params()
     split, rows = read_split()
-    lmmd = params.lmmd.model_dump()
-    if lmmd["classes"] == "all" and len(split["classes"]) < len(EMOTIONS):
-        lmmd["classes"] = len(split["classes"])
-    flags = {
-        "acoustic_only": params.acoustic_only,
-        "cross_attention": params.cross_attention,
-    }
-    settings_of = {
-        "fdan": {
-            "classes": len(EMOTIONS),
-            "alpha": params.alpha,
-            "batch_size": params.batch_size,
-            "epochs": params.epochs,
-            "learning_rate": params.learning_rate,
-            "momentum": params.momentum,
-            "weight_decay": params.weight_decay,
-            "network": params.network.model_dump() | flags,
-            "lmmd": lmmd,
-            "select": {"validation": "uar", "last": "last"}[params.selection],
-            "patience": params.patience,
-            "inference": params.inference,
-        },
-        "majority": {},
-        "linear_probe": params.linear_probe.model_dump(),
-        "knn": params.knn.model_dump(),
-    }
-    system, settings = SYSTEMS[params.system], settings_of[params.system]
+    system = SYSTEMS[params.system]
+    settings = system.settings(params, split["classes"])
     check_leaks(rows, split["protocol"], split["folds"], split["validated_by"])
+    if system.in_dialogue:
+        check_dialogues(rows, split["folds"])
+    if VISUAL in system.modalities(settings) and not system.may_lack:
+        check_faces_at_test(rows, split["folds"])  # which evaluate would refuse
     features = Features(split["features_sha256"])
+    dims = features.dims(system.views(settings), system.sequences)
+    if absent := [view for view in system.views(settings) if view not in dims]:
+        raise UserError(
+            f"params.yaml: system: {params.system} learns from {', '.join(absent)} features, of "
+            f"which {split['acoustic']} has none; choose other modalities, or another system"
+        )
     task = Task(features, rows, split["protocol"], settings)
     seeds = [params.seed + number for number in range(params.seeds)]
     with shown_to_dvc() as live:
         replicas = system.train_all(task, split["folds"], seeds, "train", live)
 
-    seen = features.visual.values() if VISUAL in system.modalities(settings) else ()
     names = [replica_name(replica.fold, replica.seed) for replica in replicas]
     write_model(
         {name: replica.state for name, replica in zip(names, replicas)},
@@ -161,8 +144,7 @@ def main() -> None:
             "folds": split["folds"],
             "seeds": seeds,
             "settings": settings,
-            "visual_dim": next((faces.shape[1] for faces in seen), 0),
-            "acoustic_dim": len(next(iter(features.acoustic.values()))),
+            "dims": dims,
             "chosen": {name: replica.chosen for name, replica in zip(names, replicas)},
             "bank": {name: replica.bank for name, replica in zip(names, replicas)},
             "trained_emotions": {name: replica.emotions for name, replica in zip(names, replicas)},
@@ -170,8 +152,8 @@ def main() -> None:
     )
 
     kept = mean_of(replicas)
-    if system.by_epochs:
-        kept["lmmd_in_loss"] = params.alpha * sum(kept[name] for name in layers_of(kept).values())
+    if layers := layers_of(kept):
+        kept["lmmd_in_loss"] = params.alpha * sum(kept[name] for name in layers.values())
     rounded = {name: significant(value) for name, value in kept.items()}
     write_json(METRICS / "train.json", rounded | {"n_replicas": len(replicas)})
     histories = [replica.history for replica in replicas]

@@ -47,7 +47,7 @@ def main(corpus: str) -> None:
             if len(ids):
                 arrays.append("ok", frames["ok"][...])
             for rows in track(encoder.encode(crops(frames)), len(ids), label, "clips"):
-                arrays.append("pooled", rows[None])
+                arrays.append("pooled", rows["values"][None])
     delete_oldest(limit)
     print(f"{label}: the faces of {len(ids)} clips through {settings['name']}, {encoder.source}")
 

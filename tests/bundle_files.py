@@ -41,6 +41,7 @@ RESULT = {
     "n_test_with_trained_face": 0,
     "n_test_with_suspected_copy": 0,
     "labels_shuffled": False,
+    "test_modalities": ["acoustic"],
     "skipped_unevenly": {},
     "encoders": {
         modality: {"name": "squeezenet1_1", "weights": "imagenet", "weights_source": "a.pth"}
@@ -90,8 +91,7 @@ def write_small_bundle(
         "seeds": [7, 8],
         "system": "fdan",
         "settings": SETTINGS | {"network": NETWORK | flags, "inference": inference},
-        "visual_dim": 0 if flags.get("acoustic_only") else DIM,
-        "acoustic_dim": DIM,
+        "dims": {"acoustic": DIM} | ({} if flags.get("acoustic_only") else {"visual": DIM}),
         "frames": params()["frames"],
         "mels": params()["mels"],
         "encoders": params(encoders=both(name="squeezenet1_1"))["encoders"],

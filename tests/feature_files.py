@@ -21,7 +21,7 @@ from stages.fdan import replicas
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
 from stages.io.skips import skip_row, table_path, write_skips
-from stages.runtime.paths import features_path
+from stages.runtime.paths import features_path, mels_path
 from stages.systems.contract import MELS
 from stages.systems.neural import Padded
 from tests.helpers import changed
@@ -33,6 +33,7 @@ SETTINGS = {
     "name": "resnet34", "weights": "random", "weights_source": "seed 0", "precision": "fp32"
 }  # fmt: skip
 FRAMES, DIM = 3, 12
+N_MELS = PARAMS["mels"]["n_mels"]
 Rows = list[dict[str, str]]
 
 
@@ -163,6 +164,22 @@ def write_corpus(
         acoustic["pooled"] = features(1, voices, (len(voices),))
     write_features(root, "visual", corpus, settings, visual)
     write_features(root, "acoustic", corpus, settings, acoustic)
+    write_spectrograms(root, corpus, voices, noise, seed)
+
+
+def write_spectrograms(root: Path, corpus: str, rows: Rows, noise: float, seed: int) -> None:
+    """Log-Mel spectrograms of different lengths, each with a band by the emotion, in dB."""
+    draw = np.random.default_rng([seed, 1])
+    lengths = draw.integers(20, 40, len(rows))
+    values = [-60 + 20 * noise * draw.normal(size=(length, N_MELS)) for length in lengths]
+    for row, of in zip(rows, values):
+        band = 16 * EMOTIONS.index(row["emotion"])
+        of[:, band : band + 16] += 40
+    with write_arrays(root / mels_path(corpus), "mels", PARAMS["mels"], 0) as file:
+        file.append("ids", encode_ids([row["id"] for row in rows]))
+        file.append("offsets", np.cumsum([0, *lengths]))
+        if rows:
+            file.append("values", np.concatenate(values).astype(np.float32))
 
 
 def write_features(

@@ -15,17 +15,24 @@ from stages.encoders import speech, whisper
 from stages.encoders.speech import SAMPLE_RATE, Encoded, SpeechEncoder
 from stages.extraction import workers
 from stages.io.arrays import decode_ids, open_arrays, read_settings
-from stages.io.files import write_table
+from stages.io.files import file_sha256, write_table
 from stages.media.audio import read_audio
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser
 from stages.runtime.paths import features_path
+from stages.splits.dataset import Features
 from tests.bundle_files import write_small_bundle
 from tests.helpers import params, user_error, write_params
 from tests.media_files import sine, write_sound
 
 SECONDS = (1.0, 0.5, 2.5)
-SPEECH = {"name": "whisper-tiny.en", "weights": "published", "layer": "last", "pool": "mean_std"}
+SPEECH = {
+    "name": "whisper-tiny.en",
+    "weights": "published",
+    "layer": "last",
+    "pool": "mean_std",
+    "sequences": False,
+}
 CLIPS = Path("data/raw/sample")
 PATH = features_path("acoustic", "sample")
 
@@ -63,7 +70,12 @@ class Counted:
     def __call__(self, wave: np.ndarray) -> Encoded:
         self.waves.append(wave)
         pooled = np.array([len(wave), np.abs(wave).mean()], np.float32)
-        return Encoded(pooled, np.zeros((1, 1), np.float16))
+        return Encoded(pooled, self.sequence_of(wave))
+
+    @staticmethod
+    def sequence_of(wave: np.ndarray) -> np.ndarray:
+        """A row every 4000 samples."""
+        return wave[::4000, None].astype(np.float16)
 
 
 @pytest.fixture
@@ -106,6 +118,25 @@ def test_another_layer_or_pooling_is_computed_anew(counted: Counted):
     assert len(counted.waves) == 9
 
 
+def test_sequences_are_kept_where_they_are_asked_for(counted: Counted):
+    acoustic_features.main("sample")
+    alone = pooled()
+    write_params(Path(), encoders={"acoustic": SPEECH | {"sequences": True}})
+    acoustic_features.main("sample")
+    sequences = Features({"acoustic": {"sample": file_sha256(PATH)}}).sequences("acoustic")
+    assert list(sequences) == ["sample/0", "sample/1", "sample/2"]
+    for values, wave in zip(sequences.values(), counted.waves[-3:], strict=True):
+        assert values.dtype == np.float16
+        np.testing.assert_array_equal(values, counted.sequence_of(wave))
+    np.testing.assert_array_equal(pooled(), alone)
+
+
+def test_an_encoder_of_pictures_has_no_sequence_to_keep():
+    write_params(Path(), encoders={"acoustic": {"sequences": True}})
+    said = user_error(acoustic_features.main, "sample")
+    assert said.startswith("params.yaml: encoders.acoustic.sequences: resnet34 gives one vector")
+
+
 def test_a_clip_that_is_lost_after_its_spectrogram_is_named(counted: Counted):
     (CLIPS / "1.wav").write_bytes(b"no sound")
     said = user_error(acoustic_features.main, "sample")
@@ -120,7 +151,7 @@ def test_a_new_clip_gets_the_features_that_the_stage_makes(counted: Counted, tmp
     found = Recogniser(read_bundle(tmp_path / "bundle"))
     waves = [result["values"] for result in found.waveforms([Piece(CLIPS / "0.wav")])]
     (features,) = found.encoder("acoustic").encode([("a new clip", waves[0])])
-    np.testing.assert_array_equal(features[0], pooled()[0])
+    np.testing.assert_array_equal(features["values"][0], pooled()[0])
     assert len(counted.waves) == 3  # it was kept
 
 

@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.runtime.params import WITHOUT_EFFECT, Params
+from stages.systems.named import SYSTEMS
 
 ROOT = Path(__file__).parent.parent
 DVC_YAML = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -63,7 +64,14 @@ def params_read(script: Path) -> set[str]:
     """
     text = script.read_text(encoding="utf-8")
     read = set(re.findall(r"\b(?:params|read_params\(\))\.([a-z_]+(?:\.[a-z_]+)*)", text))
-    # Params go nowhere whole, so that all that is read stands here.
+    # Params go nowhere whole but to the systems, which read their own there, so that all that is
+    # read stands here.
+    text, to_systems = re.subn(r"\bsystem\.settings\(params, ", "", text)
+    if to_systems:
+        systems = (file.read_text(encoding="utf-8") for file in Path("stages/systems").glob("*.py"))
+        read |= {key for of in systems for key in re.findall(r"\bparams\.([a-z_]+)", of)}
+        read |= {system.section for system in SYSTEMS.values() if system.section}
+        read -= {"yaml"}
     assert not re.search(r"\bparams\b(?!\.| = read_params\(\)$|.*import)", text, re.M), script
     if "model_dump" in read:
         return set(Params.model_fields)

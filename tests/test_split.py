@@ -94,7 +94,8 @@ def test_the_table_has_a_row_for_every_face_and_every_voice(project: Path):
         (modality, row["id"]) for modality in ("visual", "acoustic") for row in utterances("sample")
     ]
     assert [(row["modality"], row["id"]) for row in rows] == expected
-    columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]
+    columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "turn", "emotion"]
+    columns += ["carried"]
     assert list(rows[0]) == [*columns, "fold_0", "fold_1"] and {row["carried"] for row in rows} == {
         ""
     }
@@ -171,7 +172,8 @@ def test_the_description_says_what_was_split(project: Path):
         "features_sha256": {
             modality: {"sample": file_sha256(project / f"data/features/{modality}/sample.h5")}
             for modality in ("visual", "acoustic")
-        },
+        }
+        | {"mels": {"sample": file_sha256(project / "data/mels/sample.h5")}},
     }
 
 
@@ -200,7 +202,7 @@ def test_faces_may_come_from_several_corpora_and_voices_from_one(project: Path):
         ("acoustic", "sample"): 56,
     }
     found = {modality: list(of) for modality, of in task["features_sha256"].items()}
-    assert found == {"visual": ["ravdess", "sample"], "acoustic": ["sample"]}
+    assert found == {"visual": ["ravdess", "sample"], "acoustic": ["sample"], "mels": ["sample"]}
 
 
 def test_a_corpus_that_is_not_chosen_changes_nothing(project: Path):

@@ -749,7 +749,7 @@ def test_a_model_of_another_split_is_refused_by_all_that_read_it(stage: Any, pla
 @pytest.mark.parametrize("stage", [evaluate, tsne])
 def test_a_description_that_does_not_fit_the_model_is_refused(stage: Any, plain: Any):
     path = Path("models/replicas.json")
-    write_json(path, read_json(path) | {"acoustic_dim": 13})
+    write_json(path, read_json(path) | {"dims": {"acoustic": 13, "visual": DIM}})
     said = user_error(stage.main)
     assert (
         said.startswith("models/replicas.safetensors: fold_0.seed_0: ")

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from stages import train
-from stages.fdan import board, replicas
+from stages.fdan import replicas
 from stages.io.files import file_sha256, read_json, read_table
 from stages.runtime.paths import LIVE
+from stages.systems import board
 from tests.clone import Clone
 from tests.feature_files import prepare, work_in
 from tests.helpers import wait_for

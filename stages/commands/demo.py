@@ -125,7 +125,7 @@ def make_page(recogniser: Recogniser, folder: Path) -> "gradio.Blocks":
 
     warnings = " ".join(cautions(recogniser.contents["result"]))
     card = render(recogniser.contents)
-    choices = list(CHOICES) if recogniser.knows_faces else list(CHOICES)[:1]
+    choices = [name for name, by in CHOICES.items() if not recogniser.misfit(by.split(","))]
     with gr.Blocks(title="Emotion of a clip", analytics_enabled=False) as page:
         gr.Markdown(f"# Emotion of a clip\n{PROMISE}\n\n{warnings}")
         with gr.Row():
@@ -203,9 +203,11 @@ def main(words: Sequence[str]) -> None:
         stay_here(folder)
         with bundle_of(asked.rev) as bundle:
             recogniser = Recogniser(read_bundle(bundle))
-        recogniser.encoder(ACOUSTIC)  # loaded now, or refused now
-        if recogniser.knows_faces:
-            recogniser.encoder(VISUAL)
+        if wrong := recogniser.misfit(recogniser.usual):
+            raise UserError(f"demo: {wrong}")
+        for modality in recogniser.encoded:  # loaded now, or refused now
+            recogniser.encoder(modality)
+        if VISUAL in recogniser.learned_from:
             ready_to_crop(recogniser.contents["frames"])
         page = make_page(recogniser, folder)
         serve(page, asked.port)

@@ -34,7 +34,6 @@ from stages.extraction.clip_cache import delete_oldest, size_limit
 from stages.io.files import write_table
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import (
-    ACOUSTIC,
     MODALITIES,
     Answer,
     Piece,
@@ -178,15 +177,14 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     how.add_argument("--csv", type=Path, metavar="FILE", help="everything, as a table in a file")
     parser.add_argument(
         "--modalities",
-        default=ACOUSTIC,
         metavar="LIST",
-        help="acoustic (the default), visual, or acoustic,visual",
+        help="acoustic, visual, or acoustic,visual; those of the model's test if not given",
     )
     parser.add_argument("--window", type=float, metavar="SECONDS", help="of emotion over time")
     parser.add_argument("--hop", type=float, metavar="SECONDS", help="between windows; default 1")
     asked = parser.parse_args(words)
-    asked.modalities = asked.modalities.split(",")
-    if not set(asked.modalities) <= set(MODALITIES):
+    asked.modalities = asked.modalities and asked.modalities.split(",")
+    if not set(asked.modalities or ()) <= set(MODALITIES):
         parser.error(f"--modalities: is not of {', '.join(MODALITIES)}")
     if asked.hop is not None and asked.window is None:
         parser.error("--hop: needs --window")

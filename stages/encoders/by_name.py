@@ -61,6 +61,15 @@ def check_weights(modality: str, name: str, weights: str) -> None:
         )
 
 
+def check_sequences(name: str, sequences: bool) -> None:
+    """Raise UserError where an encoder has no sequence to keep."""
+    if sequences and not is_speech(name):
+        raise UserError(
+            f"params.yaml: encoders.acoustic.sequences: {name} gives one vector a clip; set false, "
+            "or choose an encoder of speech"
+        )
+
+
 def check_layer(name: str, layer: int | str) -> None:
     """Raise UserError where an encoder of speech has no such layer, as far as is known unloaded."""
     if name == whisper.NAME:

@@ -8,7 +8,7 @@ has the same size, the last is filled up, and the features of a clip depend on n
 
 import ctypes
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,9 @@ from stages.extraction.clip_cache import ClipCache, is_kept, lost, read_entry, w
 
 CLIPS = {"cpu": 4, "cuda": 128}  # in one pass through the network
 T = TypeVar("T")
+Arrays = Mapping[
+    str, np.ndarray
+]  # of one clip: "values", pooled, and "sequence" where there is one
 X = TypeVar("X")
 
 
@@ -40,17 +43,18 @@ class Group(NamedTuple):
 def encode(
     clips: Iterable[tuple[str, np.ndarray]],
     to_images: Callable[[Sequence[np.ndarray]], X],
-    embed: Callable[[X], np.ndarray],
+    embed: Callable[[X], Sequence[Arrays]],
     cache: ClipCache,
     device: str,
     size: int,
-) -> Iterator[np.ndarray]:
-    """Yield the features of each clip in their order, float32 [pictures of a clip, D].
+) -> Iterator[Arrays]:
+    """Yield the features of each clip in their order.
 
     Args:
         clips: the id of each, and an array, of which `to_images` makes pictures [N, 3, 224, 224],
             as many for every clip; or, for an encoder of something else, what `embed` takes.
-        cache: of what `embed` makes of these, under the name "values".
+        embed: of these, the features of each clip in turn.
+        cache: of them.
         size: clips in a batch.
 
     Raises:
@@ -62,16 +66,14 @@ def encode(
         filled_up = arrays + arrays[-1:] * (size - len(arrays))
         return group, to_images(filled_up) if arrays else None
 
-    def work(prepared: tuple[Group, X | None]) -> tuple[Group, np.ndarray | None]:
+    def work(prepared: tuple[Group, X | None]) -> tuple[Group, Sequence[Arrays]]:
         group, images = prepared
-        return group, None if images is None else embed(images)
+        return group, () if images is None else embed(images)
 
-    def keep(worked: tuple[Group, np.ndarray | None]) -> Group:
+    def keep(worked: tuple[Group, Sequence[Arrays]]) -> Group:
         group, features = worked
-        if features is not None:
-            of_clips = features.reshape(size, -1, features.shape[1])
-            for (entry, _), values in zip(group.missing, of_clips):
-                write_entry(entry, {"values": values}, cache.layout)
+        for (entry, _), arrays in zip(group.missing, features):
+            write_entry(entry, dict(arrays), cache.layout)
         return group
 
     groups = grouped(clips, cache, size)
@@ -84,7 +86,7 @@ def encode(
             kept = read_entry(entry, cache.layout)
             if not isinstance(kept, dict):
                 raise lost(entry, clip)
-            yield kept["values"]
+            yield kept
 
 
 def grouped(

@@ -13,8 +13,14 @@ import numpy as np
 import torch
 
 from stages.encoders import speech
-from stages.encoders.by_name import check_weights, is_speech, naming, pictures_module
-from stages.encoders.encode import CLIPS, encode
+from stages.encoders.by_name import (
+    check_sequences,
+    check_weights,
+    is_speech,
+    naming,
+    pictures_module,
+)
+from stages.encoders.encode import CLIPS, Arrays, encode
 from stages.encoders.pictures import (
     PRECISION,
     face_images,
@@ -27,8 +33,9 @@ from stages.extraction.clip_cache import clip_cache
 from stages.runtime.device import check_precision, name_of, pick_device
 from stages.runtime.errors import UserError
 
-# Of the id of each clip and an array: float32 [pictures of a clip, D] of each, in their order.
-Encode = Callable[[Iterable[tuple[str, np.ndarray]]], Iterator[np.ndarray]]
+# Of the id of each clip and an array: of each clip, in their order, "values" float32 [pictures of a
+# clip, D], and where settings ask for it "sequence" float16 [T, D'].
+Encode = Callable[[Iterable[tuple[str, np.ndarray]]], Iterator[Arrays]]
 
 
 class Frozen(NamedTuple):
@@ -64,6 +71,7 @@ def freeze_visual(settings: Mapping[str, Any], label: str) -> Frozen:
 def freeze_acoustic(settings: Mapping[str, Any], label: str) -> Frozen:
     """The encoder of voices, as `freeze_visual`; `settings` is `encoders.acoustic`."""
     check_weights("acoustic", settings["name"], settings["weights"])
+    check_sequences(settings["name"], settings["sequences"])
     if is_speech(settings["name"]):
         return _freeze_speech(settings)
     db_range = {key: settings[key] for key in ("db_min", "db_max")}
@@ -98,8 +106,9 @@ def _freeze(
     fused = encoder._replace(network=for_inference(encoder.network, dtype))
     network = make_embed(fused, device, dtype)
 
-    def embed(images: torch.Tensor) -> np.ndarray:
-        return require_finite(network(images), label, name)
+    def embed(images: torch.Tensor) -> list[Arrays]:
+        found = require_finite(network(images), label, name)
+        return [{"values": values} for values in found.reshape(-1, pictures, found.shape[1])]
 
     made_with = {
         "name": name,
@@ -127,16 +136,22 @@ def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
         "pool": settings["pool"],
         "hardware": name_of(device),
     }
-    cache = clip_cache(
-        "features", speech.load, made_with, {"values": ("float32", (1, encoder.dim))}
-    )
+    layout: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "values": ("float32", (1, encoder.dim))
+    }
+    if settings["sequences"]:
+        made_with["sequences"] = True
+        layout["sequence"] = ("float16", (None, None))
+    cache = clip_cache("features", speech.load, made_with, layout)
 
     def alone(waves: Sequence[np.ndarray]) -> np.ndarray:
         (wave,) = waves
         return wave
 
-    def embed(wave: np.ndarray) -> np.ndarray:
-        return encoder(wave).pooled[None]
+    def embed(wave: np.ndarray) -> list[Arrays]:
+        pooled, sequence = encoder(wave)
+        arrays = {"values": pooled[None], "sequence": sequence}
+        return [{name: arrays[name] for name in layout}]
 
     return Frozen(
         encoder.source, lambda clips: encode(clips, alone, embed, cache, device, 1), waveform=True

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
 from stages.fdan.batches import BANK, make_generator
-from stages.fdan.board import board
 from stages.fdan.inference import (
     Bank,
     SpeechClassifier,
@@ -26,6 +25,7 @@ from stages.fdan.training import (
     Inputs,
     Replica,
     Report,
+    term_names,
     train_replicas,
     trained_classes,
 )
@@ -35,6 +35,7 @@ from stages.runtime.errors import UserError
 from stages.splits.dataset import bank_candidates, select_rows
 from stages.splits.leaks import check_bank
 from stages.splits.protocols import TRAIN
+from stages.systems.board import board
 from stages.systems.contract import Live, Samples, Standardizer, Task, Trained, fit_standardizer
 
 
@@ -155,7 +156,8 @@ def train_side_by_side(
     """Train the replicas one by one, on as many cores as there are."""
     jobs = min(len(pairs), joblib.cpu_count())
     parallel = joblib.Parallel(jobs, initializer=end_with, initargs=(os.getpid(),))
-    with board(label, len(pairs), task.settings, live) as reporter:
+    terms = term_names(task.settings)
+    with board(label, len(pairs), task.settings.epochs, terms, live) as reporter:
         return [
             trained
             for [trained] in parallel(
@@ -176,7 +178,7 @@ def train_at_once(
     advice = f"lower seeds, batch_size ({task.settings.batch_size}), network.dim or network.ffn_dim"
     with (
         enough_memory(f"train: {len(pairs)} replicas at once", advice),
-        board(label, len(pairs), task.settings, live) as reporter,
+        board(label, len(pairs), task.settings.epochs, term_names(task.settings), live) as reporter,
     ):
         return train_group(task, pairs, pick_device(), reporter)
 
@@ -218,7 +220,7 @@ def train_all(
     """Train every fold with every seed, in this order.
 
     Args:
-        live: given every few seconds what is known of the epochs made (`stages.fdan.board`).
+        live: given every few seconds what is known of the epochs made (`stages.systems.board`).
     """
     pairs = [(fold, seed) for fold in range(folds) for seed in seeds]
     train = train_at_once if pick_device() == "cuda" else train_side_by_side

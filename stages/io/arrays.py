@@ -54,8 +54,14 @@ LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a 
         "pooled": ("float32", (None, 3, None)),
         "ok": ("bool", (None, 3)),
     },
-    "acoustic features": {"ids": _IDS, "pooled": ("float32", (None, None))},
+    "acoustic features": {
+        "ids": _IDS,
+        "pooled": ("float32", (None, None)),
+        "values": ("float16", (None, None)),
+        "offsets": ("int64", (None,)),
+    },
 }
+_RAGGED = {"values", "offsets"}  # the values of all clips in a row, and where those of each begin
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # a file system of some clusters
 
 
@@ -222,14 +228,15 @@ def _misfit(file: h5py.File, kind: str) -> str:
                 return f"{name} holds values that are not finite"
             if array.dtype.kind == "S":
                 decode_ids(array[...])
-            lengths.add(len(array))
-        if kind == "mels":
+            if name not in _RAGGED or kind not in LAYOUTS:
+                lengths.add(len(array))
+        if kind == "mels" or (layout is not None and not _RAGGED.isdisjoint(file)):
             offsets = file["offsets"][...]
             rows = len(file["values"]) if "values" in file else 0
             whole = len(offsets) == len(file["ids"]) + 1 and (offsets[0], offsets[-1]) == (0, rows)
             if not whole or (np.diff(offsets) <= 0).any():
                 return "its offsets do not fit its arrays"
-        elif layout is not None and len(lengths) > 1:
+        if layout is not None and len(lengths) > 1:
             return "its arrays have different lengths"
     except (AttributeError, TypeError, ValueError) as error:  # of types that NumPy does not have
         return one_line(error)[:200]

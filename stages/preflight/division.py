@@ -4,12 +4,13 @@ Which clips cannot be used shows only when they are decoded, and which are copie
 All else that would stop the stages split and train for their roles is known before that.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from stages.corpora.emotions import task_classes
 from stages.runtime.errors import UserError
 from stages.splits.dataset import bank_candidates, select_rows
+from stages.splits.leaks import check_faces_at_test
 from stages.splits.protocols import VALIDATION, Rows, assign_roles, check_classes
 from stages.splits.samples import Pairs, choose
 
@@ -40,6 +41,7 @@ class Division(NamedTuple):
     inference: str
     cross_attention: bool
     system: str
+    test_modalities: str | Sequence[str]
 
 
 def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[str]:
@@ -122,9 +124,14 @@ def role_problems(
     return [*problems, *_unusable_folds(division, roles, range(folds))]
 
 
-def _unusable_folds(division: Division, roles: Rows, folds: Iterable[int]) -> list[str]:
+def _unusable_folds(division: Division, roles: Rows, folds: Sequence[int]) -> list[str]:
     """What the stage train would stop for; other systems than FDAN need no more than voices."""
     problems: list[str] = []
+    if "visual" in division.test_modalities:
+        try:
+            check_faces_at_test(roles, len(folds))
+        except UserError as error:
+            problems.append(str(error))
     if division.system != "fdan":
         return problems
     chooses = division.selection == "validation"

@@ -29,16 +29,19 @@ def frame_weights(detector: str, align: bool) -> Wanted:
     return [(what, Published(url)) for what, url in wanted]
 
 
-def encoder_weights(modality: str, name: str, weights: str, layer: int | str = "last") -> Wanted:
+def encoder_weights(
+    modality: str, name: str, weights: str, layer: int | str = "last", sequences: bool = False
+) -> Wanted:
     """What the stage of a modality's features needs.
 
     Raises:
-        UserError: there is no such encoder, or no such weights or layer of it.
+        UserError: there is no such encoder, or no such weights, layer or sequence of it.
     """
-    from stages.encoders.by_name import check_layer, published
+    from stages.encoders.by_name import check_layer, check_sequences, published
 
     found = published(modality, name, weights)
     check_layer(name, layer)
+    check_sequences(name, sequences)
     return [] if found is None else [(f"encoders.{modality}.name {name}", found)]
 
 

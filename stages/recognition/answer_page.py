@@ -65,7 +65,7 @@ def pages(recogniser: Recogniser, clip: Path, modalities: Sequence[str]) -> Iter
     known: dict[str, Any] = {
         "name": clip.name,
         "told_by": " and ".join({ACOUSTIC: "voice", VISUAL: "faces"}[m] for m in whole.modalities),
-        "calibrated": whole.modalities == (ACOUSTIC,) and recogniser.contents["temperature"],
+        "calibrated": recogniser.calibrated(whole.modalities),
         "shares": ranked(whole),
         "agree": round(whole.agreement() * len(whole.folds)),
         "folds": len(whole.folds),
@@ -84,7 +84,7 @@ def pages(recogniser: Recogniser, clip: Path, modalities: Sequence[str]) -> Iter
         known["spectrogram"] = draw_spectrogram(mel["values"], recogniser.contents)
         longest = recogniser.contents["mels"]["max_seconds"]
         known["heard_in_part"] = longest if whole.seconds and whole.seconds >= longest else 0
-    if recogniser.knows_faces:
+    if VISUAL in recogniser.learned_from:
         known |= seen(recogniser, piece)
     if whole.seconds is not None and whole.seconds <= WINDOW and not known["heard_in_part"]:
         yield TEMPLATE.render(known)

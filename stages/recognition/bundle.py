@@ -10,7 +10,7 @@ is unpickled. The encoder's weights are not in it; they are known by their SHA-2
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from stages.corpora.emotions import EMOTIONS
 from stages.io.files import file_sha256, write_json
-from stages.runtime.params import Encoders, Frames, Mels, Positive
+from stages.runtime.params import Encoders, Frames, Mels, Modality, Positive
 from stages.runtime.paths import CONTENTS, TENSORS
 from stages.scoring.calibration import RANGE
 from stages.systems.checkpoint import (
@@ -28,9 +28,10 @@ from stages.systems.checkpoint import (
     read_facts,
     write_tensors,
 )
+from stages.systems.contract import ACOUSTIC, MELS
 from stages.systems.named import SYSTEMS
 
-VERSION = 1  # of what a bundle holds
+VERSION = 2  # of what a bundle holds
 REMEDY = "make it again by dvc repro model"
 
 
@@ -83,7 +84,8 @@ class Result(BaseModel):
     n_test_with_suspected_copy: int
     labels_shuffled: bool
     skipped_unevenly: dict[str, Any]
-    encoders: dict[Literal["visual", "acoustic"], Encoded] = Field(min_length=1)
+    test_modalities: list[Modality] = Field(min_length=1)
+    encoders: dict[Modality, Encoded]
     classes: dict[str, dict[str, float]]
     calibration: dict[str, float]
 
@@ -98,14 +100,14 @@ class Contents(Classifiers):
         chosen: for the training on all utterances, from what the folds chose, e.g. {"epoch": 83}.
         temperature: by which logits are divided (`stages.scoring.calibration`); None where there
             was no validation part to fit it on.
-        trained_on: `fingerprint` of the acoustic features of each utterance, sorted.
+        trained_on: `fingerprint` of each utterance, sorted.
     """
 
     version: int = Field(ge=VERSION, le=VERSION)
     frames: Frames
     mels: Mels
     encoders: Encoders
-    sources: dict[Literal["visual", "acoustic"], str] = Field(min_length=1)
+    sources: dict[Modality, str]
     chosen: dict[str, Positive]
     temperature: float | None = Field(ge=RANGE[0], le=RANGE[1])
     data: Data
@@ -133,9 +135,14 @@ class Bundle(NamedTuple):
     folds: list[nn.Module]
 
 
-def fingerprint(features: np.ndarray) -> str:
-    """By what the features of an utterance are known again: the first digits of their SHA-256."""
-    return hashlib.sha256(features.tobytes()).hexdigest()[:16]
+def fingerprint(seen: Mapping[str, np.ndarray]) -> str:
+    """By what an utterance is known again: the first digits of a SHA-256 of what was heard of it.
+
+    Args:
+        seen: by view, of which the voice or, for what learns from them, the spectrogram counts.
+    """
+    heard = b"".join(seen[view].tobytes() for view in (ACOUSTIC, MELS) if view in seen)
+    return hashlib.sha256(heard).hexdigest()[:16]
 
 
 def final_name(seed: int) -> str:

@@ -6,21 +6,19 @@ processes and with their cache, and then through all classifiers of a bundle.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from stages.corpora.span import Span
 from stages.encoders.frozen import Encode, Frozen, freeze_acoustic, freeze_visual
 from stages.encoders.speech import SAMPLE_RATE
 from stages.extraction.extract import each_clip
 from stages.extraction.workers import LOCAL, of_each
-from stages.fdan.inference import SpeechClassifier
 from stages.media.audio import clip_waveform, waveform_settings
 from stages.media.crops import STATUS, clip_faces, ready_to_crop
 from stages.media.probe import probe_duration
@@ -29,10 +27,10 @@ from stages.recognition.bundle import REMEDY, Bundle, fingerprint
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.progress import track
 from stages.scoring.calibration import with_temperature
-from stages.systems.contract import ACOUSTIC, VISUAL
+from stages.systems.contract import ACOUSTIC, LINGUISTIC, MELS, VISUAL, Clip, in_dialogue
 from stages.systems.named import SYSTEMS
 
-MODALITIES = (ACOUSTIC, VISUAL)
+MODALITIES = (ACOUSTIC, VISUAL)  # of what is said nothing is known
 ROOT = Path("/")
 TOLERANCE = 0.01  # of a hop, which is not worth a window of its own
 
@@ -52,7 +50,8 @@ class Answer(NamedTuple):
     Attributes:
         modalities: those that it was told by; none where it could not be used.
         probabilities: float64 [C], the mean over the seeds, with the temperature of the bundle
-            where the voice alone was heard; None where it could not be used.
+            where it was told by the modalities that this was fitted for; None where it could not
+            be used.
         folds: float32 [R, C], those of the replicas of the folds, with no temperature.
         seconds: of its voice that were heard; None where it was not.
         trained_on: whether the model was trained on this very voice, so that the answer says
@@ -84,6 +83,7 @@ class Recogniser:
     def __init__(self, bundle: Bundle):
         self.bundle = bundle
         self.contents = bundle.contents
+        self.system = SYSTEMS[bundle.contents["system"]]
         self._encoders: dict[str, Frozen] = {}
 
     def encoder(self, modality: str) -> Frozen:
@@ -105,53 +105,83 @@ class Recogniser:
         return self._encoders[modality]
 
     @property
-    def knows_faces(self) -> bool:
-        """Whether the model was trained on faces, too."""
-        system = SYSTEMS[self.contents["system"]]
-        return VISUAL in system.modalities(self.contents["settings"])
+    def learned_from(self) -> tuple[str, ...]:
+        """The modalities that the model was trained on."""
+        return self.system.modalities(self.contents["settings"])
 
-    def check_modalities(self, modalities: Sequence[str]) -> None:
-        """Raise UserError where the model was not trained on one of them."""
-        if VISUAL in modalities and not self.knows_faces:
-            raise UserError("--modalities: the model was trained on voices alone; leave out visual")
+    @property
+    def usual(self) -> list[str]:
+        """The modalities of its test, of which a clip has some."""
+        return [name for name in self.contents["result"]["test_modalities"] if name in MODALITIES]
+
+    @property
+    def encoded(self) -> list[str]:
+        """The modalities of which it needs the encoder."""
+        return [name for name in self.contents["dims"] if name in MODALITIES]
+
+    def calibrated(self, modalities: Sequence[str]) -> bool:
+        """Whether the temperature was fitted on what is told by these modalities."""
+        tested = self.contents["result"]["test_modalities"]
+        return bool(self.contents["temperature"]) and set(modalities) == set(tested)
+
+    def misfit(self, modalities: Sequence[str]) -> str:
+        """Why the model cannot tell clips by these modalities; "" where it can."""
+        learned = self.learned_from
+        if extra := sorted(set(modalities) - set(learned)):
+            return f"the model learned nothing from {', '.join(extra)}; leave out {extra[0]}"
+        if self.system.may_lack or set(modalities) == set(learned):
+            return ""
+        if LINGUISTIC in learned:
+            return "the model needs what is said, which nobody knows of a new clip"
+        return f"the model needs {' and '.join(learned)}; give {','.join(learned)}"
 
     def recognise(
-        self, pieces: Sequence[Piece], modalities: Sequence[str] = (ACOUSTIC,)
+        self, pieces: Sequence[Piece], modalities: Sequence[str] | None = None
     ) -> list[Answer]:
         """An answer for each piece, in their order.
 
         Of several modalities a piece is told by those that can be used.
 
+        Args:
+            modalities: None for those of the model's test.
+
         Raises:
             UserError: the model was not trained on a modality, a network's weights cannot be had,
                 or the cache of clips cannot be written.
         """
-        self.check_modalities(modalities)
+        modalities = self.usual if modalities is None else modalities
+        if wrong := self.misfit(modalities):
+            raise UserError(f"--modalities: {wrong}")
         skips: list[dict[str, ClipError]] = [{} for _ in pieces]
-        faces: dict[int, np.ndarray] = {}
+        seen: list[dict[str, np.ndarray]] = [{} for _ in pieces]  # by view
         statuses: dict[int, tuple[str, ...]] = {}
         lengths: dict[int, float] = {}
-        voices: dict[int, np.ndarray] = {}
         if ACOUSTIC in modalities:
-            voices, lengths = self._voices(pieces, skips)
+            lengths = self._hear(pieces, skips, seen)
         if VISUAL in modalities:
-            faces, statuses = self._faces(pieces, skips)
-        classifiers = [*self.bundle.final, *self.bundle.folds]
+            statuses = self._look(pieces, skips, seen)
+        told = [
+            i for i, found in enumerate(seen) if found and (self.system.may_lack or not skips[i])
+        ]
+        clips = [self._clip(seen[i]) for i in told]
         torch.set_num_threads(1)  # as evaluate; the last bits of a sum depend on it
-        found = [classify(classifier, voices, faces) for classifier in classifiers]
+        found = [
+            self.system.probabilities(classifier, clips).numpy()
+            for classifier in [*self.bundle.final, *self.bundle.folds]
+        ]
         trained_on = set(self.contents["trained_on"])
         answers = []
         for i, piece in enumerate(pieces):
-            used = tuple(name for name, of in zip(MODALITIES, (voices, faces)) if i in of)
-            if not used:
+            if i not in told:
                 nothing = np.empty((0, 0))
-                answers.append(Answer(piece, used, None, nothing, None, False, (), skips[i]))
+                answers.append(Answer(piece, (), None, nothing, None, False, (), skips[i]))
                 continue
-            shares = np.stack([of[i] for of in found])
+            used = tuple(name for name in modalities if name not in skips[i])
+            shares = np.stack([of[told.index(i)] for of in found])
             if not np.isfinite(shares).all():
                 raise UserError(f"{piece.path}: the model gives no finite probabilities; {REMEDY}")
             mean = shares[: len(self.bundle.final)].mean(0, dtype=np.float64)
-            if used == (ACOUSTIC,) and self.contents["temperature"]:  # which was fitted on voices
+            if self.calibrated(used):
                 mean = with_temperature(mean, self.contents["temperature"])
             answers.append(
                 Answer(
@@ -160,37 +190,61 @@ class Recogniser:
                     mean,
                     shares[len(self.bundle.final) :],
                     lengths.get(i),
-                    i in voices and fingerprint(voices[i]) in trained_on,
+                    fingerprint(seen[i]) in trained_on,
                     statuses.get(i, ()),
                     skips[i],
                 )
             )
         return answers
 
-    def _voices(
-        self, pieces: Sequence[Piece], skips: list[dict[str, ClipError]]
-    ) -> tuple[dict[int, np.ndarray], dict[int, float]]:
-        """The acoustic features [1, D] of each piece that has some, and the seconds heard of it."""
-        voices, seconds = {}, {}
-        encoder, mels = self.encoder(ACOUSTIC), self.contents["mels"]
-        heard = self.waveforms(pieces) if encoder.waveform else self.spectrograms(pieces)
-        rate = SAMPLE_RATE if encoder.waveform else mels["sample_rate"] / mels["hop_length"]
-        for i, arrays, features in through(
-            encoder.encode, heard, "values", pieces, skips, ACOUSTIC
-        ):
-            voices[i], seconds[i] = features, len(arrays["values"]) / rate
-        return voices, seconds
+    def _hear(
+        self,
+        pieces: Sequence[Piece],
+        skips: list[dict[str, ClipError]],
+        seen: list[dict[str, np.ndarray]],
+    ) -> dict[int, float]:
+        """Add what the system hears of each piece that has a voice; the seconds heard of it."""
+        seconds, mels = {}, self.contents["mels"]
+        rate = mels["sample_rate"] / mels["hop_length"]
+        if MELS in self.contents["dims"]:
+            for i, result in enumerate(self.spectrograms(pieces)):
+                if isinstance(result, ClipError):
+                    skips[i][ACOUSTIC] = result
+                else:
+                    seen[i][MELS] = result["values"]
+                    seconds[i] = len(result["values"]) / rate
+        if ACOUSTIC in self.contents["dims"]:
+            encoder = self.encoder(ACOUSTIC)
+            heard = self.waveforms(pieces) if encoder.waveform else self.spectrograms(pieces)
+            rate = SAMPLE_RATE if encoder.waveform else rate
+            for i, arrays, features in through(
+                encoder.encode, heard, "values", pieces, skips, ACOUSTIC
+            ):
+                kept = features["values"]
+                if self.system.sequences:
+                    kept = features.get("sequence", kept).astype(np.float32)
+                seen[i][ACOUSTIC], seconds[i] = kept, len(arrays["values"]) / rate
+        return seconds
 
-    def _faces(
-        self, pieces: Sequence[Piece], skips: list[dict[str, ClipError]]
-    ) -> tuple[dict[int, np.ndarray], dict[int, tuple[str, ...]]]:
-        """The visual features [k, D] of each piece that has some, and the status of its frames."""
-        faces, statuses = {}, {}
+    def _look(
+        self,
+        pieces: Sequence[Piece],
+        skips: list[dict[str, ClipError]],
+        seen: list[dict[str, np.ndarray]],
+    ) -> dict[int, tuple[str, ...]]:
+        """Add the visual features [k, D] of each piece that has some; the status of its frames."""
+        statuses = {}
         encode, crops = self.encoder(VISUAL).encode, self.crops(pieces)
         for i, arrays, features in through(encode, crops, "faces", pieces, skips, VISUAL):
             statuses[i] = tuple(STATUS[code] for code in arrays["status"])
-            faces[i] = features[arrays["ok"]]
-        return faces, statuses
+            seen[i][VISUAL] = features["values"][arrays["ok"]]
+        return statuses
+
+    def _clip(self, seen: Mapping[str, np.ndarray]) -> Clip:
+        """What the system is given of a piece; a dialogue of one turn, if it reads dialogues."""
+        if self.system.in_dialogue:
+            return in_dialogue([seen], [""], 0)
+        return {view: torch.from_numpy(values) for view, values in seen.items()}
 
     def spectrograms(self, pieces: Sequence[Piece]) -> Made:
         """What the stage mels makes of each piece (`spectrogram.Mel`)."""
@@ -239,7 +293,7 @@ def through(
     pieces: Sequence[Piece],
     skips: list[dict[str, ClipError]],
     modality: str,
-) -> Iterator[tuple[int, dict[str, np.ndarray], np.ndarray]]:
+) -> Iterator[tuple[int, dict[str, np.ndarray], Mapping[str, np.ndarray]]]:
     """Yield the place of each piece that can be used, its arrays, and their features.
 
     Args:
@@ -259,22 +313,6 @@ def through(
 
     for features in encode(usable()):
         yield *waiting.popleft(), features
-
-
-def classify(
-    classifier: nn.Module, voices: dict[int, np.ndarray], faces: dict[int, np.ndarray]
-) -> dict[int, np.ndarray]:
-    """Probabilities [C] of each piece by its place: of its voice [1, D], faces [k, D] or both."""
-    heard = [i for i in voices if i not in faces]
-    found: dict[int, np.ndarray] = {}
-    if heard:
-        x_a = torch.from_numpy(np.concatenate([voices[i] for i in heard]))
-        found |= zip(heard, classifier(x_a).numpy())
-    for i, seen in faces.items():
-        assert isinstance(classifier, SpeechClassifier)  # by `check_modalities`
-        voice = torch.from_numpy(voices[i]) if i in voices else None
-        found[i] = classifier.with_faces(torch.from_numpy(seen), voice).numpy()
-    return found
 
 
 def windows(paths: Sequence[Path], window: float, hop: float) -> list[Piece]:

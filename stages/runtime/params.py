@@ -70,6 +70,14 @@ Emotions = Annotated[
 ]
 
 
+Modality = Literal["acoustic", "visual", "linguistic"]
+Modalities = Annotated[
+    list[Modality],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_no_repeats),
+]
+
+
 class Section(BaseModel):
     """Settings of which each must be given and none can be added.
 
@@ -169,6 +177,7 @@ class AcousticEncoder(Encoder):
     )
     layer: Literal["last", "mean"] | Layer
     pool: Literal["mean", "mean_std"]
+    sequences: StrictBool
     db_min: Number = Field(ge=-300, le=300)
     db_max: Number = Field(ge=-300, le=300)
 
@@ -206,8 +215,17 @@ class Lmmd(Section):
     classes: Literal["all", "common"]
 
 
+class Learned(Section):
+    """What every system that is learned by gradient descent over epochs has, but FDAN."""
+
+    epochs: Whole = Field(ge=1, le=100000)
+    batch_size: Whole = Field(ge=1, le=65536)
+    learning_rate: Positive
+    weight_decay: Number = Field(ge=0)
+
+
 class LinearProbe(Section):
-    """The linear probe: the Cs to choose from, and whether rare emotions weigh more."""
+    """The linear probe: the Cs to choose from, whether rare emotions weigh more, what it reads."""
 
     c: Annotated[
         list[Positive],
@@ -215,6 +233,7 @@ class LinearProbe(Section):
         AfterValidator(_no_repeats),
     ]
     balanced: StrictBool
+    modalities: Modalities
 
 
 class Knn(Section):
@@ -274,6 +293,7 @@ class Params(Section):
     validation: Number = Field(ge=0, le=0.5)
     duplicates: Literal["refuse", "drop"]
     shuffle_labels: StrictBool
+    test_modalities: Literal["default"] | Modalities
     classes: Literal["all"] | Emotions = Field(
         description=f"all, or a list, without repeats, of two or more of "
         f"{', '.join(get_args(Emotion))}"
@@ -490,6 +510,8 @@ def _in_words(schema: dict[str, Any]) -> str:
         return ", or ".join(map(_in_words, schema["anyOf"]))
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
+    if "const" in schema:
+        return schema["const"]
     if "items" in schema:
         return f"a list, without repeats, of {_in_words(schema['items'])}"
     kind = {"boolean": "true or false", "integer": "an integer", "number": "a number"}

@@ -4,20 +4,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from stages.corpora.emotions import CODES, EMOTIONS
 from stages.runtime.errors import UserError
-from stages.splits.dataset import Features, select_rows
+from stages.splits.dataset import select_rows
 from stages.splits.protocols import TEST, Rows
 
+# Probabilities float32 [n, C] of the utterances of rows of data/split.csv.
+Classify = Callable[[Rows], np.ndarray]
 COLUMNS = ["id", "speaker", "fold", "seed", "actual", "predicted", *CODES]
 
 
 def predict_part(
-    classifier: Callable[[Tensor], Tensor],
-    features: Features,
+    classify: Classify,
     rows: Rows,
     fold: int,
     seed: int,
@@ -26,7 +25,6 @@ def predict_part(
     """Probabilities float32 [n, C] of the utterances that have a role in a fold.
 
     Args:
-        classifier: gives probabilities [n, C] of acoustic features [n, D].
         rows: of data/split.csv.
 
     Raises:
@@ -35,8 +33,7 @@ def predict_part(
     chosen = select_rows(rows, "acoustic", fold, role)
     if not chosen:
         return np.empty((0, len(EMOTIONS)), np.float32)
-    x, _, _ = features.acoustic_samples(chosen)
-    probabilities = classifier(torch.from_numpy(x)).numpy()
+    probabilities = classify(chosen)
     if not np.isfinite(probabilities).all():
         raise UserError(
             f"model of fold {fold}, seed {seed}: gives probabilities that are not finite; run dvc "
@@ -45,12 +42,10 @@ def predict_part(
     return probabilities
 
 
-def predict_fold(
-    classifier: Callable[[Tensor], Tensor], features: Features, rows: Rows, fold: int, seed: int
-) -> list[dict[str, Any]]:
+def predict_fold(classify: Classify, rows: Rows, fold: int, seed: int) -> list[dict[str, Any]]:
     """A row of COLUMNS for each test utterance of a fold; arguments as of `predict_part`."""
     tested = select_rows(rows, "acoustic", fold, TEST)
-    probabilities = predict_part(classifier, features, rows, fold, seed)
+    probabilities = predict_part(classify, rows, fold, seed)
     return [
         {
             "id": row["id"],

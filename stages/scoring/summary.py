@@ -43,9 +43,11 @@ def encoders_in_words(encoders: Mapping[str, Mapping[str, Any]]) -> str:
     called = {
         modality: f"{of['name']} with {of['weights']} weights" for modality, of in encoders.items()
     }
+    if not called:
+        return "no frozen encoder"
     if len(set(called.values())) == 1:
         return called.popitem()[1]
-    shown = {"visual": "faces", "acoustic": "voices"}
+    shown = {"visual": "faces", "acoustic": "voices", "linguistic": "texts"}
     return ", ".join(f"{text} for {shown[modality]}" for modality, text in called.items())
 
 

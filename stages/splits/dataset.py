@@ -1,5 +1,8 @@
 """The roles of all samples and their features, for train and the stages after it."""
 
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,7 @@ from stages.corpora.emotions import EMOTIONS
 from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import has_sha256, read_json, read_table
 from stages.runtime.errors import UserError
-from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path
+from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path, mels_path
 from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Rows, marks
 
 # What train and what follows it need of data/split.json.
@@ -16,6 +19,11 @@ SPLIT_KEYS = (
     "acoustic", "duplicates", "encoders", "excluded", "features_sha256", "folds",
     "n_test_with_suspected_copy", "n_test_with_trained_face", "protocol", "shuffle_labels",
     "skipped", "skipped_unevenly", "validated_by", "visual",
+)  # fmt: skip
+
+
+SPLIT_COLUMNS = (
+    "modality", "id", "session", "speaker", "sentence", "dialogue", "turn", "emotion", "carried",
 )  # fmt: skip
 
 
@@ -27,8 +35,7 @@ def read_split() -> tuple[dict[str, Any], Rows]:
     """
     split = {"classes": list(EMOTIONS)} | read_json(SPLIT_SUMMARY, SPLIT_KEYS)
     folds = [f"fold_{fold}" for fold in range(split["folds"])]
-    columns = ["modality", "id", "session", "speaker", "sentence", "dialogue", "emotion", "carried"]
-    return split, read_table(SPLIT, [*columns, *folds])
+    return split, read_table(SPLIT, [*SPLIT_COLUMNS, *folds])
 
 
 class Features:
@@ -36,7 +43,7 @@ class Features:
 
     Attributes:
         visual: by utterance id, those of its usable frames, [frames, D].
-        acoustic: by utterance id, [D].
+        acoustic, linguistic: by utterance id, [D].
     """
 
     def __init__(self, sha256_of: dict[str, dict[str, str]]):
@@ -48,9 +55,59 @@ class Features:
         read = {
             modality: dict(pair for item in of.items() for pair in _read(modality, *item))
             for modality, of in sha256_of.items()
+            if modality != "mels"
         }
         self.visual: dict[str, np.ndarray] = read.get("visual", {})
         self.acoustic: dict[str, np.ndarray] = read.get("acoustic", {})
+        self.linguistic: dict[str, np.ndarray] = read.get("linguistic", {})
+        self._sha256_of = sha256_of
+        self._ragged: dict[str, dict[str, np.ndarray]] = {}
+
+    def views(
+        self, name: str, views: Iterable[str], sequences: bool = False
+    ) -> dict[str, np.ndarray]:
+        """What there is of an utterance, by view.
+
+        Args:
+            views: "acoustic" and "linguistic", pooled [1, D]; "visual", its usable faces [k, D];
+                "mels", its log-Mel spectrogram [T, n_mels] in dB.
+            sequences: give what was encoded before pooling, [T, D], of those that have it.
+
+        Returns:
+            float32; without those that the utterance has not.
+        """
+        found = {}
+        for view in views:
+            ragged = self.sequences(view) if sequences or view == "mels" else {}
+            if name in ragged:
+                found[view] = ragged[name].astype(np.float32)
+            elif view == "visual" and len(self.visual.get(name, ())):
+                found[view] = self.visual[name]
+            elif view in ("acoustic", "linguistic") and name in getattr(self, view):
+                found[view] = getattr(self, view)[name][None]
+        return found
+
+    def dims(self, views: Iterable[str], sequences: bool = False) -> dict[str, int]:
+        """The widths D of views, in their order, without those that no utterance has."""
+        found = {}
+        for view in views:
+            ragged = self.sequences(view) if sequences or view == "mels" else {}
+            pooled = {} if view == "mels" else getattr(self, view)
+            values = next(iter((ragged or pooled).values()), None)
+            if values is not None:
+                found[view] = values.shape[-1]
+        return found
+
+    def sequences(self, view: str) -> dict[str, np.ndarray]:
+        """The sequences [T, D] of a view by utterance id; {} where there are none.
+
+        Raises:
+            UserError: a file is not the one that was split.
+        """
+        if view not in self._ragged:
+            of = self._sha256_of.get(view, {}).items()
+            self._ragged[view] = dict(pair for item in of for pair in _ragged(view, *item))
+        return self._ragged[view]
 
     def visual_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Every usable frame is a sample: features [n, D], labels [n] and utterance ids [n].
@@ -77,8 +134,7 @@ class Features:
 def _read(modality: str, corpus: str, sha256: str) -> list[tuple[str, np.ndarray]]:
     """The ids of a corpus, and the features of each."""
     path = features_path(modality, corpus)
-    if not has_sha256(path, sha256):
-        raise UserError(f"{path}: is not the file that data/split.json names; dvc repro")
+    _check_sha256(path, sha256)
     with open_arrays(path, f"{modality} features") as file:
         pooled = list(file["pooled"][...]) if "pooled" in file else []
         if pooled and modality == "visual":
@@ -91,6 +147,24 @@ def _read(modality: str, corpus: str, sha256: str) -> list[tuple[str, np.ndarray
             f"finite, first those of {bad[0]}; delete it and run dvc repro"
         )
     return found
+
+
+def _ragged(view: str, corpus: str, sha256: str) -> list[tuple[str, np.ndarray]]:
+    """The ids of a corpus, and the sequence of each."""
+    mels = view == "mels"
+    path = mels_path(corpus) if mels else features_path(view, corpus)
+    _check_sha256(path, sha256)
+    with open_arrays(path, "mels" if mels else f"{view} features") as file:
+        if "values" not in file:
+            return []
+        values, ends = file["values"][...], file["offsets"][...]
+        parts = [values[start:end] for start, end in pairwise(ends)]
+        return list(zip(decode_ids(file["ids"][...]), parts))
+
+
+def _check_sha256(path: Path, sha256: str) -> None:
+    if not has_sha256(path, sha256):
+        raise UserError(f"{path}: is not the file that data/split.json names; dvc repro")
 
 
 def labels(rows: Rows) -> np.ndarray:

@@ -61,6 +61,46 @@ def check_leaks(rows: Rows, protocol: str, folds: int, validated_by: str) -> Non
                     _leak(fold, sample, f"is of the official {parts[0][1]} part")
 
 
+def check_faces_at_test(rows: Rows, folds: int) -> None:
+    """Check that who is recognised by the face, too, was never seen in training.
+
+    Raises:
+        UserError: a test speaker, or an utterance tested, has a face in training.
+    """
+    for fold in range(folds):
+        column = f"fold_{fold}"
+        tested = _held_out(rows, TEST, ("recording", "speaker"), column)
+        for row in rows:
+            for mark in marks(row, ("recording", "speaker")) if row[column] == TRAIN else ():
+                if mark in tested:
+                    raise UserError(
+                        f"params.yaml: test_modalities: fold {fold}: the {row['modality']} sample "
+                        f"of {row['id']}, which is learned from, {RELATIONS[mark[0]]} the test "
+                        f"utterance {tested[mark]}; set protocol: speaker, or leave out visual"
+                    )
+
+
+def check_dialogues(rows: Rows, folds: int) -> None:
+    """Check that what reads whole dialogues reads none that is learned from and tested.
+
+    Raises:
+        UserError: the voices of a dialogue have several roles in a fold.
+    """
+    for fold in range(folds):
+        first: dict[str, dict[str, str]] = {}
+        for row in rows:
+            if row["modality"] == "acoustic" and row["dialogue"]:
+                other = first.setdefault(row["dialogue"], row)
+                if other[f"fold_{fold}"] != row[f"fold_{fold}"]:
+                    raise UserError(
+                        f"params.yaml: protocol: in fold {fold} {other['id']} is in "
+                        f"{other[f'fold_{fold}']}, and {row['id']} of the same dialogue in "
+                        f"{row[f'fold_{fold}']}, which a system that reads whole dialogues would "
+                        "see; set protocol: official or session, or validation: 0 and selection: "
+                        "last"
+                    )
+
+
 def check_bank(rows: Rows, protocol: str, fold: int, bank: Iterable[str]) -> None:
     """Check the utterances whose visual samples are in the inference bank of a fold.
 

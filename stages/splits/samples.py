@@ -170,7 +170,7 @@ def read_manifest(corpus: str) -> Rows:
         UserError: it cannot be read, or lacks a column.
     """
     columns = ["id", "speaker", "emotion", "sentence", "split", "video", "audio", "overlaps"]
-    columns += ["session", "dialogue"]
+    columns += ["session", "dialogue", "turn"]
     return read_table(manifest_path(corpus), columns)
 
 

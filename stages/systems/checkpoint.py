@@ -8,7 +8,7 @@ what the validation parts chose, and the SHA-256 of the tensors and of the split
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import (
@@ -32,6 +32,7 @@ from stages.runtime.paths import DESCRIPTION, MODEL, SPLIT
 from stages.systems.contract import Layout
 from stages.systems.named import SYSTEMS
 
+Width = Annotated[int, Field(ge=1, le=1 << 20)]
 REMEDY = "run dvc repro train (with -s -f if it came by dvc pull)"
 
 
@@ -40,6 +41,7 @@ class Classifiers(BaseModel):
 
     Attributes:
         settings: of the system, whose own schema checks them.
+        dims: the width of everything that it learned from (`stages.systems.contract.Clip`).
     """
 
     model_config = ConfigDict(strict=True)
@@ -48,8 +50,7 @@ class Classifiers(BaseModel):
     settings: dict[str, Any]
     folds: int = Field(ge=1, le=100)
     seeds: list[int] = Field(min_length=1, max_length=1000)
-    visual_dim: int = Field(ge=0, le=1 << 20)  # 0: no visual samples
-    acoustic_dim: int = Field(ge=1, le=1 << 20)
+    dims: dict[Literal["acoustic", "visual", "linguistic", "mels"], Width] = Field(min_length=1)
     emotions: list[str]
     sha256: str
 
@@ -147,6 +148,10 @@ def read_facts(path: Path, model: Path, schema: type[Classifiers], remedy: str) 
         facts = schema.model_validate(content).model_dump()
         own: dict[str, Any] = {"settings": (SYSTEMS[facts["system"]].schema, ...)}
         facts |= create_model("Own", **own).model_validate(content).model_dump()
+        views = SYSTEMS[facts["system"]].views(facts["settings"])
+        facts["dims"] = {view: facts["dims"][view] for view in views}
+    except KeyError as error:
+        raise UserError(f"{path}: dims: has no {error.args[0]}; {remedy}") from None
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}; {remedy}") from None
     if facts["emotions"] != list(EMOTIONS):

@@ -1,29 +1,36 @@
 """What a system is, and what every system is given and gives back.
 
 A system learns from the training utterances of a fold and tells the emotions of others. It names
-its modalities and brings `fit` and `predict`; nothing else is its own. Folds, seeds, leak checks,
-standardisation, checkpoints, scoring, statistics, calibration and plots are of all systems alike.
+what it looks at and brings the training and the prediction; nothing else is its own. Folds, seeds,
+leak checks, checkpoints, scoring, statistics, calibration and plots are of all systems alike.
 """
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import BaseModel
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from stages.corpora.emotions import EMOTIONS
-from stages.runtime.progress import track
-from stages.scoring.calibration import log_loss
-from stages.scoring.metrics import confusion_matrix, uar, war
-from stages.splits.dataset import Features, select_rows
+from stages.runtime.errors import UserError
+from stages.runtime.params import Params
+from stages.splits.dataset import Features, labels, select_rows
+from stages.splits.leaks import check_faces_at_test
 from stages.splits.protocols import TRAIN, VALIDATION, Rows
 
-ACOUSTIC, VISUAL = "acoustic", "visual"
+ACOUSTIC, VISUAL, LINGUISTIC = "acoustic", "visual", "linguistic"
+MELS = "mels"  # log-Mel spectrograms, for what learns from them without a frozen encoder
+MODALITIES = (ACOUSTIC, VISUAL, LINGUISTIC)
+# What may be looked at of one utterance, float32 [T, D] by view (a modality, or MELS): of voice and
+# text the pooled vector [1, D], or the sequence for a system that reads `sequences`; of the picture
+# its usable faces; the spectrogram in dB. What there is not, or must not be seen, is absent.
+# For a system that reads whole dialogues every view has a row a turn, zeros where a turn has none;
+# then there are "turn" int64 [1], the row of the utterance, "speakers" int64 [turns], numbered
+# within the dialogue, and "<view>_there" bool [turns].
+Clip = Mapping[str, Tensor]
 # What is known of the epochs made: by name, float64 [replicas, epochs], NaN where an entry is
 # absent or the epoch is not made yet. Live is shown them every few seconds.
 Histories = Mapping[str, np.ndarray]
@@ -33,7 +40,7 @@ Layout = dict[str, tuple[int | None, ...]]
 
 
 class Samples(NamedTuple):
-    """Features float32 [n, D] and labels int64 [n] of one modality."""
+    """Features float32 [n, D] and labels int64 [n]."""
 
     x: Tensor
     y: Tensor
@@ -54,6 +61,17 @@ def fit_standardizer(x: Tensor) -> Standardizer:
     """Mean and deviation of training features x [n, D]; constants get a deviation of 1."""
     std = x.std(0, correction=0)
     return Standardizer(x.mean(0), torch.where(std > 1e-12, std, 1.0))
+
+
+def fit_standardizer_where_known(x: Tensor) -> Standardizer:
+    """The same of features that are NaN where they are not known; 0 and 1 where none is."""
+    known = ~x.isnan()
+    if known.all():
+        return fit_standardizer(x)
+    n = known.sum(0).clamp(min=1)
+    mean = x.nansum(0) / n
+    std = (((x - mean) ** 2).nansum(0) / n).sqrt()
+    return Standardizer(mean, torch.where(std > 1e-12, std, 1.0))
 
 
 class Task(NamedTuple):
@@ -106,23 +124,46 @@ class Trained(NamedTuple):
 class System(ABC):
     """What the stages ask of any system.
 
-    Its classifiers are modules that give the probabilities float32 [n, C] of raw acoustic features
-    [n, D], of one utterance at a time, so that not even rounding depends on what else is predicted.
-
     Attributes:
+        section: of params.yaml that holds its settings; "" where it has none.
         schema: of its settings as a checkpoint holds them.
         chooses: the names of what its validation part chooses.
         by_epochs: whether it learns by epochs, and so has curves, and settings `select` and
             `patience` as FDAN has (`stages.fdan.training.Settings`).
+        sequences: whether it reads what was encoded before pooling, where that is kept.
+        in_dialogue: whether it reads the whole dialogue of an utterance.
+        may_lack: whether it tells an utterance of which it sees fewer modalities than it learned
+            from.
     """
 
+    section = ""
     schema: type[BaseModel]
     chooses: tuple[str, ...] = ()
     by_epochs = False
+    sequences = False
+    in_dialogue = False
+    may_lack = False
+
+    def settings(self, params: Params, classes: Sequence[str]) -> dict[str, Any]:
+        """Its settings in params.yaml, for a task of these emotions."""
+        found = getattr(params, self.section).model_dump() if self.section else {}
+        if self.by_epochs:
+            select = {"validation": "uar", "last": "last"}[params.selection]
+            found |= {"select": select, "patience": params.patience}
+        return found
+
+    def views(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """What it learns from of an utterance."""
+        return (ACOUSTIC,)
 
     def modalities(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those whose samples it is trained on."""
-        return (ACOUSTIC,)
+        """The modalities that these are of."""
+        views = [ACOUSTIC if view == MELS else view for view in self.views(settings)]
+        return tuple(dict.fromkeys(views))
+
+    def tested_on(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The modalities by which it tells an utterance where params.yaml has no others."""
+        return self.modalities(settings)
 
     @abstractmethod
     def train_all(
@@ -155,148 +196,136 @@ class System(ABC):
     def restore(self, facts: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
         """The classifier with a state that has this layout."""
 
+    @abstractmethod
+    def probabilities(self, classifier: nn.Module, clips: Sequence[Clip]) -> Tensor:
+        """Probabilities float32 [n, C] of utterances, by what is there of each.
 
-class Training(NamedTuple):
-    """The training part of a fold: standardised acoustic samples, their rows, and the protocol."""
-
-    samples: Samples
-    rows: Rows
-    protocol: str
+        One at a time, so that not even rounding depends on what else is predicted.
+        """
 
 
-class PooledSystem(System):
-    """A system that learns from one vector of acoustic features an utterance, not by epochs.
+def median_epoch(
+    settings: Mapping[str, Any], chosen: Sequence[Mapping[str, float]]
+) -> dict[str, Any]:
+    """`System.settle` of what learns by epochs: as many as the folds kept, the last of which is."""
+    epochs = int(np.median([of["epoch"] for of in chosen]))
+    return {**settings, "epochs": epochs, "select": "last", "patience": 0}
 
-    It is all in `fit`, `predict` and `shapes`.
 
-    Attributes:
-        seeded: whether anything in it is random; else one `fit` serves all seeds of a fold.
+class Reader:
+    """What a system looks at of the utterances of a split.
+
+    Args:
+        rows: data/split.csv.
+        modalities: those that may be seen; None: all that the system learns from.
     """
-
-    seeded = False
-
-    @abstractmethod
-    def fit(
-        self,
-        training: Training,
-        validation: Samples | None,
-        settings: Mapping[str, Any],
-        seed: int,
-    ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Learn from the training part, and choose on the validation part if there is something.
-
-        Returns:
-            Tensors float32 of the shapes `shapes`, and what was chosen, by name.
-        """
-
-    @abstractmethod
-    def predict(
-        self, tensors: Mapping[str, Tensor], x: Tensor, settings: Mapping[str, Any]
-    ) -> Tensor:
-        """Probabilities float64 [C] of the standardised features float64 [D] of one utterance.
-
-        Emotions that no training utterance has get exactly 0.
-        """
-
-    @abstractmethod
-    def shapes(self, classes: int, dim: int) -> Layout:
-        """The tensors that `fit` returns and `predict` needs; None for a number of samples."""
-
-    def train_all(
-        self, task: Task, folds: int, seeds: Sequence[int], label: str, live: Live | None = None
-    ) -> list[Trained]:
-        """`fit` for every fold and, where something is random, every seed."""
-        torch.set_num_threads(1)  # the last bits of a sum depend on the number of threads
-        with threadpool_limits(1):
-            return [
-                replica
-                for fold in track(range(folds), folds, label, "folds")
-                for replica in self._train_fold(task, fold, seeds)
-            ]
-
-    def _train_fold(self, task: Task, fold: int, seeds: Sequence[int]) -> Iterator[Trained]:
-        raw, rows = task.acoustic(fold, TRAIN)
-        scale = fit_standardizer(raw.x)
-        training = Training(Samples(scale.apply(raw.x), raw.y), rows, task.protocol)
-        watched = validation = None
-        if select_rows(task.rows, ACOUSTIC, fold, task.watched):
-            watched, _ = task.acoustic(fold, task.watched)
-            validation = Samples(scale.apply(watched.x), watched.y)
-        for seed in seeds:
-            started = time.perf_counter()
-            if self.seeded or seed == seeds[0]:
-                tensors, chosen = self.fit(training, validation, task.settings, seed)
-                classifier = PooledClassifier(self, task.settings, scale, tensors)
-                kept = found_of(classifier, raw, "acoustic")
-                if watched:
-                    kept |= found_of(classifier, watched, "validation")
-            yield Trained(
-                fold,
-                seed,
-                # A checkpoint takes no tensor under two names.
-                {name: value.clone() for name, value in classifier.state_dict().items()},
-                [],
-                [EMOTIONS[label] for label in raw.y.unique()],
-                chosen,
-                kept,
-                [],
-                time.perf_counter() - started,
-            )
-
-    def settle(
-        self, settings: Mapping[str, Any], chosen: Sequence[Mapping[str, float]]
-    ) -> dict[str, Any]:
-        """As they are: nothing is chosen."""
-        return dict(settings)
-
-    def layout(self, facts: Mapping[str, Any]) -> Layout:
-        """What `shapes` says, and what the features are standardised by."""
-        dim = facts["acoustic_dim"]
-        return {
-            "acoustic_mean": (dim,),
-            "acoustic_std": (dim,),
-            **self.shapes(len(EMOTIONS), dim),
-        }
-
-    def restore(self, facts: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
-        """The classifier with a state that has this layout."""
-        tensors = {name: value.clone() for name, value in state.items()}
-        scale = Standardizer(tensors.pop("acoustic_mean"), tensors.pop("acoustic_std"))
-        return PooledClassifier(self, facts["settings"], scale, tensors).eval()
-
-
-class PooledClassifier(nn.Module):
-    """What a pooled system has learned, with what its features are standardised by."""
-
-    acoustic_mean: Tensor
-    acoustic_std: Tensor
 
     def __init__(
         self,
-        system: PooledSystem,
+        system: System,
         settings: Mapping[str, Any],
-        scale: Standardizer,
-        tensors: Mapping[str, Tensor],
+        features: Features,
+        rows: Rows,
+        modalities: Sequence[str] | None = None,
     ):
-        super().__init__()
-        self.system, self.settings, self.names = system, settings, list(tensors)
-        scales = {"acoustic_mean": scale.mean, "acoustic_std": scale.std}
-        for name, value in {**tensors, **scales}.items():
-            self.register_buffer(name, value)
+        self.system, self.features = system, features
+        self.views = [
+            view
+            for view in dict.fromkeys([*system.views(settings), *(modalities or ())])
+            if modalities is None or (ACOUSTIC if view == MELS else view) in modalities
+        ]
+        self.dialogues: dict[str, Rows] = {}
+        if system.in_dialogue:
+            for row in rows:
+                if row["modality"] == ACOUSTIC:
+                    self.dialogues.setdefault(row["dialogue"] or row["id"], []).append(row)
+            for turns in self.dialogues.values():
+                turns.sort(key=lambda row: int(row["turn"] or 0))
 
-    @torch.inference_mode()
-    def forward(self, x: Tensor) -> Tensor:
-        """Class probabilities float32 [n, C] of raw acoustic features [n, D], one at a time."""
-        scaled = Standardizer(self.acoustic_mean, self.acoustic_std).apply(x).double()
-        tensors = {name: self.get_buffer(name) for name in self.names}
-        rows = [self.system.predict(tensors, one, self.settings) for one in scaled]
-        return torch.stack(rows).float() if rows else torch.empty(0, len(EMOTIONS))
+    def clips(self, rows: Rows) -> list[Clip]:
+        """What may be seen of the utterances of these rows."""
+        if self.system.in_dialogue:
+            return [self._in_dialogue(row) for row in rows]
+        return [
+            {
+                view: torch.from_numpy(values)
+                for view, values in self.features.views(
+                    row["id"], self.views, self.system.sequences
+                ).items()
+            }
+            for row in rows
+        ]
+
+    def classify(self, classifier: nn.Module, rows: Rows) -> np.ndarray:
+        """Probabilities float32 [n, C] of the utterances of these rows."""
+        return self.system.probabilities(classifier, self.clips(rows)).numpy()
+
+    def _in_dialogue(self, row: dict[str, str]) -> Clip:
+        turns = self.dialogues[row["dialogue"] or row["id"]]
+        there = [self.features.views(turn["id"], self.views) for turn in turns]
+        return in_dialogue(there, [turn["speaker"] for turn in turns], turns.index(row))
 
 
-def found_of(classifier: nn.Module, samples: Samples, part: str) -> dict[str, float]:
-    """Recalls and loss of a classifier on a part, by name; no loss where it would be infinite."""
-    probabilities, true = classifier(samples.x).numpy(), samples.y.numpy()
-    confusion = confusion_matrix(true, probabilities.argmax(1), len(EMOTIONS))
-    found = {f"{part}_uar": float(uar(confusion)), f"{part}_war": float(war(confusion))}
-    loss = log_loss(probabilities, true)
-    return found | {f"{part}_loss": loss} if np.isfinite(loss) else found
+def in_dialogue(
+    turns: Sequence[Mapping[str, np.ndarray]], speakers: Sequence[str], place: int
+) -> Clip:
+    """A clip as a system that reads whole dialogues is given it.
+
+    Args:
+        turns: what there is of each, [T, D] by view.
+        speakers: of each.
+        place: of the utterance among them.
+    """
+    clip: dict[str, Tensor] = {}
+    for view in dict.fromkeys(name for turn in turns for name in turn):
+        like = next(turn[view] for turn in turns if view in turn)
+        nothing = np.zeros(like.shape[1], np.float32)
+        values = [turn[view].mean(0) if view in turn else nothing for turn in turns]
+        clip[view] = torch.from_numpy(np.stack(values))
+        clip[f"{view}_there"] = torch.tensor([view in turn for turn in turns])
+    known = list(dict.fromkeys(speakers))
+    clip["speakers"] = torch.tensor([known.index(name) for name in speakers])
+    clip["turn"] = torch.tensor([place])
+    return clip
+
+
+def modalities_of_test(
+    asked: str | Sequence[str],
+    system: System,
+    settings: Mapping[str, Any],
+    rows: Rows,
+    folds: int,
+) -> tuple[str, ...]:
+    """The modalities by which utterances are told at test.
+
+    Args:
+        asked: `test_modalities` of params.yaml.
+
+    Raises:
+        UserError: the system does not learn from one of them, cannot do without another, or (of
+            faces) a test speaker's face is trained on.
+    """
+    learned = system.modalities(settings)
+    seen = system.tested_on(settings) if isinstance(asked, str) else tuple(asked)
+    key = f"params.yaml: test_modalities: {', '.join(seen)}"
+    if extra := set(seen) - set(learned):
+        raise UserError(f"{key}: the system learns nothing from {', '.join(sorted(extra))}")
+    if not system.may_lack and set(seen) != set(learned):
+        raise UserError(f"{key}: the system needs {', '.join(learned)}; set default")
+    if VISUAL in seen:
+        check_faces_at_test(rows, folds)
+    return seen
+
+
+def parts(reader: Reader, task: Task, fold: int) -> tuple[list[Clip], Tensor, list[Clip], Tensor]:
+    """The clips and labels int64 [n] of a fold's training part, and of what is watched."""
+    found: list[Any] = []
+    for role in (TRAIN, task.watched):
+        rows = select_rows(task.rows, ACOUSTIC, fold, role)
+        found += [reader.clips(rows), torch.from_numpy(labels(rows))]
+    return tuple(found)
+
+
+def emotions_of(y: Tensor) -> list[str]:
+    """The emotions of labels int64 [n], in their order."""
+    return [EMOTIONS[label] for label in y.unique()]

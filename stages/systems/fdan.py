@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal, get_type_hints
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.corpora.emotions import EMOTIONS
 from stages.fdan.inference import Bank, SpeechClassifier
@@ -22,12 +21,14 @@ from stages.runtime.params import Lmmd, Network, Params
 from stages.systems.contract import (
     ACOUSTIC,
     VISUAL,
+    Clip,
     Layout,
     Live,
     Standardizer,
     System,
     Task,
     Trained,
+    median_epoch,
 )
 
 
@@ -60,10 +61,37 @@ class Fdan(System):
     schema = _settings_model()
     chooses = ("epoch",)
     by_epochs = True
+    may_lack = True
 
-    def modalities(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those whose samples it is trained on."""
+    def settings(self, params: Params, classes: Sequence[str]) -> dict[str, Any]:
+        """The symbols of the paper, which stand at the top of params.yaml."""
+        lmmd = params.lmmd.model_dump()
+        if lmmd["classes"] == "all" and len(classes) < len(EMOTIONS):
+            lmmd["classes"] = len(classes)
+        flags = {
+            "acoustic_only": params.acoustic_only,
+            "cross_attention": params.cross_attention,
+        }
+        return super().settings(params, classes) | {
+            "classes": len(EMOTIONS),
+            "alpha": params.alpha,
+            "batch_size": params.batch_size,
+            "epochs": params.epochs,
+            "learning_rate": params.learning_rate,
+            "momentum": params.momentum,
+            "weight_decay": params.weight_decay,
+            "network": params.network.model_dump() | flags,
+            "lmmd": lmmd,
+            "inference": params.inference,
+        }
+
+    def views(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Faces and voices are samples of their own."""
         return (ACOUSTIC,) if settings["network"]["acoustic_only"] else (ACOUSTIC, VISUAL)
+
+    def tested_on(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The voice alone, as in the paper."""
+        return (ACOUSTIC,)
 
     def train_all(
         self, task: Task, folds: int, seeds: Sequence[int], label: str, live: Live | None = None
@@ -76,12 +104,11 @@ class Fdan(System):
         self, settings: Mapping[str, Any], chosen: Sequence[Mapping[str, float]]
     ) -> dict[str, Any]:
         """With the median of the epochs that the folds kept, the last of which is kept."""
-        epochs = int(np.median([of["epoch"] for of in chosen]))
-        return {**settings, "epochs": epochs, "select": "last", "patience": 0}
+        return median_epoch(settings, chosen)
 
     def layout(self, facts: Mapping[str, Any]) -> Layout:
         """The network, the standardizers and, where a voice attends to one, the bank."""
-        visual_dim, acoustic_dim = facts["visual_dim"], facts["acoustic_dim"]
+        visual_dim, acoustic_dim = facts["dims"].get(VISUAL, 0), facts["dims"][ACOUSTIC]
         settings = facts["settings"]
         with torch.device("meta"):  # which takes no memory, whatever the description says
             network = _network(facts)
@@ -110,11 +137,23 @@ class Fdan(System):
         classifier.load_state_dict(state)
         return classifier.eval()
 
+    def probabilities(self, classifier: nn.Module, clips: Sequence[Clip]) -> Tensor:
+        """Of a voice that attends to the bank, or of what is said of a clip by its own faces."""
+        assert isinstance(classifier, SpeechClassifier)
+        found = torch.empty(len(clips), len(EMOTIONS))
+        heard = [i for i, clip in enumerate(clips) if VISUAL not in clip]
+        if heard:
+            found[heard] = classifier(torch.cat([clips[i][ACOUSTIC] for i in heard]))
+        for i, clip in enumerate(clips):
+            if VISUAL in clip:
+                found[i] = classifier.with_faces(clip[VISUAL], clip.get(ACOUSTIC))
+        return found
+
 
 def _network(facts: Mapping[str, Any]) -> FDAN:
     return FDAN(
-        facts["visual_dim"],
-        facts["acoustic_dim"],
+        facts["dims"].get(VISUAL, 0),
+        facts["dims"][ACOUSTIC],
         len(EMOTIONS),
         **facts["settings"]["network"],
     )

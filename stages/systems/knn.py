@@ -14,12 +14,14 @@ from torch.nn.functional import cosine_similarity, one_hot
 
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.params import Knn
-from stages.systems.contract import Layout, PooledSystem, Samples, Training
+from stages.systems.contract import Layout, Samples
+from stages.systems.pooled import PooledSystem, Training
 
 
 class NearestNeighbours(PooledSystem):
     """It remembers the training part; k and the metric are set, and nothing is chosen."""
 
+    section = "knn"
     schema = Knn
 
     def fit(

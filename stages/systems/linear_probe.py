@@ -19,7 +19,8 @@ from stages.corpora.emotions import EMOTIONS
 from stages.runtime.params import LinearProbe
 from stages.scoring.calibration import log_loss
 from stages.scoring.metrics import confusion_matrix, uar
-from stages.systems.contract import Layout, PooledSystem, Samples, Training
+from stages.systems.contract import Layout, Samples
+from stages.systems.pooled import PooledSystem, Training
 from stages.systems.selection import inner_parts, score_of
 
 MAX_ITERATIONS = 10_000  # far more than L-BFGS has needed here
@@ -29,6 +30,7 @@ TOLERANCE = 1e-7  # of the gradient: the same probabilities, to rounding, on oth
 class Probe(PooledSystem):
     """Probabilities softmax(W x + b)."""
 
+    section = "linear_probe"
     schema = LinearProbe
     chooses = ("c",)
 

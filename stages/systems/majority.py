@@ -13,7 +13,8 @@ from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.params import Section
-from stages.systems.contract import Layout, PooledSystem, Samples, Training
+from stages.systems.contract import Layout, Samples
+from stages.systems.pooled import PooledSystem, Training
 
 
 class Majority(PooledSystem):

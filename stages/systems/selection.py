@@ -13,7 +13,8 @@ from stages.splits.protocols import (
     acoustic_roles,
     sentence_id,
 )
-from stages.systems.contract import Samples, Training, fit_standardizer
+from stages.systems.contract import Samples, fit_standardizer
+from stages.systems.pooled import Training
 
 INNER_FOLDS = 5  # at most
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from stages.media.spectrogram import clip_mel
 from stages.recognition import recognise as module
 from stages.recognition.bundle import fingerprint, read_bundle
-from stages.recognition.recognise import ACOUSTIC, Answer, Piece, Recogniser, classify, windows
+from stages.recognition.recognise import ACOUSTIC, Answer, Piece, Recogniser, windows
 from stages.runtime.errors import ClipError
 from stages.scoring.calibration import with_temperature
+from stages.systems.named import SYSTEMS
 from tests.bundle_files import DIM, classifier_of, write_small_bundle
 from tests.helpers import params, user_error
 from tests.media_files import sine, write_sound, write_video
@@ -59,7 +60,7 @@ def test_an_answer_is_the_calibrated_mean_of_the_seeds(clips: dict[str, Path], t
     found = recogniser(tmp_path)
     answer, *_ = found.recognise([Piece(clips["voice"])])
     mel = clip_mel(clips["voice"], **params()["mels"])
-    (x,) = found.encoder(ACOUSTIC).encode([("voice", mel.values)])
+    (x,) = (of["values"] for of in found.encoder(ACOUSTIC).encode([("voice", mel.values)]))
     shares = [classifier(torch.from_numpy(x)).numpy()[0] for classifier in found.bundle.final]
     np.testing.assert_allclose(told(answer), with_temperature(np.mean(shares, 0), 2.0), atol=1e-7)
     of_folds = [classifier(torch.from_numpy(x)).numpy()[0] for classifier in found.bundle.folds]
@@ -141,8 +142,8 @@ def test_another_encoder_than_that_of_the_training_is_refused(
 def test_a_voice_that_was_trained_on_is_known_again(clips: dict[str, Path], tmp_path: Path):
     first = recogniser(tmp_path)
     mel = clip_mel(clips["voice"], **params()["mels"])
-    (x,) = first.encoder(ACOUSTIC).encode([("voice", mel.values)])
-    found = recogniser(tmp_path, trained_on=[fingerprint(x)])
+    (of,) = first.encoder(ACOUSTIC).encode([("voice", mel.values)])
+    found = recogniser(tmp_path, trained_on=[fingerprint({"acoustic": of["values"]})])
     answers = found.recognise([Piece(clips["voice"]), Piece(clips["other"])])
     assert [answer.trained_on for answer in answers] == [True, False]
 
@@ -172,10 +173,12 @@ def test_faces_and_voice_vote_and_the_faces_stand_in_the_place_of_the_bank():
     visual = network.classifier(of_faces(z_v, z_a)).softmax(1).mean(0)
     acoustic = network.classifier(of_voice(z_a, z_v)).softmax(1)[0]
     torch.testing.assert_close(classifier.with_faces(x_v, x_a), (visual + acoustic) / 2)
-    found = classify(classifier, {4: x_a.numpy()}, {4: x_v.numpy(), 9: x_v.numpy()})
-    np.testing.assert_allclose(found[4], ((visual + acoustic) / 2), atol=1e-6)
+    clips = [{"acoustic": x_a}, {"acoustic": x_a, "visual": x_v}, {"visual": x_v}]
+    found = SYSTEMS["fdan"].probabilities(classifier, clips)
+    torch.testing.assert_close(found[0], classifier(x_a)[0])
+    np.testing.assert_allclose(found[1], ((visual + acoustic) / 2), atol=1e-6)
     alone = network.classifier(classifier.embed_visual(x_v)).softmax(1).mean(0)
-    np.testing.assert_allclose(found[9], alone, atol=1e-6)
+    np.testing.assert_allclose(found[2], alone, atol=1e-6)
 
 
 @given(st.floats(0.1, 100), st.floats(0.5, 10), st.floats(0.1, 10))

@@ -86,8 +86,7 @@ def write(bank: bool = True, **flags: bool) -> dict[tuple[int, int], SpeechClass
     description = {
         "folds": 2,
         "seeds": [7, 8],
-        "visual_dim": VISUAL,
-        "acoustic_dim": ACOUSTIC,
+        "dims": {"acoustic": ACOUSTIC, "visual": VISUAL},
         "bank": dict.fromkeys(names, ["a", "b"]),
         "system": "fdan",
         "chosen": dict.fromkeys(names, {"epoch": 3}),
@@ -197,11 +196,17 @@ def recount(content: bytes | dict[str, Any]) -> None:
     write_json(DESCRIPTION, read_json(DESCRIPTION) | {"sha256": file_sha256(MODEL)}, rounded=False)
 
 
+def test_a_width_that_is_missing_is_named():
+    write()
+    write_json(DESCRIPTION, read_json(DESCRIPTION) | {"dims": {"acoustic": ACOUSTIC}})
+    assert complaint().startswith(f"{DESCRIPTION}: dims: has no visual; ")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"acoustic_dim": 7},
-        {"visual_dim": 7},
+        {"dims": {"acoustic": 7, "visual": VISUAL}},
+        {"dims": {"acoustic": ACOUSTIC, "visual": 7}},
         {"folds": 3},
         {"seeds": [7, 9]},
         {"settings": {"inference": "none"}},

@@ -18,14 +18,14 @@ from stages.corpora.emotions import EMOTIONS
 from stages.io.files import read_json, read_table, write_json
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import VISUAL, Recogniser
-from stages.runtime.errors import UserError
 from stages.runtime.params import Params
 from stages.runtime.paths import BUNDLE, DESCRIPTION, METRICS, MODEL, MODEL_CARD
 from stages.splits.dataset import Features, labels, read_split, select_rows
 from stages.splits.protocols import TEST, TRAIN, VALIDATION
 from stages.systems.checkpoint import read_description, read_replicas
-from stages.systems.contract import Samples, Task, Training
+from stages.systems.contract import Samples, Task
 from stages.systems.named import SYSTEMS
+from stages.systems.pooled import Training
 from stages.systems.selection import inner_parts
 from tests.feature_files import prepare, utterances, work_in, write_params
 from tests.helpers import user_error
@@ -69,9 +69,8 @@ def task_of(settings: Mapping[str, Any]) -> Task:
 
 
 def settings_of(system: str) -> dict[str, Any]:
-    return {"linear_probe": {"c": C, "balanced": False}, "knn": {"k": 5, "metric": "cosine"}}.get(
-        system, {}
-    )
+    probe = {"c": C, "balanced": False, "modalities": ["acoustic"]}
+    return {"linear_probe": probe, "knn": {"k": 5, "metric": "cosine"}}.get(system, {})
 
 
 def test_params_name_the_systems_that_there_are():
@@ -159,7 +158,7 @@ def test_the_linear_probe_is_logistic_regression_by_definition(balanced: bool):
         expected = models[chosen].predict_proba(scaler.transform(raw))
         np.testing.assert_allclose(found, expected, atol=1e-4)
         state = {name: value.double().numpy() for name, value in classifier.state_dict().items()}
-        z = (raw - state["acoustic_mean"]) / state["acoustic_std"]
+        z = (raw - state["input_mean"]) / state["input_std"]
         powers = np.exp(z @ state["weight"].T + state["bias"])
         np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), atol=1e-5)
 
@@ -190,8 +189,8 @@ def test_no_test_utterance_reaches_what_is_learned(system: str, protocol: str):
     folds = read_split()[0]["folds"]
     for replica in SYSTEMS[system].train_all(task, folds, [0], "train"):
         x = part(replica.fold, TRAIN)[0]
-        np.testing.assert_allclose(replica.state["acoustic_mean"], x.mean(0), atol=1e-5)
-        np.testing.assert_allclose(replica.state["acoustic_std"], x.std(0), atol=1e-5)
+        np.testing.assert_allclose(replica.state["input_mean"], x.mean(0), atol=1e-5)
+        np.testing.assert_allclose(replica.state["input_std"], x.std(0), atol=1e-5)
         kept = task_of(settings_of(system))
         for row in select_rows(kept.rows, "acoustic", replica.fold, TEST):
             kept.features.acoustic[row["id"]] = np.full_like(x[0], 1e6, dtype=np.float32)
@@ -310,9 +309,8 @@ def test_it_is_bundled_and_says_that_it_saw_no_faces(system: str):
         chosen = sorted(of["c"] for of in read_description()["chosen"].values())
         assert bundle.contents["chosen"]["c"] == chosen[1]
     x = np.concatenate([part(0, role)[0] for role in (TRAIN, VALIDATION, TEST)])
-    np.testing.assert_allclose(bundle.final[0].state_dict()["acoustic_mean"], x.mean(0), atol=1e-5)
-    with pytest.raises(UserError, match="trained on voices alone; leave out visual"):
-        Recogniser(bundle).check_modalities([VISUAL])
+    np.testing.assert_allclose(bundle.final[0].state_dict()["input_mean"], x.mean(0), atol=1e-5)
+    assert "learned nothing from visual" in Recogniser(bundle).misfit([VISUAL])
     card.main()
     assert f"`{system}` (`stages/systems/{system}.py`), trained on all 84" in MODEL_CARD.read_text()
 

@@ -3,13 +3,12 @@
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
 import numpy as np
 
-from stages.fdan.training import Epoch, Settings, term_names
 from stages.runtime.progress import repeating, watch
 from stages.systems.contract import Histories, Live
 
@@ -30,9 +29,9 @@ class Reporter:
     def __init__(self, path: str, shape: tuple[int, ...], names: list[str], first: int = 0):
         self.path, self.shape, self.names, self.first = path, shape, names, first
 
-    def __call__(self, place: int, number: int, epoch: Epoch, ended: bool) -> None:
-        """A `stages.fdan.training.Report`."""
-        known = epoch | {ENDED: ended}
+    def __call__(self, place: int, number: int, epoch: Mapping[str, float], ended: bool) -> None:
+        """Told of a replica: an epoch's number, what is known of it, if it was the last."""
+        known = {**epoch, ENDED: ended}
         values = [known.get(name, math.nan) for name in self.names]
         self._values[self.first + place, number - 1] = values
 
@@ -47,16 +46,18 @@ class Reporter:
 
 @contextmanager
 def board(
-    label: str, replicas: int, settings: Settings, live: Live | None = None
+    label: str, replicas: int, epochs: int, terms: Sequence[str], live: Live | None = None
 ) -> Iterator[Reporter]:
     """Show how far replicas are while they are trained.
 
     Args:
+        epochs: of each, at most.
+        terms: of the loss, as an epoch names them.
         live: called every few seconds from a thread.
     """
     recalls = ["acoustic_uar", "visual_uar", "validation_loss", "validation_uar"]
-    names = [*term_names(settings), *recalls, ENDED]
-    shape = replicas, settings.epochs, len(names)
+    names = [*terms, *recalls, ENDED]
+    shape = replicas, epochs, len(names)
     with tempfile.TemporaryFile() as file:
         file.write(np.full(shape, math.nan).tobytes())
         file.flush()

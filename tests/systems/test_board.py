@@ -9,8 +9,8 @@ import torch
 
 from stages import train
 from stages.fdan import replicas
-from stages.fdan.board import ENDED, in_words, state_of
 from stages.runtime import progress
+from stages.systems.board import ENDED, in_words, state_of
 from tests.feature_files import prepare, work_in
 
 NAN = float("nan")
