@@ -25,7 +25,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "gm_tcnet": {"gm_tcnet": LEARNED | {"seconds": 0.2}},
     "tim_net": {"tim_net": LEARNED | {"seconds": 0.2, "blocks": 4, "learning_rate": 0.01}},
     "resnet18": {
-        "finetuned": LEARNED | {"size": 64, "momentum": 0.9, "body_factor": 1, "epochs": 5}
+        "finetuned": {
+            "epochs": 6,
+            "batch_size": 7,
+            "size": 64,
+            "body_factor": 1,
+            "momentum": 0.9,
+        }
     },
 }
 
