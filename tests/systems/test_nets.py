@@ -89,7 +89,10 @@ def test_it_learns_what_can_be_learned_and_tells_each_utterance_by_itself(system
         torch.testing.assert_close(at_once, together, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("system", SMALL)
+LONG = pytest.param("resnet18", marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("system", ["gm_tcnet", "tim_net", LONG])
 def test_shuffled_labels_give_chance(system: str):
     trained(system, shuffle_labels=True)
     evaluate.main()
