@@ -152,8 +152,8 @@ def main() -> None:
     )
 
     kept = mean_of(replicas)
-    if layers := layers_of(kept):
-        kept["lmmd_in_loss"] = params.alpha * sum(kept[name] for name in layers.values())
+    if "alpha" in settings:
+        kept["lmmd_in_loss"] = params.alpha * sum(kept[name] for name in layers_of(kept).values())
     rounded = {name: significant(value) for name, value in kept.items()}
     write_json(METRICS / "train.json", rounded | {"n_replicas": len(replicas)})
     histories = [replica.history for replica in replicas]

@@ -86,16 +86,17 @@ def write_small_bundle(
     flags = flags or {}
     names = [*map(final_name, (7, 8)), *fold_replicas(2, [7, 8])]
     made = {name: classifier_of(number, **flags) for number, name in enumerate(names)}
+    dims = {"acoustic": DIM} | ({} if flags.get("acoustic_only") else {"visual": DIM})
     contents = {
         "folds": 2,
         "seeds": [7, 8],
         "system": "fdan",
         "settings": SETTINGS | {"network": NETWORK | flags, "inference": inference},
-        "dims": {"acoustic": DIM} | ({} if flags.get("acoustic_only") else {"visual": DIM}),
+        "dims": dims,
         "frames": params()["frames"],
         "mels": params()["mels"],
         "encoders": params(encoders=both(name="squeezenet1_1"))["encoders"],
-        "sources": {"visual": "seed 0", "acoustic": "seed 0"},
+        "sources": dict.fromkeys(dims, "seed 0"),
         "chosen": {"epoch": 3},
         "temperature": 2.0,
         "data": {

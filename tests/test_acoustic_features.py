@@ -147,7 +147,8 @@ def test_a_clip_that_is_lost_after_its_spectrogram_is_named(counted: Counted):
 def test_a_new_clip_gets_the_features_that_the_stage_makes(counted: Counted, tmp_path: Path):
     acoustic_features.main("sample")
     encoders = params(encoders={"acoustic": SPEECH})["encoders"]
-    write_small_bundle(tmp_path / "bundle", encoders=encoders, sources={"acoustic": "nowhere"})
+    sources = {"acoustic": "nowhere", "visual": "seed 0"}
+    write_small_bundle(tmp_path / "bundle", encoders=encoders, sources=sources)
     found = Recogniser(read_bundle(tmp_path / "bundle"))
     waves = [result["values"] for result in found.waveforms([Piece(CLIPS / "0.wav")])]
     (features,) = found.encoder("acoustic").encode([("a new clip", waves[0])])

@@ -49,6 +49,22 @@ MELD = [
     Reported("MAP", 78.50, 78.50, 78.40, "Liang et al. 2024, cited by Li et al."),
     Reported("FDAN", 81.16, 75.91, 80.72, OURS),
 ]
+# Of these nothing can be trained that would bear the name with any right.
+CANNOT_BE_RUN = {
+    "SMIN": "it learns from unlabelled video, which nobody gives, and there is no code of it",
+    "TRIN": "neither its sizes nor its code were published",
+    "MAP": "it needs a fine-tuned large language model, and has no code",
+}
+# What a reader of Table 1 should know of two rows, by the system that the note follows.
+NOTES = {
+    "GM-TCNet": "Of Table 1 the rows INCA and GM-TCNet look shifted by one: GM-TCNet's WAR here, "
+    "84.79, is what INCA's authors report for INCA (407 of 480), and GM-TCNet's own are 83.88 to "
+    "86.02, by the best of 300 epochs on the test part; trained again by their authors to the last "
+    "epoch they are 75.83 (README of TIM-Net's code).",
+    "MAP": "On MELD's official test part always neutral has w-F1 31.3; no system is known that "
+    "has an unweighted average recall of seven classes above 55 there, so that 70.52, 72.30, 75.91 "
+    "and 78.50 must be of another division or measure.",
+}
 SEVERAL_CORPORA = [
     Reported("FDAN, SAVEE{S_v, M_v, S_a}", 87.50, 87.14, 87.70, OURS),
     Reported("FDAN, MELD{S_v, M_v, M_a}", 81.78, 78.31, 81.01, OURS),

@@ -4,7 +4,8 @@
     dvc queue start
     python -m stages tables show table4 [-S KEY=VALUE ...]
 
-table1, table2   FDAN on SAVEE and on MELD, beside all systems of the paper's Tables 1 and 2
+table1, table2   every system of the paper's Tables 1 and 2 that can be run, on SAVEE and on MELD,
+                 under protocols paper and speaker (MELD: official, too), beside what is reported
 table3           visual samples of several corpora (Table 3)
 table4           the ablation: FDAN_1, FDAN_2, FDAN and an acoustic-only baseline (Table 4)
 grid             alpha x weight_decay of Section 3.2
@@ -34,7 +35,15 @@ from ruamel.yaml import YAML
 from tabulate import tabulate
 
 from stages.commands.compare import Comparison, compare, read_predictions
-from stages.commands.published import ABLATION, MELD, SAVEE, SEVERAL_CORPORA, Reported
+from stages.commands.published import (
+    ABLATION,
+    CANNOT_BE_RUN,
+    MELD,
+    NOTES,
+    SAVEE,
+    SEVERAL_CORPORA,
+    Reported,
+)
 from stages.commands.revisions import check_git
 from stages.runtime.errors import UserError, one_line
 from stages.runtime.params import read_params
@@ -65,11 +74,46 @@ ABLATIONS = [
 ]
 INFERENCES = [Row(i, f"FDAN, inference {i}", {"inference": i}) for i in ("prototypes", "none")]
 ALPHAS = [Row(f"alpha_{a}", f"FDAN, alpha {a}", {"alpha": a}) for a in ("1e-4", "1e-5", "1", "10")]
-FLOOR = [
+BELOW = [
     Row("majority", "majority", {"system": "majority"}),
     Row("knn", "nearest neighbours", {"system": "knn"}),
     Row("linear_probe", "linear probe", {"system": "linear_probe"}),
-    FDAN,
+]
+FINE_TUNED = [
+    Row(label.replace("-", "").lower(), label, {"system": label.replace("-", "").lower()})
+    for label in ("VGG-16", "VGG-19", "ResNet-18", "ResNet-34", "ResNet-50")
+]
+# The spectrograms that librosa makes unless told otherwise, of which these systems take MFCCs.
+LIBROSA = {
+    "mels.sample_rate": "22050",
+    "mels.n_fft": "2048",
+    "mels.win_length": "2048",
+    "mels.hop_length": "512",
+    "mels.fmin": "0.0",
+    "mels.fmax": "11025.0",
+}
+# What is computed from the sound before anything is learned stands among the encoders.
+TWINE_SHUF_PAT = {
+    "encoders.acoustic.name": "twine_shuf_pat",
+    "encoders.acoustic.weights": "published",
+}
+HAND_FEATURES = {
+    "encoders.acoustic.name": "hand_features",
+    "encoders.acoustic.weights": "published",
+    "encoders.acoustic.sequences": "true",
+}
+BY_EAR = [
+    Row("inca", "INCA, in the manner of", {"system": "inca"} | TWINE_SHUF_PAT),
+    Row("gm_tcnet", "GM-TCNet", {"system": "gm_tcnet"} | LIBROSA),
+    Row("tim_net", "TIM-Net", {"system": "tim_net"} | LIBROSA),
+    Row("tf_mix", "TF-Mix, in the manner of", {"system": "tf_mix"} | HAND_FEATURES),
+]
+TEXT = {"encoders.linguistic.name": "all-MiniLM-L6-v2"}
+SEQUENCES = TEXT | {"encoders.linguistic.sequences": "true"}
+BY_TEXT_TOO = [
+    Row("sdt", "SDT, features ours", {"system": "sdt"} | TEXT),
+    Row("cadf", "CADF, in the manner of", {"system": "cadf"} | SEQUENCES),
+    Row("query_tokens", "emotion query tokens", {"system": "query_tokens"} | SEQUENCES),
 ]
 GRID = [
     Row(f"alpha_{a}-decay_{d}", f"FDAN, alpha {a}, decay {d}", {"alpha": a, "weight_decay": d})
@@ -88,12 +132,14 @@ class Table:
 
     Attributes:
         tasks: pairs of visual corpora and acoustic corpus; none: those of params.yaml.
+        protocols: by each of which everything is measured; none: that of params.yaml.
         paired: show the difference of each row from the row FDAN.
         targets: the stages of dvc.yaml to run.
     """
 
     rows: list[Row]
     tasks: tuple[tuple[tuple[str, ...], str], ...] = ()
+    protocols: tuple[str, ...] = ()
     published: list[Reported] = field(default_factory=list)
     paired: bool = False
     targets: tuple[str, ...] = ("evaluate",)
@@ -106,12 +152,28 @@ class Table:
 
 ON_SAVEE, ON_MELD, BOTH = (("savee",), "savee"), (("meld",), "meld"), ("savee", "meld")
 WITH_BEST_EPOCH = ("evaluate", "best_test_epoch")
+# The folds of a protocol where a table names the protocol: SAVEE has four speakers.
+FOLDS = {"paper": "5", "speaker": "4", "official": "1"}
 TABLES = {
-    "table1": Table([FDAN], (ON_SAVEE,), SAVEE, targets=WITH_BEST_EPOCH),
-    "table2": Table([FDAN], (ON_MELD,), MELD, targets=WITH_BEST_EPOCH),
-    "table3": Table([FDAN], ((BOTH, "savee"), (BOTH, "meld")), SEVERAL_CORPORA),
-    "table4": Table(ABLATIONS, (ON_SAVEE, ON_MELD), ABLATION, paired=True),
-    "floor": Table(FLOOR, paired=True),
+    "table1": Table(
+        [*FINE_TUNED, *BY_EAR, *BELOW, FDAN],
+        (ON_SAVEE,),
+        ("paper", "speaker"),
+        SAVEE,
+        paired=True,
+        targets=WITH_BEST_EPOCH,
+    ),
+    "table2": Table(
+        [*FINE_TUNED, *BY_TEXT_TOO, *BELOW, FDAN],
+        (ON_MELD,),
+        ("paper", "speaker", "official"),
+        MELD,
+        paired=True,
+        targets=WITH_BEST_EPOCH,
+    ),
+    "table3": Table([FDAN], ((BOTH, "savee"), (BOTH, "meld")), published=SEVERAL_CORPORA),
+    "table4": Table(ABLATIONS, (ON_SAVEE, ON_MELD), published=ABLATION, paired=True),
+    "floor": Table([*BELOW, FDAN], paired=True),
     "grid": Table([FDAN, *GRID], paired=True),
     "findings": Table(ABLATIONS + INFERENCES + ALPHAS, paired=True),
     "learning_rate": Table(RATES, targets=("train",)),
@@ -131,14 +193,22 @@ class Experiment(NamedTuple):
 def experiments(table: Table, extra: Settings) -> list[Experiment]:
     """All experiments of a table, with `extra` settings in every one."""
     params = read_params()
-    protocol = extra.get("protocol", params.protocol)
     own = (tuple(params.visual), params.acoustic)
     tasks = [task for task in table.tasks if {*task[0], task[1]} <= set(params.corpora)]
     if table is TABLES["table3"] and not tasks:
         own = (tuple(params.corpora), params.acoustic)
+    protocols = table.protocols or (params.protocol,)
+    if not tasks:  # other corpora have no official split
+        protocols = tuple(name for name in protocols if name != "official")
+    if "protocol" in extra:
+        protocols = (extra["protocol"],)
+    several = len(tasks) > 1 or len(protocols) > 1
     found = []
-    for visual, acoustic in tasks or [own]:
-        chosen = {"visual": f"[{','.join(visual)}]", "acoustic": acoustic} | extra
+    for (visual, acoustic), protocol in itertools.product(tasks or [own], protocols):
+        folds = {} if protocol == params.protocol else {"protocol": protocol}
+        if folds and table.protocols:
+            folds["folds"] = FOLDS[protocol]
+        chosen = {"visual": f"[{','.join(visual)}]", "acoustic": acoustic} | folds | extra
         faces = re.findall(r"\w+", chosen["visual"])
         parts = [chosen["acoustic"], *(["faces", *faces] if faces != [chosen["acoustic"]] else [])]
         others = sorted(set(extra) - {"visual", "acoustic", "protocol", "folds"})
@@ -146,7 +216,7 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
         task = f"acoustic {chosen['acoustic']}, visual {', '.join(faces)}, protocol {protocol}"
         for row in table.rows:
             name = "-".join(["_".join(parts), protocol, *tags, row.name])
-            label = f"{row.label}, {task}" if len(tasks) > 1 else row.label
+            label = f"{row.label}, {task}" if several else row.label
             name = re.sub(r"[^\w.+-]", "_", name)
             settings = chosen | row.settings | table.settings
             found.append(Experiment(name, label, task, row, settings))
@@ -329,11 +399,17 @@ def show(table: Table, extra: Settings) -> str:
         heads = "system; validation UAR %; validation loss; epoch kept"
         return markdown(heads, [validation_cells(item) for item in found])
     rows = [reported_cells(row) for row in table.published]
+    rows += [
+        [row.system, "", "", "", "", f"cannot be run: {CANNOT_BE_RUN[row.system]}"]
+        for row in table.published
+        if row.system in CANNOT_BE_RUN
+    ]
     rows += itertools.chain.from_iterable(map(measured_cells, found))
     parts = [
         markdown("system; WAR %; UAR %; w-F1 %; correct; source", rows),
         "In brackets 95 % intervals (WAR: Wilson; UAR, w-F1: bootstrap by utterance); ± sd over "
         "seeds. Rows of different corpora, classes or protocols cannot be compared.",
+        *(NOTES[row.system] for row in table.published if row.system in NOTES),
     ]
     if table.tasks and not any({"savee", "meld"} & {item.settings["acoustic"]} for item in found):
         parts.append("SAVEE and MELD are not in params.yaml's corpora: measured on others instead.")

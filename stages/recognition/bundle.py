@@ -118,6 +118,8 @@ class Contents(Classifiers):
     def _has_what_is_chosen(self) -> Self:
         if set(self.chosen) != set(SYSTEMS[self.system].chooses):
             raise ValueError(f"chosen: is not what {self.system} chooses")
+        if set(self.sources) != set(self.dims) - {MELS}:
+            raise ValueError("sources: are not of the encoders that it learned from")
         return self
 
 

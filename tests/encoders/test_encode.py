@@ -57,6 +57,17 @@ class Counted:
         return torch.stack([images.mean((1, 2, 3)), images[:, 0, 0, 0]], dim=1).numpy()
 
 
+def by_clip(
+    network: Callable[[Tensor], np.ndarray], pictures: int
+) -> Callable[[Tensor], list[dict[str, np.ndarray]]]:
+    """What a network gives for pictures, by clip."""
+
+    def embed(images: Tensor) -> list[dict[str, np.ndarray]]:
+        return [{"values": of} for of in np.split(network(images), len(images) // pictures)]
+
+    return embed
+
+
 def encoded(
     arrays: Arrays,
     embed: Callable[[Tensor], np.ndarray] | None = None,
@@ -65,9 +76,9 @@ def encoded(
     device: str = "cpu",
 ) -> Arrays:
     clips = [(f"sample/{i}", array) for i, array in enumerate(arrays)]
-    return list(
-        encode(clips, to_images, embed or Counted(), kept or cache(), device, CLIPS[device])
-    )
+    by = by_clip(embed or Counted(), 3 if to_images is face_images else 1)
+    found = encode(clips, to_images, by, kept or cache(), device, CLIPS[device])
+    return [of["values"] for of in found]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

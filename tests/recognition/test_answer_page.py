@@ -152,8 +152,9 @@ def test_what_was_not_heard_is_said(tmp_path: Path):
 def test_a_voice_that_trained_the_model_is_told_as_such(tmp_path: Path):
     clip = write_sound(tmp_path / "a.wav", sine(220, 2, RATE), RATE)
     found = recogniser(tmp_path)
-    voices, _ = found._voices([Piece(clip)], [{}])
-    found.contents["trained_on"] = [fingerprint(voices[0])]
+    seen: list[dict[str, np.ndarray]] = [{}]
+    found._hear([Piece(clip)], [{}], seen)
+    found.contents["trained_on"] = [fingerprint(seen[0])]
     (text,) = shown(found, clip)
     assert "The model was trained on this very voice" in text
 
