@@ -39,7 +39,11 @@ def main() -> None:
     finals = system.train_all(task, 1, description["seeds"], "model")
     states = {final_name(one.seed): one.state for one in finals}
     for fold, seed, classifier in read_replicas(description):
-        states[replica_name(fold, seed)] = classifier.state_dict()
+        states[replica_name(fold, seed)] = {
+            name: value
+            for name, value in classifier.state_dict().items()
+            if value.is_floating_point()  # batch normalisation counts batches, too
+        }
 
     modalities = system.modalities(settings)
     heard = [view for view in system.views(settings) if view in (ACOUSTIC, MELS)]

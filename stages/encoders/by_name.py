@@ -5,14 +5,27 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 
-from stages.encoders import efficientnet_lite0, egemaps, speech, torchvision_models, whisper
+from stages.encoders import (
+    efficientnet_lite0,
+    egemaps,
+    hand_features,
+    huggingface,
+    huggingface_text,
+    speech,
+    torchvision_models,
+    twine_shuf_pat,
+    whisper,
+)
 from stages.encoders.weights import Packaged, Published
 from stages.runtime.errors import UserError
+
+# Of the waveform, without weights or layers: their `load` takes nothing.
+FORMULAS = {module.NAME: module for module in (egemaps, twine_shuf_pat, hand_features)}
 
 
 def is_speech(name: str) -> bool:
     """Whether an encoder takes the waveform; all others take pictures."""
-    return name in (egemaps.NAME, whisper.NAME) or name.isupper() or "/" in name
+    return name in (*FORMULAS, whisper.NAME) or name.isupper() or "/" in name
 
 
 def pictures_module(name: str) -> ModuleType:
@@ -23,7 +36,7 @@ def pictures_module(name: str) -> ModuleType:
 def published(modality: str, name: str, weights: str) -> Published | Packaged | None:
     """Where the weights of an encoder come from.
 
-    None for random ones, for functionals, which have none, and for a model of Hugging Face, whose
+    None for random ones, for formulas, which have none, and for a model of Hugging Face, whose
     files only transformers knows.
 
     Raises:
@@ -34,21 +47,41 @@ def published(modality: str, name: str, weights: str) -> Published | Packaged | 
     if not is_speech(name):
         with naming(modality):
             return pictures_module(name).published(name, weights)
-    from stages.encoders import huggingface_speech, wav2vec2  # which load torchaudio
-
-    if name == egemaps.NAME:
-        egemaps.load()
+    if name in FORMULAS:
+        FORMULAS[name].load()
         return None
     if "/" in name:
-        if find_spec("transformers") is None:
-            raise UserError(
-                f"params.yaml: encoders.{modality}.name: {name} needs transformers; "
-                f"pip install {huggingface_speech.PACKAGE}"
-            )
+        _require_transformers(modality, name)
         return None
     if name == whisper.NAME:
         return whisper.WEIGHTS
+    from stages.encoders import wav2vec2  # which loads torchaudio
+
     return Published(wav2vec2.address(name))
+
+
+def published_text(name: str, layer: int | str) -> Packaged | None:
+    """Where the weights of an encoder of text come from; None as of `published`, or for none.
+
+    Raises:
+        UserError: a package that it needs is not installed, or it has no such layer, as far as is
+            known unloaded.
+    """
+    if name == "none":
+        return None
+    _require_transformers("linguistic", name)
+    if name != huggingface_text.NAME:
+        return None
+    speech.check_layer(layer, name, huggingface_text.LAYERS, "linguistic")
+    return huggingface_text.WEIGHTS
+
+
+def _require_transformers(modality: str, name: str) -> None:
+    if find_spec("transformers") is None:
+        raise UserError(
+            f"params.yaml: encoders.{modality}.name: {name} needs transformers; "
+            f"pip install {huggingface.PACKAGE}"
+        )
 
 
 def check_weights(modality: str, name: str, weights: str) -> None:
@@ -74,7 +107,7 @@ def check_layer(name: str, layer: int | str) -> None:
     """Raise UserError where an encoder of speech has no such layer, as far as is known unloaded."""
     if name == whisper.NAME:
         speech.check_layer(layer, name, whisper.LAYERS)
-    elif is_speech(name) and name != egemaps.NAME and "/" not in name:
+    elif is_speech(name) and name not in FORMULAS and "/" not in name:
         from stages.encoders import wav2vec2  # which loads torchaudio
 
         speech.check_layer(layer, name, wav2vec2.depth(name))

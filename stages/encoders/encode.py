@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 import joblib
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from stages.extraction.clip_cache import ClipCache, is_kept, lost, read_entry, write_entry
 
@@ -89,6 +90,12 @@ def encode(
             yield kept
 
 
+def alone(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The array of one clip, of an encoder that takes one at a time."""
+    (array,) = arrays
+    return array
+
+
 def grouped(
     clips: Iterable[tuple[str, np.ndarray]], cache: ClipCache, size: int
 ) -> Iterator[Group]:
@@ -113,6 +120,7 @@ def side_by_side(function: Callable[[T], T], items: Iterator[T]) -> Iterator[T]:
     number of threads.
     """
     torch.set_num_threads(1)
+    threadpool_limits(1)
     # Blocks of 4 MB and more go back to the system at once (glibc's M_MMAP_THRESHOLD, which else
     # grows): kept in the heaps of several threads they would fall apart, and memory would grow.
     ctypes.CDLL(None).mallopt(-3, 4 << 20)

@@ -72,31 +72,33 @@ def load(name: str, settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     """The encoder of a name.
 
     Args:
-        name: "whisper-tiny.en", "eGeMAPSv02", a pipeline of torchaudio as "HUBERT_BASE", or a
-            model of Hugging Face as "microsoft/wavlm-base-plus", or the folder of one, with a "/".
+        name: "whisper-tiny.en", one of `by_name.FORMULAS` as "eGeMAPSv02", a pipeline of
+            torchaudio as "HUBERT_BASE", or a model of Hugging Face as "microsoft/wavlm-base-plus",
+            or the folder of one, with a "/".
         settings: `layer`, 1 to the number of layers, "last", or "mean" of all; `pool`, "mean" or
-            "mean_std" over time. openSMILE's features have neither.
+            "mean_std" over time. Formulas have neither.
         device: "cpu" or "cuda".
 
     Raises:
         UserError: there is no such encoder or layer, or its weights or packages cannot be had.
     """
-    from stages.encoders import egemaps, huggingface_speech, wav2vec2, whisper  # they import this
+    # They import this.
+    from stages.encoders import by_name, huggingface_speech, wav2vec2, whisper
 
     if "/" in name:
         return huggingface_speech.load(name, settings, device)
-    if name == egemaps.NAME:
-        return egemaps.load()
+    if name in by_name.FORMULAS:
+        return by_name.FORMULAS[name].load()
     if name == whisper.NAME:
         return whisper.load(settings, device)
     return wav2vec2.load(name, settings, device)
 
 
-def check_layer(layer: int | str, name: str, depth: int) -> None:
+def check_layer(layer: int | str, name: str, depth: int, modality: str = "acoustic") -> None:
     """Raise UserError where an encoder, a network of so many layers, has no such layer."""
     if layer not in ("last", "mean", *range(1, depth + 1)):
         raise UserError(
-            f"params.yaml: encoders.acoustic.layer: {layer!r} is no layer of {name}; "
+            f"params.yaml: encoders.{modality}.layer: {layer!r} is no layer of {name}; "
             f"give 1 to {depth}, last or mean"
         )
 

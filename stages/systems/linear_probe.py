@@ -17,11 +17,9 @@ from torch import Tensor
 
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.params import LinearProbe
-from stages.scoring.calibration import log_loss
-from stages.scoring.metrics import confusion_matrix, uar
 from stages.systems.contract import Layout, Samples
 from stages.systems.pooled import PooledSystem, Training
-from stages.systems.selection import inner_parts, score_of
+from stages.systems.selection import best_of, inner_parts
 
 MAX_ITERATIONS = 10_000  # far more than L-BFGS has needed here
 TOLERANCE = 1e-7  # of the gradient: the same probabilities, to rounding, on other machines
@@ -46,28 +44,15 @@ class Probe(PooledSystem):
         c = grid[0]
         if len(grid) > 1:
             parts = [(training.samples, validation)] if validation else inner_parts(training)
-            c = self._best(grid, list(parts), settings)
-        return regression(training.samples, c, settings["balanced"]), {"c": c}
-
-    def _best(
-        self,
-        grid: Sequence[float],
-        parts: Sequence[tuple[Samples, Samples]],
-        settings: Mapping[str, Any],
-    ) -> float:
-        scores = {}
-        for c in grid if parts else grid[:1]:
-            probabilities = []
+            told: dict[float, list[Tensor]] = {c: [] for c in grid}
+            true = []
             for learned, held in parts:
-                tensors = regression(learned, c, settings["balanced"])
-                rows = [self.predict(tensors, x, settings) for x in held.x.double()]
-                probabilities.append(torch.stack(rows))
-            shares = torch.cat(probabilities).numpy()
-            true = torch.cat([held.y for _, held in parts]).numpy()
-            recall = uar(confusion_matrix(true, shares.argmax(1), len(EMOTIONS)))
-            found = {"validation_uar": float(recall), "validation_loss": log_loss(shares, true)}
-            scores[c] = score_of(found, "uar")
-        return max(scores, key=lambda c: scores[c], default=grid[0])
+                true.append(held.y)
+                for c in grid:
+                    tensors = regression(learned, c, settings["balanced"])
+                    told[c] += [self.predict(tensors, x, settings) for x in held.x.double()]
+            c = best_of(told, true)
+        return regression(training.samples, c, settings["balanced"]), {"c": c}
 
     def predict(
         self, tensors: Mapping[str, Tensor], x: Tensor, settings: Mapping[str, Any]

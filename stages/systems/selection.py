@@ -1,9 +1,12 @@
 """Choosing on utterances that did not train: what every system that chooses does alike."""
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from stages.splits.protocols import (
     SENTENCE_DISJOINT,
@@ -14,9 +17,10 @@ from stages.splits.protocols import (
     sentence_id,
 )
 from stages.systems.contract import Samples, fit_standardizer
-from stages.systems.pooled import Training
+from stages.systems.pooled import Training, found_of
 
 INNER_FOLDS = 5  # at most
+T = TypeVar("T")
 
 
 def score_of(found: Mapping[str, float], select: str) -> tuple[float, float]:
@@ -30,6 +34,26 @@ def score_of(found: Mapping[str, float], select: str) -> tuple[float, float]:
     """
     recall = round(found[f"validation_{select}"], 9)  # summed in whatever order
     return recall, -round(found["validation_loss"], 2)
+
+
+def best_of(told: Mapping[T, Sequence[Tensor]], true: Sequence[Tensor]) -> T:
+    """Of some candidates the one that tells held-out utterances best, by UAR.
+
+    Args:
+        told: the probabilities [C] of each utterance, by candidate.
+        true: the classes int64 [n] of the utterances, part by part.
+
+    Returns:
+        Of equal ones the first; the first where nothing was held out.
+    """
+    if not true:
+        return next(iter(told))
+    classes = torch.cat(list(true))
+    scores = {}
+    for candidate, probabilities in told.items():
+        found = found_of(torch.stack(list(probabilities)), classes, "validation")
+        scores[candidate] = score_of({"validation_loss": math.inf} | found, "uar")
+    return max(scores, key=lambda candidate: scores[candidate])
 
 
 def inner_parts(training: Training) -> Iterator[tuple[Samples, Samples]]:

@@ -10,11 +10,12 @@ from multiprocessing import get_context
 import numpy as np
 import torch
 
-from stages.encoders import egemaps, whisper
+from stages.encoders import whisper
+from stages.encoders.by_name import FORMULAS
 from stages.encoders.speech import SAMPLE_RATE, SpeechEncoder, load
 from stages.runtime.errors import UserError
 
-REAL = (whisper.NAME, egemaps.NAME)
+REAL = (whisper.NAME, *FORMULAS)
 NAMES = ("HUBERT_BASE", "WAVLM_BASE_PLUS", "HUBERT_LARGE", "WAVLM_LARGE", *REAL)
 SECONDS = 4  # of a clip
 SETTINGS = {"layer": "last", "pool": "mean"}

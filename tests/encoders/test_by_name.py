@@ -18,6 +18,8 @@ from tests.helpers import user_error
         ("resnet-34", False),  # which there is not
         ("whisper-tiny.en", True),
         ("eGeMAPSv02", True),
+        ("twine_shuf_pat", True),
+        ("hand_features", True),
         ("HUBERT_BASE", True),
         ("facebook/hubert-base-ls960", True),
     ],
@@ -34,6 +36,8 @@ def test_weights_are_looked_for_where_they_are_loaded_from(monkeypatch: pytest.M
     assert published("acoustic", "HUBERT_BASE", "published") == Published(address)
     monkeypatch.setattr(egemaps, "load", lambda: None)
     assert published("acoustic", "eGeMAPSv02", "published") is None
+    assert published("acoustic", "twine_shuf_pat", "published") is None
+    assert published("acoustic", "hand_features", "published") is None
     monkeypatch.setattr(by_name, "find_spec", lambda name: name)
     assert published("acoustic", "facebook/hubert-base-ls960", "published") is None
 

@@ -25,13 +25,13 @@ from stages.splits.protocols import TEST, TRAIN, VALIDATION
 from stages.systems.checkpoint import read_description, read_replicas
 from stages.systems.contract import Samples, Task
 from stages.systems.named import SYSTEMS
-from stages.systems.pooled import PooledSystem, Training
+from stages.systems.pooled import Training
 from stages.systems.selection import inner_parts
 from tests.feature_files import prepare, utterances, work_in, write_params
 from tests.helpers import user_error
 
-FLOOR = [name for name, system in SYSTEMS.items() if isinstance(system, PooledSystem)]
-LEARNING = ["linear_probe", "knn"]
+FLOOR = [name for name, system in SYSTEMS.items() if not system.by_epochs]
+LEARNING = ["linear_probe", "knn", "inca"]
 C = [0.001, 0.01, 0.1, 1.0]
 
 
@@ -69,8 +69,11 @@ def task_of(settings: Mapping[str, Any]) -> Task:
 
 
 def settings_of(system: str) -> dict[str, Any]:
-    probe = {"c": C, "balanced": False, "modalities": ["acoustic"]}
-    return {"linear_probe": probe, "knn": {"k": 5, "metric": "cosine"}}.get(system, {})
+    return {
+        "linear_probe": {"c": C, "balanced": False, "modalities": ["acoustic"]},
+        "knn": {"k": 5, "metric": "cosine"},
+        "inca": {"k_min": 2, "k_max": 12, "k_step": 2, "ridge": 0.01, "degree": 3, "c": 1.0},
+    }.get(system, {})
 
 
 def test_params_name_the_systems_that_there_are():
@@ -352,6 +355,10 @@ def test_tensors_of_another_system_are_refused():
         ("linear_probe.c", {"linear_probe": {"c": [1.0, 1.0], "balanced": True}}),
         ("knn.k", {"knn": {"k": 0, "metric": "cosine"}}),
         ("knn.metric", {"knn": {"k": 1, "metric": "manhattan"}}),
+        ("inca.k_step", {"inca": {"k_step": 0}}),
+        ("inca.k_min", {"inca": {"k_min": 9, "k_max": 8}}),
+        ("inca.ridge", {"inca": {"ridge": -1.0}}),
+        ("inca.degree", {"inca": {"degree": 1.5}}),
     ],
 )
 def test_settings_that_cannot_be_are_refused(key: str, section: dict[str, Any]):
