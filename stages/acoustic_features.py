@@ -21,14 +21,11 @@ import numpy as np
 from stages.encoders.frozen import freeze_acoustic
 from stages.encoders.speech import SAMPLE_RATE
 from stages.extraction.clip_cache import delete_oldest, size_limit, warn_if_open_to_others
-from stages.extraction.extract import each_clip, root_of
-from stages.io.arrays import decode_ids, open_arrays, read_settings, write_arrays
-from stages.io.files import read_table
-from stages.media.audio import clip_waveform, waveform_settings
+from stages.extraction.waveforms import waveforms
+from stages.io.arrays import decode_ids, open_arrays, write_arrays
 from stages.runtime.command import run_stage
-from stages.runtime.errors import ClipError, UserError
 from stages.runtime.params import check_random_weights, read_params
-from stages.runtime.paths import features_path, manifest_path, mels_path
+from stages.runtime.paths import features_path, mels_path
 from stages.runtime.progress import track
 from stages.runtime.space import features_bytes
 
@@ -37,30 +34,6 @@ def spectrograms(mels: h5py.File) -> Generator[tuple[str, np.ndarray], None, Non
     """The id of each clip, and its spectrogram, float32 [T, n_mels] in dB."""
     for name, (start, end) in zip(decode_ids(mels["ids"][...]), pairwise(mels["offsets"][...])):
         yield name, mels["values"][start:end]
-
-
-def waveforms(
-    mels: h5py.File, corpus: str, workers: str
-) -> Generator[tuple[str, np.ndarray], None, None]:
-    """The id of each clip that has a spectrogram, and its waveform, float32 [samples] at 16 kHz.
-
-    Raises:
-        UserError: a clip of which there is a spectrogram cannot be read.
-    """
-    ids = set(decode_ids(mels["ids"][...]))
-    utterances = read_table(manifest_path(corpus), ["id", "audio", "start", "end", "whole"])
-    rows = [row for row in utterances if row["id"] in ids]
-    settings = waveform_settings(read_settings(mels), SAMPLE_RATE)
-    root = root_of(corpus, rows, "audio")
-    stage = "waveforms"  # of the cache of clips
-    with closing(each_clip(rows, "audio", clip_waveform, settings, root, stage, workers)) as clips:
-        for row, result in clips:
-            if isinstance(result, ClipError):
-                raise UserError(
-                    f"{root / row['audio']}: {result.code}: {result.detail}, though there is a "
-                    "spectrogram of it; restore the file, or set mels.sample_rate: 16000"
-                )
-            yield row["id"], result["values"]
 
 
 def main(corpus: str) -> None:
@@ -82,7 +55,11 @@ def main(corpus: str) -> None:
             arrays.append("ids", ids)
             if settings["sequences"]:
                 arrays.append("offsets", np.array([0]))
-            clips = waveforms(mels, corpus, workers) if encoder.waveform else spectrograms(mels)
+            clips = (
+                waveforms(mels, corpus, SAMPLE_RATE, workers)
+                if encoder.waveform
+                else spectrograms(mels)
+            )
             with closing(clips):
                 for found in track(encoder.encode(clips), len(ids), label, "clips"):
                     arrays.append("pooled", found["values"])

@@ -36,7 +36,7 @@ from stages.splits.dataset import Features, labels, read_split, select_rows
 from stages.splits.leaks import check_bank, check_leaks
 from stages.splits.protocols import VALIDATION
 from stages.systems.checkpoint import read_description, read_replicas, replica_name
-from stages.systems.contract import VISUAL, Reader, modalities_of_test
+from stages.systems.contract import LINGUISTIC, VISUAL, Reader, modalities_of_test
 from stages.systems.named import SYSTEMS
 
 DECIMALS = 4  # of what DVC compares, so that its tables fit a screen
@@ -229,7 +229,7 @@ def main() -> None:
     measures = {name: found[name] for name in MEASURES} | {"uar_low": low, "uar_high": high}
     test = {name: round(value, DECIMALS) for name, value in measures.items()}
     modalities = system.modalities(settings)
-    sees_faces = VISUAL in modalities
+    sees_faces, reads_text = VISUAL in modalities, LINGUISTIC in modalities
     details = found | {
         "system": description["system"],
         "acoustic": split["acoustic"],
@@ -244,6 +244,8 @@ def main() -> None:
         "n_duplicates": sum(map(len, split["duplicates"].values())),
         "n_test_with_trained_face": split["n_test_with_trained_face"] if sees_faces else 0,
         "n_test_with_suspected_copy": split["n_test_with_suspected_copy"],
+        "n_test_with_trained_text": split["n_test_with_trained_text"] if reads_text else 0,
+        "text_leak": split["text_leak"] and reads_text,
         "skipped": split["skipped"],
         "skipped_unevenly": split["skipped_unevenly"],
         "excluded": split["excluded"],

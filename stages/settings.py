@@ -11,7 +11,7 @@ is named, a line each. What depends on what the manifests say is checked again b
 which also runs when a corpus changes and params.yaml does not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from stages.preflight.pretrained_files import (
     Wanted,
     encoder_weights,
     frame_weights,
+    text_weights,
     weight_problems,
 )
+from stages.preflight.text_leak import text_leak
 from stages.runtime.command import run_stage
 from stages.runtime.device import check_precision, pick_device
 from stages.runtime.errors import UserError
@@ -91,7 +93,7 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
     frames, encoders = params.frames, params.encoders
     lock = read_tree(LOCK) if LOCK.exists() else {}
 
-    def to_make(modality: str, stage: str, settings: Mapping[str, Any], key: str) -> bool:
+    def to_make(modality: str, stage: str, settings: Any, key: str) -> bool:
         return any(
             not features_path(modality, corpus).exists()
             or _locked(lock, f"{stage}@{corpus}").get(key) != settings
@@ -132,8 +134,32 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
                 wanted += encoder_weights(modality, encoder.name, encoder.weights, **own)
         except UserError as error:
             yield str(error)
+    try:
+        if has(params, "acoustic", "allow_text_leak") and has(encoders.linguistic, "name"):
+            if encoders.linguistic.name != "none":
+                text_leak(params.acoustic, params.allow_text_leak)
+    except UserError as error:
+        yield str(error)
+    try:
+        wanted += _text_weights(params, tree, to_make)
+    except UserError as error:
+        yield str(error)
     if wanted:
         yield from weight_problems(wanted)
+
+
+def _text_weights(params: Params, tree: Any, to_make: Callable[..., bool]) -> Wanted:
+    """Of what hears and reads texts, where there is something to be heard or read."""
+    encoder, key = params.encoders.linguistic, "encoders.linguistic"
+    text, name = "corpus", "none"
+    layer: int | str = "last"
+    if has(params, "text") and to_make("linguistic", "transcripts", params.text, "text"):
+        text = params.text
+    if has(encoder, "name", "layer", "sequences") and to_make(
+        "linguistic", "linguistic_features", tree["encoders"]["linguistic"], key
+    ):
+        name, layer = encoder.name, encoder.layer
+    return text_weights(text, name, layer)
 
 
 def _locked(lock: dict[str, Any], stage: str) -> dict[str, Any]:

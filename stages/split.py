@@ -1,7 +1,7 @@
 """Split: the role of every visual and every acoustic sample in every fold.
 
 In:  data/manifest/, data/mels/, data/features/, data/skipped/ of the corpora in `visual` and
-     `acoustic`
+     `acoustic`, data/transcripts/ of the latter
 Out: data/split.csv    modality, id, session, speaker, sentence, dialogue, turn, emotion, carried
                        (what copies add to it), fold_0, fold_1, ...: train, validation, test or out
      data/split.json   what was split: corpora, protocol, encoders, counts, what was left out, and
@@ -28,9 +28,16 @@ from stages.io.skips import (
     uneven_among,
     warn_of_uneven,
 )
+from stages.preflight.text_leak import text_leak
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
-from stages.runtime.paths import SPLIT, SPLIT_SUMMARY, features_path, mels_path
+from stages.runtime.paths import (
+    SPLIT,
+    SPLIT_SUMMARY,
+    features_path,
+    mels_path,
+    transcripts_path,
+)
 from stages.splits.dataset import SPLIT_COLUMNS
 from stages.splits.leaks import check_leaks
 from stages.splits.protocols import (
@@ -47,6 +54,7 @@ from stages.splits.protocols import (
 )
 from stages.splits.samples import choose_samples, read_manifest, shared_settings
 from stages.splits.suspects import suspected_copies, tested_with_suspected_copy
+from stages.splits.texts import tested_with_trained_text
 
 
 def shuffled_labels(rows: Rows, seed: int) -> Rows:
@@ -128,7 +136,23 @@ def main() -> None:
     check_leaks(rows, protocol, len(folds), validation_unit)
 
     corpora = list(dict.fromkeys([*params.visual, params.acoustic]))
-    features_of = {"visual": params.visual, "acoustic": [params.acoustic]}
+    features_of = {
+        "visual": params.visual,
+        "acoustic": [params.acoustic],
+        "linguistic": [params.acoustic],
+    }
+    encoders = {
+        modality: shared_settings(modality, names)
+        for modality, names in features_of.items()
+        if modality != "visual" or not acoustic_only
+    }
+    leaks = False
+    if encoders["linguistic"]["name"] == "none":
+        del encoders["linguistic"], features_of["linguistic"]
+    else:
+        leaks = text_leak(params.acoustic, params.allow_text_leak)
+    spoken = read_table(transcripts_path(params.acoustic), ["id", "text"])
+    texts = {row["id"]: row["text"] for row in spoken}
     trained_faces = tested_with_visual_training(rows, len(folds))
     known = {row["id"]: set(marks(row, SAME_RECORDING)) for row in visual + acoustic}
     suspects = [
@@ -144,15 +168,13 @@ def main() -> None:
         "folds": len(folds),
         "validated_by": validation_unit,
         "shuffle_labels": params.shuffle_labels,
-        "encoders": {
-            modality: shared_settings(modality, names)
-            for modality, names in features_of.items()
-            if modality == "acoustic" or not acoustic_only
-        },
+        "encoders": encoders,
         "n_visual": len(visual),
         "n_acoustic": len(acoustic),
         "n_test_with_trained_face": trained_faces,
         "n_test_with_suspected_copy": suspected,
+        "n_test_with_trained_text": tested_with_trained_text(rows, texts, len(folds)),
+        "text_leak": leaks,
         "suspected_copies": suspects,
         "duplicates": copies,
         "contradicting": contradicting,

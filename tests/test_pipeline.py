@@ -68,6 +68,8 @@ def test_repro_runs_every_stage_and_leaves_a_clean_tree(small: tuple[Clone, str]
         "contact_sheet@sample",
         "visual_features@sample",
         "acoustic_features@sample",
+        "transcripts@sample",
+        "linguistic_features@sample",
         "split",
         "train",
         "evaluate",

@@ -11,6 +11,8 @@ from ruamel.yaml import YAML
 from stages import plan, settings
 from stages.corpora.emotions import CODES, EMOTIONS
 from stages.corpora.listing import COLUMNS
+from stages.encoders import by_name, huggingface_text, transcription
+from stages.encoders.huggingface_text import WEIGHTS
 from stages.io.files import write_table
 from tests.feature_files import utterances
 from tests.helpers import both, params, user_error, write_params
@@ -183,6 +185,58 @@ def test_weights_that_cannot_be_had_are_told_where_they_are_still_to_be_applied(
     assert len(refused(encoders=both(weights="imagenet"))) == 1
 
 
+def test_what_reads_and_hears_texts_is_told_where_it_is_still_to_be_applied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_folder()
+    absent = WEIGHTS._replace(module="no_such_package")
+    monkeypatch.setattr(huggingface_text, "WEIGHTS", absent)
+    monkeypatch.setattr(by_name, "find_spec", lambda name: name)
+    reads = {"allow_random_weights": True, "linguistic": {"name": huggingface_text.NAME}}
+    [found] = refused(**of_folder(encoders=reads))
+    start = f"params.yaml: encoders.linguistic.name {huggingface_text.NAME}: the weights are in"
+    assert found.startswith(start) and found.endswith(f"{WEIGHTS.package} (83.5 MB)")
+    deep = reads | {"linguistic": {"name": huggingface_text.NAME, "layer": 7}}
+    [found] = refused(**of_folder(encoders=deep))
+    assert found.startswith("params.yaml: encoders.linguistic.layer: 7 is no layer of ")
+    monkeypatch.setattr(by_name, "find_spec", lambda name: None)
+    [found] = refused(**of_folder(encoders=reads))
+    assert found.startswith("params.yaml: encoders.linguistic.name: all-MiniLM-L6-v2 needs trans")
+
+    def no_module(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(transcription, "import_module", no_module)
+    [found] = refused(**of_folder(text="asr"))
+    assert found.startswith("params.yaml: text: asr needs CTranslate2 (")
+
+    touch(Path("data/features/linguistic/folder.h5"))
+    tree = params(encoders=reads)
+    ran = {"transcripts": {"text": "asr"}, "linguistic_features": of_encoder("linguistic", tree)}
+    lock("folder", **ran)
+    assert accepted(**of_folder(encoders=reads, text="asr", alpha=0.5))
+
+
+def test_a_corpus_of_fixed_sentences_is_read_only_where_one_insists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(by_name, "find_spec", lambda name: name)
+    reads = {"linguistic": {"name": "some/model"}}
+    [found] = refused(encoders=reads)
+    assert found.startswith("params.yaml: encoders.linguistic.name: sample has fixed sentences")
+    assert accepted(encoders=reads, allow_text_leak=True)
+    write_folder()
+    assert accepted(**of_folder(encoders=reads | {"allow_random_weights": True}))
+
+
+@pytest.mark.parametrize("name", ["bert-base-uncased", "", "a b/c", "all-minilm-l6-v2", "//"])
+def test_an_encoder_of_text_that_cannot_be_is_one_line(name: str) -> None:
+    [found] = refused(encoders={"linguistic": {"name": name}})
+    assert found.startswith(
+        f"params.yaml: encoders.linguistic.name: {name!r} is not none, all-Mini"
+    )
+
+
 def test_bf16_that_is_only_emulated_is_refused_where_it_is_still_to_be_applied(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,9 +256,9 @@ def of_encoder(modality: str, tree: dict[str, Any]) -> dict[str, Any]:
     return {f"encoders.{modality}": tree["encoders"][modality]}
 
 
-def lock(**stages: dict[str, Any]) -> None:
-    """Write dvc.lock with the params that these stages have run with on the sample."""
-    found = {f"{name}@sample": {"params": {"params.yaml": of}} for name, of in stages.items()}
+def lock(corpus: str = "sample", /, **stages: dict[str, Any]) -> None:
+    """Write dvc.lock with the params that these stages have run with on a corpus."""
+    found = {f"{name}@{corpus}": {"params": {"params.yaml": of}} for name, of in stages.items()}
     YAML(typ="safe").dump({"schema": "2.0", "stages": found}, Path("dvc.lock"))
 
 

@@ -167,6 +167,8 @@ def test_the_description_says_what_was_split(project: Path):
         "skipped": {},
         "excluded": {},
         "skipped_unevenly": {},
+        "n_test_with_trained_text": 0,
+        "text_leak": False,
         "duplicates": {"visual": {}, "acoustic": {}},
         "contradicting": {"visual": {}, "acoustic": {}},
         "features_sha256": {

@@ -10,6 +10,7 @@ table3           visual samples of several corpora (Table 3)
 table4           the ablation: FDAN_1, FDAN_2, FDAN and an acoustic-only baseline (Table 4)
 grid             alpha x weight_decay of Section 3.2
 floor            majority, nearest neighbours, a linear probe: what FDAN must beat on the same folds
+query_tokens     their ablation: no modality masking, no queries, each modality alone
 findings         the ablation, every inference, the paper's alphas and larger ones
 learning_rate    compared on the validation part; the test part is not read
 
@@ -110,10 +111,27 @@ BY_EAR = [
 ]
 TEXT = {"encoders.linguistic.name": "all-MiniLM-L6-v2"}
 SEQUENCES = TEXT | {"encoders.linguistic.sequences": "true"}
+# Without faces, which cannot be tested where speakers are trained on, as by MELD's official parts.
 BY_TEXT_TOO = [
-    Row("sdt", "SDT, features ours", {"system": "sdt"} | TEXT),
-    Row("cadf", "CADF, in the manner of", {"system": "cadf"} | SEQUENCES),
-    Row("query_tokens", "emotion query tokens", {"system": "query_tokens"} | SEQUENCES),
+    Row(name, label, {"system": name, f"{name}.modalities": "[acoustic,linguistic]"} | encoder)
+    for name, label, encoder in (
+        ("sdt", "SDT, features ours", TEXT),
+        ("cadf", "CADF, in the manner of", SEQUENCES),
+        ("query_tokens", "emotion query tokens", SEQUENCES),
+    )
+]
+# With the modalities and encoders of params.yaml.
+TOKENS = Row("tokens", "query tokens", {"system": "query_tokens"})
+MODALITIES = "query_tokens.modalities"
+TOKEN_ABLATIONS = [
+    Row(f"{TOKENS.name}-{name}", label, TOKENS.settings | changes)
+    for name, label, changes in (
+        ("no_masking", "no modality masking", {"query_tokens.masking": "0"}),
+        ("no_queries", "no queries, the mean instead", {"query_tokens.queries": "0"}),
+        ("acoustic", "acoustic alone", {MODALITIES: "[acoustic]"}),
+        ("linguistic", "linguistic alone", {MODALITIES: "[linguistic]"}),
+        ("visual", "visual alone", {MODALITIES: "[visual]"}),
+    )
 ]
 GRID = [
     Row(f"alpha_{a}-decay_{d}", f"FDAN, alpha {a}, decay {d}", {"alpha": a, "weight_decay": d})
@@ -133,7 +151,7 @@ class Table:
     Attributes:
         tasks: pairs of visual corpora and acoustic corpus; none: those of params.yaml.
         protocols: by each of which everything is measured; none: that of params.yaml.
-        paired: show the difference of each row from the row FDAN.
+        paired: the row from which the difference of each other is shown.
         targets: the stages of dvc.yaml to run.
     """
 
@@ -141,7 +159,7 @@ class Table:
     tasks: tuple[tuple[tuple[str, ...], str], ...] = ()
     protocols: tuple[str, ...] = ()
     published: list[Reported] = field(default_factory=list)
-    paired: bool = False
+    paired: Row | None = None
     targets: tuple[str, ...] = ("evaluate",)
 
     @property
@@ -160,7 +178,7 @@ TABLES = {
         (ON_SAVEE,),
         ("paper", "speaker"),
         SAVEE,
-        paired=True,
+        paired=FDAN,
         targets=WITH_BEST_EPOCH,
     ),
     "table2": Table(
@@ -168,14 +186,15 @@ TABLES = {
         (ON_MELD,),
         ("paper", "speaker", "official"),
         MELD,
-        paired=True,
+        paired=FDAN,
         targets=WITH_BEST_EPOCH,
     ),
     "table3": Table([FDAN], ((BOTH, "savee"), (BOTH, "meld")), published=SEVERAL_CORPORA),
-    "table4": Table(ABLATIONS, (ON_SAVEE, ON_MELD), published=ABLATION, paired=True),
-    "floor": Table([*BELOW, FDAN], paired=True),
-    "grid": Table([FDAN, *GRID], paired=True),
-    "findings": Table(ABLATIONS + INFERENCES + ALPHAS, paired=True),
+    "table4": Table(ABLATIONS, (ON_SAVEE, ON_MELD), published=ABLATION, paired=FDAN),
+    "floor": Table([*BELOW, FDAN], paired=FDAN),
+    "query_tokens": Table([TOKENS, *TOKEN_ABLATIONS], paired=TOKENS),
+    "grid": Table([FDAN, *GRID], paired=FDAN),
+    "findings": Table(ABLATIONS + INFERENCES + ALPHAS, paired=FDAN),
     "learning_rate": Table(RATES, targets=("train",)),
 }
 
@@ -203,6 +222,8 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
     if "protocol" in extra:
         protocols = (extra["protocol"],)
     several = len(tasks) > 1 or len(protocols) > 1
+    whole = extra.get(MODALITIES, ",".join(params.query_tokens.modalities))
+    rows = [row for row in table.rows if _is_part(row.settings.get(MODALITIES), whole)]
     found = []
     for (visual, acoustic), protocol in itertools.product(tasks or [own], protocols):
         folds = {} if protocol == params.protocol else {"protocol": protocol}
@@ -214,13 +235,19 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
         others = sorted(set(extra) - {"visual", "acoustic", "protocol", "folds"})
         tags = [f"{key}_{extra[key]}" for key in others]
         task = f"acoustic {chosen['acoustic']}, visual {', '.join(faces)}, protocol {protocol}"
-        for row in table.rows:
+        for row in rows:
             name = "-".join(["_".join(parts), protocol, *tags, row.name])
             label = f"{row.label}, {task}" if several else row.label
             name = re.sub(r"[^\w.+-]", "_", name)
             settings = chosen | row.settings | table.settings
             found.append(Experiment(name, label, task, row, settings))
     return found
+
+
+def _is_part(modality: str | None, whole: str) -> bool:
+    """Whether a modality, if a row is of one, is one of several."""
+    several = re.findall(r"\w+", whole)
+    return modality is None or (modality.strip("[]") in several and len(several) > 1)
 
 
 def models(name: str) -> dict[str, str]:
@@ -330,19 +357,19 @@ def measured_cells(item: Experiment) -> list[list[str]]:
     return [cells, [f"{item.label}, best test epoch", *values, size, best["label"]]]
 
 
-def fdan_of(item: Experiment, found: Sequence[Experiment]) -> Experiment | None:
-    """The row FDAN on the task of another row, None for itself."""
-    same = (other for other in found if other.row is FDAN and other.task == item.task)
-    fdan = next(same, item)
-    return None if fdan is item else fdan
+def base_of(item: Experiment, found: Sequence[Experiment], base: Row) -> Experiment | None:
+    """The row that another is set against on its task, None for itself."""
+    same = (other for other in found if other.row is base and other.task == item.task)
+    of_task = next(same, item)
+    return None if of_task is item else of_task
 
 
-def paired_rows(found: Sequence[Experiment]) -> list[list[str]]:
-    """Every experiment against FDAN on the same task, corrected for the number of comparisons."""
+def paired_rows(found: Sequence[Experiment], base: Row) -> list[list[str]]:
+    """Every experiment against `base` on the same task, corrected for how many are compared."""
     compared = {
-        item.name: compare(read_predictions(fdan.name), read_predictions(item.name))
+        item.name: compare(read_predictions(other.name), read_predictions(item.name))
         for item in found
-        if (fdan := fdan_of(item, found))
+        if (other := base_of(item, found, base))
     }
     p_values = dict(zip(compared, holm([of.measures["uar"].p for of in compared.values()])))
     validated = {
@@ -360,7 +387,7 @@ def paired_rows(found: Sequence[Experiment]) -> list[list[str]]:
 def paired_cells(
     item: Experiment, compared: Comparison | None, p_values: Mapping[str, float]
 ) -> list[str]:
-    """An experiment against FDAN on the same task, and how much LMMD weighs in its loss."""
+    """An experiment against another on the same task, and how much LMMD weighs in its loss."""
     cells = [item.label, "", "", ""]
     if compared:
         uar = compared.measures["uar"]
@@ -415,9 +442,13 @@ def show(table: Table, extra: Settings) -> str:
         parts.append("SAVEE and MELD are not in params.yaml's corpora: measured on others instead.")
     have_run = [item for item in found if read_metrics(item.name, "train")]
     if table.paired and have_run:
-        heads = "system; validation UAR %; test UAR minus FDAN's; significant; "
-        heads += "right alone (FDAN : it); LMMD; alpha x LMMD (share of the loss)"
-        parts.append(markdown(heads, paired_rows(have_run)))
+        base = table.paired.label
+        heads = f"system; validation UAR %; test UAR minus that of {base}; significant; "
+        heads += f"right alone ({base} : it)"
+        paired = paired_rows(have_run, table.paired)
+        if any(lmmd for *_, lmmd, _ in paired):
+            heads += "; LMMD; alpha x LMMD (share of the loss)"
+        parts.append(markdown(heads, [row[: heads.count(";") + 1] for row in paired]))
         parts.append(
             "Picked: the highest UAR on the validation part. To choose a setting by its test UAR "
             "flatters it. Significant: p of the bootstrap, by Holm's correction for all rows."

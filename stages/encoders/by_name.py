@@ -9,6 +9,8 @@ from stages.encoders import (
     efficientnet_lite0,
     egemaps,
     hand_features,
+    huggingface,
+    huggingface_text,
     speech,
     torchvision_models,
     twine_shuf_pat,
@@ -45,21 +47,41 @@ def published(modality: str, name: str, weights: str) -> Published | Packaged | 
     if not is_speech(name):
         with naming(modality):
             return pictures_module(name).published(name, weights)
-    from stages.encoders import huggingface_speech, wav2vec2  # which load torchaudio
-
     if name in FORMULAS:
         FORMULAS[name].load()
         return None
     if "/" in name:
-        if find_spec("transformers") is None:
-            raise UserError(
-                f"params.yaml: encoders.{modality}.name: {name} needs transformers; "
-                f"pip install {huggingface_speech.PACKAGE}"
-            )
+        _require_transformers(modality, name)
         return None
     if name == whisper.NAME:
         return whisper.WEIGHTS
+    from stages.encoders import wav2vec2  # which loads torchaudio
+
     return Published(wav2vec2.address(name))
+
+
+def published_text(name: str, layer: int | str) -> Packaged | None:
+    """Where the weights of an encoder of text come from; None as of `published`, or for none.
+
+    Raises:
+        UserError: a package that it needs is not installed, or it has no such layer, as far as is
+            known unloaded.
+    """
+    if name == "none":
+        return None
+    _require_transformers("linguistic", name)
+    if name != huggingface_text.NAME:
+        return None
+    speech.check_layer(layer, name, huggingface_text.LAYERS, "linguistic")
+    return huggingface_text.WEIGHTS
+
+
+def _require_transformers(modality: str, name: str) -> None:
+    if find_spec("transformers") is None:
+        raise UserError(
+            f"params.yaml: encoders.{modality}.name: {name} needs transformers; "
+            f"pip install {huggingface.PACKAGE}"
+        )
 
 
 def check_weights(modality: str, name: str, weights: str) -> None:

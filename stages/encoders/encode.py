@@ -90,6 +90,12 @@ def encode(
             yield kept
 
 
+def alone(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The array of one clip, of an encoder that takes one at a time."""
+    (array,) = arrays
+    return array
+
+
 def grouped(
     clips: Iterable[tuple[str, np.ndarray]], cache: ClipCache, size: int
 ) -> Iterator[Group]:

@@ -1,4 +1,4 @@
-"""The frozen encoders of params.yaml, applied to the faces and to the voices of clips.
+"""The frozen encoders of params.yaml, applied to the faces, the voices and the words of clips.
 
 Paper: Section 2, X_v and X_a, "visual and acoustic features extracted by the pre-trained
 ResNet-34". A spectrogram is shown to it as a grey picture, low frequencies at the bottom. Encoders
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from stages.encoders import speech
+from stages.encoders import huggingface_text, speech
 from stages.encoders.by_name import (
     FORMULAS,
     check_sequences,
@@ -21,7 +21,8 @@ from stages.encoders.by_name import (
     naming,
     pictures_module,
 )
-from stages.encoders.encode import CLIPS, Arrays, encode
+from stages.encoders.encode import CLIPS, Arrays, alone, encode
+from stages.encoders.huggingface_text import TextEncoder
 from stages.encoders.pictures import (
     PRECISION,
     face_images,
@@ -30,13 +31,14 @@ from stages.encoders.pictures import (
     make_embed,
     spectrogram_images,
 )
-from stages.extraction.clip_cache import clip_cache
+from stages.extraction.clip_cache import ClipCache, clip_cache
 from stages.runtime.device import check_precision, name_of, pick_device
 from stages.runtime.errors import UserError
 
 # Of the id of each clip and an array: of each clip, in their order, "values" float32 [pictures of a
-# clip, D], and where settings ask for it "sequence" float16 [T, D'].
-Encode = Callable[[Iterable[tuple[str, np.ndarray]]], Iterator[Arrays]]
+# clip, D], and where settings ask for it "sequence" float16 [T, D']. These are kept in the cache of
+# the encoder, or in another one that is given.
+Encode = Callable[..., Iterator[Arrays]]
 
 
 class Frozen(NamedTuple):
@@ -45,13 +47,18 @@ class Frozen(NamedTuple):
     Attributes:
         source: where its weights are from, the file's name and SHA-256, or the seed.
         encode: of the faces of each clip, crops uint8 [3, S, S, 3], the features [3, D]; of its
-            voice, a spectrogram float32 [T, n_mels] in dB, the features [1, D].
+            voice, a spectrogram float32 [T, n_mels] in dB, or of its text, tokens int64 [T], the
+            features [1, D].
+        cache: of the features.
+        batch: clips that go through it together.
         waveform: whether of voices it takes the waveform instead, float32 [samples] at
             `speech.SAMPLE_RATE`.
     """
 
     source: str
     encode: Encode
+    cache: ClipCache
+    batch: int
     waveform: bool = False
 
 
@@ -77,6 +84,37 @@ def freeze_acoustic(settings: Mapping[str, Any], label: str) -> Frozen:
         return _freeze_speech(settings)
     db_range = {key: settings[key] for key in ("db_min", "db_max")}
     return _freeze("acoustic", settings, label, spectrogram_images, 1, **db_range)
+
+
+def freeze_linguistic(settings: Mapping[str, Any], label: str) -> tuple[Frozen, TextEncoder]:
+    """The encoder of what is said, as `freeze_visual`, and that which makes tokens of a text.
+
+    Args:
+        settings: `encoders.linguistic`.
+    """
+    device, sequences = pick_device(), settings["sequences"]
+    encoder = huggingface_text.load(settings, device)
+    made_with = {
+        "name": settings["name"],
+        "weights": encoder.source,
+        "layer": settings["layer"],
+        "sequences": sequences,
+        "hardware": name_of(device),
+    }
+    layout: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "values": ("float32", (1, encoder.dim))
+    }
+    if sequences:
+        layout["sequence"] = ("float16", (None, encoder.dim))
+    cache = clip_cache("features", huggingface_text.load, made_with, layout)
+
+    def embed(ids: np.ndarray) -> list[Arrays]:
+        found = encoder.encode(ids)
+        with np.errstate(over="ignore"):
+            arrays = {"values": found.mean(0, keepdims=True), "sequence": found.astype(np.float16)}
+        return [{key: require_finite(arrays[key], label, settings["name"]) for key in layout}]
+
+    return _frozen(encoder.source, alone, embed, cache, device, 1), encoder
 
 
 def require_finite(features: np.ndarray, label: str, name: str) -> np.ndarray:
@@ -122,8 +160,7 @@ def _freeze(
     layout = {"values": ("float32", (pictures, feature_dim(encoder.network)))}
     cache = clip_cache("features", load, made_with | shown, layout)
     images = partial(to_images, device=device, **shown)
-    size = CLIPS[device]
-    return Frozen(encoder.source, lambda clips: encode(clips, images, embed, cache, device, size))
+    return _frozen(encoder.source, images, embed, cache, device, CLIPS[device])
 
 
 def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
@@ -145,15 +182,25 @@ def _freeze_speech(settings: Mapping[str, Any]) -> Frozen:
         layout["sequence"] = ("float16", (None, None))
     cache = clip_cache("features", speech.load, made_with, layout)
 
-    def alone(waves: Sequence[np.ndarray]) -> np.ndarray:
-        (wave,) = waves
-        return wave
-
     def embed(wave: np.ndarray) -> list[Arrays]:
         pooled, sequence = encoder(wave)
         arrays = {"values": pooled[None], "sequence": sequence}
         return [{name: arrays[name] for name in layout}]
 
-    return Frozen(
-        encoder.source, lambda clips: encode(clips, alone, embed, cache, device, 1), waveform=True
-    )
+    return _frozen(encoder.source, alone, embed, cache, device, 1)._replace(waveform=True)
+
+
+def _frozen(
+    source: str,
+    prepare: Callable[[Sequence[np.ndarray]], Any],
+    embed: Callable[[Any], Sequence[Arrays]],
+    cache: ClipCache,
+    device: str,
+    batch: int,
+) -> Frozen:
+    def encoded(
+        clips: Iterable[tuple[str, np.ndarray]], into: ClipCache = cache
+    ) -> Iterator[Arrays]:
+        return encode(clips, prepare, embed, into, device, batch)
+
+    return Frozen(source, encoded, cache, batch)

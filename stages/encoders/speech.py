@@ -94,11 +94,11 @@ def load(name: str, settings: Mapping[str, Any], device: str) -> SpeechEncoder:
     return wav2vec2.load(name, settings, device)
 
 
-def check_layer(layer: int | str, name: str, depth: int) -> None:
+def check_layer(layer: int | str, name: str, depth: int, modality: str = "acoustic") -> None:
     """Raise UserError where an encoder, a network of so many layers, has no such layer."""
     if layer not in ("last", "mean", *range(1, depth + 1)):
         raise UserError(
-            f"params.yaml: encoders.acoustic.layer: {layer!r} is no layer of {name}; "
+            f"params.yaml: encoders.{modality}.layer: {layer!r} is no layer of {name}; "
             f"give 1 to {depth}, last or mean"
         )
 

@@ -36,6 +36,12 @@ RESERVE_BYTES = 16 << 20  # beyond what is appended: chunks not yet written, and
 PATIENCE = 10.0  # seconds that another process gets to close a file that it writes to
 Layout = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape by name; None: any
 _IDS = ("S", (None,))
+_FEATURES: Layout = {  # of clips whose sequences may be kept
+    "ids": _IDS,
+    "pooled": ("float32", (None, None)),
+    "values": ("float16", (None, None)),
+    "offsets": ("int64", (None,)),
+}
 LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a row is not there
     "frames": {
         "ids": _IDS,
@@ -54,12 +60,8 @@ LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a 
         "pooled": ("float32", (None, 3, None)),
         "ok": ("bool", (None, 3)),
     },
-    "acoustic features": {
-        "ids": _IDS,
-        "pooled": ("float32", (None, None)),
-        "values": ("float16", (None, None)),
-        "offsets": ("int64", (None,)),
-    },
+    "acoustic features": _FEATURES,
+    "linguistic features": _FEATURES,
 }
 _RAGGED = {"values", "offsets"}  # the values of all clips in a row, and where those of each begin
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # a file system of some clusters

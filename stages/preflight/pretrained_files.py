@@ -43,6 +43,30 @@ def encoder_weights(
     return [] if found is None else [(f"encoders.{modality}.name {name}", found)]
 
 
+def text_weights(text: str, name: str, layer: int | str) -> Wanted:
+    """What the stages transcripts and linguistic_features need.
+
+    Args:
+        text: params.yaml's `text`.
+        name, layer: of `encoders.linguistic`.
+
+    Raises:
+        UserError: a package is not installed, or there is no such layer.
+    """
+    wanted: Wanted = []
+    if text == "asr":
+        from stages.encoders import transcription, whisper
+
+        transcription.require_packages()
+        wanted.append(("text asr", whisper.WEIGHTS))
+    if name != "none":
+        from stages.encoders.by_name import published_text
+
+        found = published_text(name, layer)
+        wanted += [] if found is None else [(f"encoders.linguistic.name {name}", found)]
+    return wanted
+
+
 def weight_problems(wanted: Wanted) -> list[str]:
     """Which of these weights are not here and cannot be fetched, a line each.
 

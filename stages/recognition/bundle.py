@@ -58,7 +58,6 @@ class Encoded(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str
-    weights: str
     weights_source: str
 
 
@@ -82,6 +81,8 @@ class Result(BaseModel):
     n_speakers: int
     n_test_with_trained_face: int
     n_test_with_suspected_copy: int
+    n_test_with_trained_text: int
+    text_leak: bool
     labels_shuffled: bool
     skipped_unevenly: dict[str, Any]
     test_modalities: list[Modality] = Field(min_length=1)

@@ -11,7 +11,7 @@ import reprlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -190,12 +190,25 @@ class AcousticEncoder(Encoder):
         return value
 
 
+class LinguisticEncoder(Section):
+    """A frozen encoder of text."""
+
+    name: str = Field(
+        pattern="^(none|all-MiniLM-L6-v2|[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)+/?)$",
+        description="none, all-MiniLM-L6-v2, or owner/name of a text model of Hugging Face, or "
+        "the folder of one, with a /",
+    )
+    layer: Literal["last", "mean"] | Layer
+    sequences: StrictBool
+
+
 class Encoders(Section):
     """The frozen encoder of each modality."""
 
     allow_random_weights: StrictBool
     visual: Encoder
     acoustic: AcousticEncoder
+    linguistic: LinguisticEncoder
 
 
 class Network(Section):
@@ -268,6 +281,55 @@ class TfMix(Learned):
     dropout: Number = Field(ge=0, le=0.9)
 
 
+class Attending(Learned):
+    """A network that attends: what it reads, its width, and what is dropped out in training."""
+
+    key: ClassVar[str]  # of the section
+    modalities: Modalities
+    dim: Whole = Field(ge=2, le=8192, multiple_of=2, description="an even number from 2 to 8192")
+    heads: Whole = Field(ge=1, le=64)
+    dropout: Number = Field(ge=0, le=0.9)
+
+    @field_validator("heads")
+    @classmethod
+    def _divide_dim(cls, value: int, info: ValidationInfo) -> int:
+        if (dim := info.data.get("dim", value)) % value:
+            raise ValueError(f"{cls.key}.heads: {value} does not divide {cls.key}.dim ({dim})")
+        return value
+
+
+class QueryTokens(Attending):
+    """Emotion query tokens, with random masking of modalities."""
+
+    key = "query_tokens"
+    ffn_dim: Whole = Field(ge=1, le=65536)
+    layers: Whole = Field(ge=1, le=32)
+    queries: Whole = Field(ge=0, le=1024)
+    decoder_layers: Whole = Field(ge=1, le=32)
+    masking: Number = Field(ge=0, le=1)
+
+
+class Cadf(Attending):
+    """Cross-attention fusion of two modalities."""
+
+    key = "cadf"
+    modalities: Annotated[Modalities, Field(min_length=2, max_length=2)] = Field(
+        description="a list, without repeats, of two of acoustic, visual, linguistic"
+    )
+    kernel: Literal[1, 3, 5, 7, 9] = Field(description="1, 3, 5, 7 or 9")
+    ffn_dim: Whole = Field(ge=1, le=65536)
+    layers: Whole = Field(ge=1, le=32)
+
+
+class Sdt(Attending):
+    """Whole dialogues, and self-distillation."""
+
+    key = "sdt"
+    speakers: Whole = Field(ge=1, le=1000)
+    trained_gates: StrictBool
+    temperature: Positive
+
+
 class Params(Section):
     """All of params.yaml; its comments say what each key does."""
 
@@ -283,6 +345,7 @@ class Params(Section):
     sample: Sample
     frames: Frames
     mels: Mels
+    text: Literal["corpus", "asr"]
     encoders: Encoders
     protocol: Literal["paper", "speaker", "session", "sentence", "speaker_sentence", "official"]
     folds: Whole = Field(ge=1, le=100)
@@ -295,14 +358,20 @@ class Params(Section):
         f"{', '.join(get_args(Emotion))}"
     )
     allow_missing_classes: StrictBool
+    allow_text_leak: StrictBool
     seeds: Whole = Field(ge=1, le=1000)
     selection: Literal["validation", "last"]
     best_test_epoch: StrictBool
-    system: Literal["fdan", "majority", "linear_probe", "knn", "inca", "tf_mix"]
+    system: Literal[
+        "fdan", "majority", "linear_probe", "knn", "inca", "tf_mix", "query_tokens", "cadf", "sdt"
+    ]
     linear_probe: LinearProbe
     knn: Knn
     inca: Inca
     tf_mix: TfMix
+    query_tokens: QueryTokens
+    cadf: Cadf
+    sdt: Sdt
     inference: Literal["bank", "prototypes", "none"]
     cross_attention: StrictBool
     acoustic_only: StrictBool
@@ -412,7 +481,11 @@ def examine(tree: Any, source: str = PARAMS_FILE.name) -> tuple[Params, list[str
         if key not in allowed():
             shown = key if key.isprintable() and len(key) <= 80 else _shown(key)
             close = difflib.get_close_matches(key[:80], allowed(), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(allowed())}"
+            parent = key.rpartition(".")[0]
+            prefix = f"{parent}." if parent in SECTIONS else ""
+            beside = [name[len(prefix) :] for name in allowed() if name.startswith(prefix)]
+            known = dict.fromkeys(prefix + name.split(".")[0] for name in beside)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
             problems.append(f"{shown}: no such param; {hint}")
             meant.update(close)
     right: dict[type, dict[str, Any]] = {}

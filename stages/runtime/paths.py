@@ -36,6 +36,11 @@ def mels_path(corpus: str) -> Path:
     return MELS / f"{corpus}.h5"
 
 
+def transcripts_path(corpus: str) -> Path:
+    """What is said in a corpus."""
+    return Path(f"data/transcripts/{corpus}.csv")
+
+
 def features_path(modality: str, corpus: str) -> Path:
-    """The features of a corpus in a modality, "visual" or "acoustic"."""
+    """The features of a corpus in a modality, "visual", "acoustic" or "linguistic"."""
     return FEATURES / modality / f"{corpus}.h5"

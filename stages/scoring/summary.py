@@ -41,7 +41,8 @@ def classes_in_words(details: Mapping[str, Any]) -> str:
 def encoders_in_words(encoders: Mapping[str, Mapping[str, Any]]) -> str:
     """The encoders of a result, by modality, with their weights: once where they are the same."""
     called = {
-        modality: f"{of['name']} with {of['weights']} weights" for modality, of in encoders.items()
+        modality: of["name"] + (f" with {of['weights']} weights" if "weights" in of else "")
+        for modality, of in encoders.items()
     }
     if not called:
         return "no frozen encoder"
@@ -59,7 +60,7 @@ def cautions(details: Mapping[str, Any]) -> list[str]:
             "The sample is synthetic: its scores show that the pipeline works, and nothing else."
         )
     encoders = details["encoders"]
-    random = [name for name, of in encoders.items() if of["weights"] == "random"]
+    random = [name for name, of in encoders.items() if of.get("weights") == "random"]
     if random:
         which = "" if len(random) == len(encoders) else f"{random[0]} "
         found.append(
@@ -71,6 +72,15 @@ def cautions(details: Mapping[str, Any]) -> list[str]:
         found.append(
             f"The faces of {details['n_test_with_trained_face']} of the {details['n_test']} test "
             f"utterances were trained on, as protocol {details['protocol']} has it."
+        )
+    if details["text_leak"]:
+        found.append(
+            "The sentences of the corpus are fixed: what is said tells the list or even the emotion."
+        )
+    if details["n_test_with_trained_text"]:
+        found.append(
+            f"{details['n_test_with_trained_text']} test utterances say word for word what a "
+            "training utterance says, and are told more easily."
         )
     if details["n_test_with_suspected_copy"]:
         found.append(

@@ -17,8 +17,9 @@ from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, VALIDATION, Row
 # What train and what follows it need of data/split.json.
 SPLIT_KEYS = (
     "acoustic", "duplicates", "encoders", "excluded", "features_sha256", "folds",
-    "n_test_with_suspected_copy", "n_test_with_trained_face", "protocol", "shuffle_labels",
-    "skipped", "skipped_unevenly", "validated_by", "visual",
+    "n_test_with_suspected_copy", "n_test_with_trained_face", "n_test_with_trained_text",
+    "protocol", "shuffle_labels", "skipped", "skipped_unevenly", "text_leak", "validated_by",
+    "visual",
 )  # fmt: skip
 
 

@@ -84,7 +84,8 @@ class NeuralSystem(System):
         """The network with its initial parameters, drawn from torch's generator.
 
         It takes a `Batch` and gives logits [n, classes], which depend neither on padding nor on
-        what else is in the batch. In training it may give (logits, a further loss) instead.
+        what else is in the batch. In training it may give a tuple, of them and of what else
+        `loss` is given.
 
         Args:
             dims: widths D of the views.
@@ -219,9 +220,9 @@ class NeuralSystem(System):
             for chosen in torch.randperm(n, generator=generator).split(size):
                 clips = [self.augment(trained[i], settings, generator) for i in chosen.tolist()]
                 given = classifier.network(classifier.batch(clips, device))
-                logits, more = given if isinstance(given, tuple) else (given, 0.0)
+                logits, *further = given if isinstance(given, tuple) else (given,)
                 logits = classifier.masked(logits)
-                loss = self.loss(logits, y[chosen].to(device), settings) + more
+                loss = self.loss(logits, y[chosen].to(device), settings, *further)
                 optimizer.zero_grad()
                 loss.backward()
                 if self.clip_norm:

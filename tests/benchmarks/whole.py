@@ -23,7 +23,16 @@ from tests.benchmarks.timing import cores
 
 ROOT = Path(__file__).parents[2]
 MELD = 13_708  # utterances
-EXTRACTION = ("manifest", "frames", "mels", "contact_sheet", "visual_features", "acoustic_features")
+EXTRACTION = (
+    "manifest",
+    "frames",
+    "mels",
+    "contact_sheet",
+    "visual_features",
+    "acoustic_features",
+    "transcripts",
+    "linguistic_features",
+)
 TRAINING = ("split", "train", "evaluate", "best_test_epoch", "tsne")
 COLUMNS = ["id", "speaker", "emotion", "video", "audio"]
 SPEAKERS = 8

@@ -175,6 +175,33 @@ def test_the_grid_is_that_of_the_paper():
     assert found == {(a, d) for a in ("1e-3", "1e-4", "1e-5") for d in ("1e-3", "1e-4")}
 
 
+def test_the_ablation_of_query_tokens_changes_one_thing_a_row():
+    (whole, *others) = experiments(
+        TABLES["query_tokens"], {"query_tokens.modalities": "[acoustic,linguistic]"}
+    )
+    assert whole.name.endswith("-tokens")
+    assert {
+        item.row.name: dict(item.settings.items() - whole.settings.items()) for item in others
+    } == {
+        "tokens-no_masking": {"query_tokens.masking": "0"},
+        "tokens-no_queries": {"query_tokens.queries": "0"},
+        "tokens-acoustic": {"query_tokens.modalities": "[acoustic]"},
+        "tokens-linguistic": {"query_tokens.modalities": "[linguistic]"},
+    }
+
+
+@pytest.mark.parametrize(
+    "of, rows", [(["acoustic"], []), (["visual", "acoustic"], ["acoustic", "visual"])]
+)
+def test_each_modality_alone_is_a_row_where_there_are_several(
+    project: Path, of: list[str], rows: list[str]
+):
+    write_params(project, query_tokens={"modalities": of})
+    names = [item.row.name for item in experiments(TABLES["query_tokens"], {})]
+    plain = ["tokens", "tokens-no_masking", "tokens-no_queries"]
+    assert names == plain + [f"tokens-{name}" for name in rows]
+
+
 def test_the_learning_rate_is_chosen_without_the_test_part():
     assert TABLES["learning_rate"].targets == ("train",)
     assert "validation" in show(TABLES["learning_rate"], {})
@@ -389,6 +416,30 @@ def test_an_ablation_is_set_against_fdan_with_its_interval_and_the_weight_of_lmm
     assert worse[5] == "3.00" and worse[6] == "0.1 (10 %)"
     (same,) = [row for row in cells(text) if row[0].startswith("FDAN_2") and len(row) == 7]
     assert same[2].startswith("+0.00 [+0.0, +0.0]") and same[3:5] == ["no, p = 1", "0 : 0"]
+
+
+def test_an_ablation_of_query_tokens_is_set_against_them_all(monkeypatch: pytest.MonkeyPatch):
+    fake_results(monkeypatch)
+    of_all = tables.read_metrics
+    monkeypatch.setattr(
+        tables,
+        "read_metrics",
+        lambda name, file: {k: v for k, v in of_all(name, file).items() if "lmmd" not in k},
+    )
+    asked: list[tuple[str, str]] = []
+    of_two = tables.compare
+    monkeypatch.setattr(
+        tables,
+        "compare",
+        lambda a, b: (asked.append((a.revision, b.revision)), of_two(a, b))[1],
+    )
+    text = show(TABLES["query_tokens"], {})
+    assert asked == [
+        ("sample-paper-tokens", f"sample-paper-tokens-no_{part}") for part in ("masking", "queries")
+    ]
+    (heads, _, whole, *others) = [row for row in cells(text) if len(row) == 5]
+    assert heads[2] == "test UAR minus that of query tokens" and "LMMD" not in text
+    assert whole[2:] == ["", "", ""] and all(row[2].startswith("+0.00") for row in others)
 
 
 def test_the_grid_shows_what_validation_picks_and_corrects_for_the_number_of_rows(

@@ -266,13 +266,33 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path, bad: float):
 @pytest.mark.parametrize(
     "offsets", [[0, 1, 3], [0, 1, 2, 4], [0, 2, 1, 3], [1, 2, 2, 3], [0, 0, 1, 3]]
 )
-def test_offsets_that_do_not_fit_are_refused(tmp_path: Path, offsets: list[int]):
-    with write_arrays(tmp_path / "a.h5", "mels", {}, 0) as file:
+@pytest.mark.parametrize("kind, dtype", [("mels", "f4"), ("linguistic features", "f2")])
+def test_offsets_that_do_not_fit_are_refused(
+    tmp_path: Path, kind: str, dtype: str, offsets: list[int]
+):
+    with write_arrays(tmp_path / "a.h5", kind, {}, 0) as file:
         file.append("ids", encode_ids(IDS))
-        file.append("values", VOICES)
+        file.append("values", VOICES.astype(dtype))
         file.append("offsets", np.array(offsets))
     with pytest.raises(UserError, match="its offsets do not fit"):
-        open_arrays(tmp_path / "a.h5", "mels").__enter__()
+        open_arrays(tmp_path / "a.h5", kind).__enter__()
+
+
+def test_of_texts_there_is_a_row_for_each_id_whether_or_not_there_are_tokens(tmp_path: Path):
+    tokens = {"values": VOICES.astype("f2"), "offsets": np.array([0, 1, 2, 3])}
+    for more in ({}, tokens):
+        for count in (3, 2):
+            with write_arrays(tmp_path / "a.h5", "linguistic features", {}, 0) as file:
+                file.append("ids", encode_ids(IDS))
+                file.append("pooled", np.zeros((count, 2), np.float32))
+                for name, rows in more.items():
+                    file.append(name, rows)
+            if count == len(IDS):
+                with open_arrays(tmp_path / "a.h5", "linguistic features") as file:
+                    assert set(file) == {"ids", "pooled", *more}
+            else:
+                with pytest.raises(UserError, match="its arrays have different lengths"):
+                    open_arrays(tmp_path / "a.h5", "linguistic features").__enter__()
 
 
 HOLDER = """

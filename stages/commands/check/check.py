@@ -41,16 +41,17 @@ from stages.commands.check.decoding import (
     time_finding,
 )
 from stages.commands.check.disk import space_findings
-from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show
+from stages.commands.check.findings import ERROR, OK, WARNING, Finding, listed, show, some
 from stages.commands.check.pretrained import at_hand, weight_findings
 from stages.commands.check.task import emotion_findings, protocol_finding, speaker_findings, task_of
 from stages.corpora.emotions import task_classes
 from stages.corpora.listing import list_corpus, named, skipped_rows, summary
 from stages.corpora.utterance import Listing
+from stages.io.files import read_table
 from stages.io.skips import NOT_IN_CLASSES, too_many
 from stages.preflight.pretrained_files import frame_weights
 from stages.runtime.params import read_params
-from stages.runtime.paths import RAW
+from stages.runtime.paths import RAW, transcripts_path
 
 
 def look_over(
@@ -69,7 +70,7 @@ def look_over(
         UserError: no such corpus, its folder is not there, or params.yaml is wrong.
     """
     params = read_params().model_dump()
-    frames, mels, encoders = params["frames"], params["mels"], params["encoders"]
+    frames, mels = params["frames"], params["mels"]
     limit = params["max_skip_fraction"]
     root = RAW / corpus
     listing = list_corpus(root, corpus)
@@ -80,7 +81,13 @@ def look_over(
     section("Files", file_findings(clips, root))
     section("Durations", duration_findings(clips, mels["max_seconds"]))
     modalities = [modality for kind, modality in MODALITIES.items() if clips.with_kind(kind)]
-    section("Weights", weight_findings(corpus, frames, encoders, modalities))
+    section("Weights", weight_findings(corpus, params, modalities))
+
+    texts = {item.id: " ".join(item.text.split()) for item in listing.utterances}
+    if params["encoders"]["linguistic"]["name"] != "none":
+        section("Texts", text_findings(texts, params["text"]))
+    if params["text"] == "asr":
+        texts = heard(corpus)
 
     decoded = {kind: not_decoded(clips, kind) for kind in KINDS}
     if clips.with_kind("video") and at_hand(frame_weights(frames["detector"], frames["align"])):
@@ -106,6 +113,9 @@ def look_over(
     else:
         division = protocol_finding(task, params, equal, params["duplicates"] == "drop")
     section("Speakers and protocol", [*of_others, *speaker_findings(clips), division])
+    from stages.commands.check.encoding import encoding_findings  # loads torch, which takes seconds
+
+    section("Encoding", encoding_findings(corpus, clips, decoded, texts, params))
     section("Space", space_findings(clips, frames, mels))
     return there
 
@@ -126,6 +136,31 @@ def clip_findings(
         yield face_finding(decoded, frames)
     if decoded.extent:
         yield time_finding(decoded)
+
+
+def heard(corpus: str) -> dict[str, str]:
+    """What the stage transcripts has heard, by utterance id."""
+    path = transcripts_path(corpus)
+    rows = read_table(path, ["id", "text", "source"]) if path.exists() else []
+    return {row["id"]: row["text"] for row in rows if row["source"].startswith("asr:")}
+
+
+def text_findings(texts: Mapping[str, str], source: str) -> Iterator[Finding]:
+    """Which utterances have no text.
+
+    Args:
+        texts: what the publisher writes down of each utterance, by id.
+        source: params.yaml's `text`.
+    """
+    lacking = [name for name, text in texts.items() if not text]
+    if source == "asr":
+        yield Finding(OK, "text: asr: the stage transcripts hears what is said in every voice")
+    elif lacking:
+        text = f"{len(lacking):,} of {len(texts):,} utterances have no text, and get no linguistic"
+        remedy = "features; the corpus does not say it, but text: asr hears English"
+        yield Finding(WARNING, f"{text} {remedy}", some(lacking))
+    else:
+        yield Finding(OK, f"all {len(texts):,} utterances have a text")
 
 
 def listing_findings(
@@ -171,7 +206,7 @@ def conclusion(corpus: str, count: int, decoded: Sequence[Decoded]) -> str:
     is_named = corpus in params["corpora"]
     command = "dvc repro"
     if is_named and corpus not in [*params["visual"], params["acoustic"]]:
-        stages = ("visual_features", "acoustic_features", "contact_sheet")
+        stages = ("visual_features", "acoustic_features", "linguistic_features", "contact_sheet")
         command = f"dvc repro {' '.join(f'{stage}@{corpus}' for stage in stages)}"
     if count:
         errors = f"{count} errors: fix them" if count > 1 else "1 error: fix it"

@@ -5,6 +5,7 @@ torch takes seconds to load, and is loaded only where there are weights to look 
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, amount
@@ -15,24 +16,39 @@ from stages.preflight.pretrained_files import (
     find,
     frame_weights,
     require_reply,
+    text_weights,
 )
+from stages.preflight.text_leak import text_leak
 from stages.runtime.errors import UserError
 from stages.runtime.params import check_random_weights
 
+OF_SPEECH = ("layer", "sequences")  # settings that not every encoder has
 
-def at_hand(wanted: Wanted) -> bool:
-    """Whether the files of all these weights are here."""
-    return all(find(*item) for item in wanted)
+
+def at_hand(wanted: Wanted, name: str = "") -> bool:
+    """Whether the files of all these weights are here.
+
+    Args:
+        name: of an encoder; whether that is in Hugging Face's cache or a folder, where it has a /.
+    """
+    return all(find(*item) for item in wanted) and ("/" not in name or _is_local(name))
+
+
+def _is_local(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache  # takes a second
+
+    return Path(name).is_dir() or isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
 def weight_findings(
-    corpus: str, frames: Mapping[str, Any], encoders: Mapping[str, Any], modalities: Iterable[str]
+    corpus: str, params: Mapping[str, Any], modalities: Iterable[str]
 ) -> Iterator[Finding]:
     """Whether the weights that params.yaml asks for are there.
 
     Args:
         modalities: those of which the corpus has clips.
     """
+    frames, encoders = params["frames"], params["encoders"]
     if frames["detector"] == "haar":
         text = "frames.detector haar: part of OpenCV"
         if corpus.split("_")[0] != "sample":
@@ -42,15 +58,34 @@ def weight_findings(
     for modality in modalities:
         name, weights = encoders[modality]["name"], encoders[modality]["weights"]
         try:
-            layer = encoders[modality].get("layer", "last")
-            wanted += encoder_weights(modality, name, weights, layer)
+            own = {key: of for key, of in encoders[modality].items() if key in OF_SPEECH}
+            wanted += encoder_weights(modality, name, weights, **own)
             check_random_weights(corpus, modality, weights, encoders["allow_random_weights"])
             if weights == "random":
                 yield Finding(OK, f"encoders.{modality}.name {name}: random weights")
+            yield from _of_hugging_face(modality, name)
         except UserError as error:
             yield Finding(ERROR, str(error))
+    name, layer = encoders["linguistic"]["name"], encoders["linguistic"]["layer"]
+    try:
+        wanted += text_weights(params["text"], name, layer)
+        if name != "none" and corpus == params["acoustic"]:
+            text_leak(corpus, params["allow_text_leak"])
+        yield from _of_hugging_face("linguistic", name)
+    except UserError as error:
+        yield Finding(ERROR, str(error))
     with ThreadPoolExecutor() as threads:
         yield from threads.map(lambda item: weight_finding(*item), wanted)
+
+
+def _of_hugging_face(modality: str, name: str) -> Iterator[Finding]:
+    """Whether a model of Hugging Face is here, of which only transformers knows the files."""
+    if "/" in name:
+        what = f"encoders.{modality}.name {name}"
+        if _is_local(name):
+            yield Finding(OK, f"{what}: in its folder, or in Hugging Face's cache")
+        else:
+            yield Finding(WARNING, f"{what}: will be fetched from https://huggingface.co/{name}")
 
 
 def weight_finding(what: str, source: Published | Packaged) -> Finding:

