@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.systems.cadf import Cadf
-from stages.systems.query_tokens import QueryTokens
-from stages.systems.sdt import Sdt
+from stages.systems.query_tokens import EmotionQueries, QueryTokens
+from stages.systems.sdt import Sdt, SelfDistillation
 from stages.systems.transformer import Encoder, ignored, sinusoids
 from tests.systems.sequences import DIMS, Clip, batch_of, clip, dialogue, without
 
@@ -144,6 +144,15 @@ def test_a_key_is_ignored_outside_of_the_mask_and_one_is_left_where_there_is_non
         [True, True, False],
         [False, True, True],
     ]
+
+
+def test_the_learning_rate_rises_in_a_twentieth_of_the_steps_and_then_falls_to_nothing():
+    rates = [EmotionQueries().rate(step, 100, {}) for step in range(101)]
+    np.testing.assert_allclose(rates[:6], [0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert rates[5:] == sorted(rates[5:], reverse=True) and rates[100] == pytest.approx(0)
+    assert rates[52] == pytest.approx(0.5, abs=0.01)
+    assert [EmotionQueries().rate(step, 1, {}) for step in (0, 1)] == [1, 1]
+    assert {SelfDistillation().rate(step, 100, {}) for step in range(100)} == {1}
 
 
 def test_the_layers_of_an_encoder_start_apart():
