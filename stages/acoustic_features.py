@@ -46,7 +46,7 @@ def main(corpus: str) -> None:
     with open_arrays(mels_path(corpus), "mels") as mels:
         ids = mels["ids"][...]
         if len(ids):
-            check_random_weights(corpus, "acoustic", settings["weights"], insist)
+            check_random_weights(corpus, "encoders.acoustic.weights", settings["weights"], insist)
         encoder = freeze_acoustic(settings, label)
         out, expected_bytes = features_path("acoustic", corpus), features_bytes(len(ids))
         made_with = settings | {"weights_source": encoder.source}

@@ -23,6 +23,7 @@ from stages.preflight.pretrained_files import (
     Wanted,
     encoder_weights,
     frame_weights,
+    system_weights,
     text_weights,
     weight_problems,
 )
@@ -104,6 +105,7 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
     if has(frames, "detector", "align") and to_make("visual", "frames", tree["frames"], "frames"):
         wanted += frame_weights(frames.detector, frames.align)
     for modality, encoder in (("visual", encoders.visual), ("acoustic", encoders.acoustic)):
+        key, stage = f"encoders.{modality}", f"{modality}_features"
         if has(encoders, "allow_random_weights") and has(encoder, "weights"):
             for corpus in params.corpora:
                 rows = listed.get(corpus)
@@ -111,10 +113,9 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
                     continue  # it has no clips of which there would be features
                 try:
                     insist = encoders.allow_random_weights
-                    check_random_weights(corpus, modality, encoder.weights, insist)
+                    check_random_weights(corpus, f"{key}.weights", encoder.weights, insist)
                 except UserError as error:
                     yield str(error)
-        key, stage = f"encoders.{modality}", f"{modality}_features"
         if not encoder.model_fields_set:
             continue
         if not to_make(modality, stage, tree["encoders"][modality], key):
@@ -132,6 +133,13 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
                     if hasattr(encoder, key)
                 }
                 wanted += encoder_weights(modality, encoder.name, encoder.weights, **own)
+        except UserError as error:
+            yield str(error)
+    if has(params, "system", "acoustic") and has(params.finetuned, "weights"):
+        insist = has(encoders, "allow_random_weights") and encoders.allow_random_weights
+        weights = params.finetuned.weights
+        try:
+            wanted += system_weights(params.system, weights, params.acoustic, insist)
         except UserError as error:
             yield str(error)
     try:

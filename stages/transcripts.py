@@ -9,13 +9,10 @@ Run: dvc repro transcripts@<corpus>, or python -m stages.transcripts <corpus>
 With `text: asr` every voice that has a spectrogram is heard.
 """
 
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-import numpy as np
-
 from stages.extraction.clip_cache import delete_oldest, size_limit, warn_if_open_to_others
-from stages.io.arrays import open_arrays
+from stages.io.arrays import decode_ids, open_arrays
 from stages.io.files import read_table, write_table
 from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
@@ -34,19 +31,12 @@ def heard(corpus: str, label: str, workers: str) -> dict[str, str]:
 
     limit = size_limit()
     warn_if_open_to_others()
-    names: list[str] = []
-
-    def noted(clips: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
-        for name, wave in clips:
-            names.append(name)
-            yield name, wave
-
     with open_arrays(mels_path(corpus), "mels") as mels:
-        count = len(mels["ids"])
+        ids = decode_ids(mels["ids"][...])
         with closing(waveforms(mels, corpus, SAMPLE_RATE, workers)) as clips:
-            texts = list(track(transcribe(noted(clips)), count, label, "clips"))
+            texts = dict(zip(ids, track(transcribe(clips), len(ids), label, "clips"), strict=True))
     delete_oldest(limit)
-    return dict(zip(names, texts, strict=True))
+    return texts
 
 
 def main(corpus: str) -> None:

@@ -38,7 +38,7 @@ def main(corpus: str) -> None:
     with open_arrays(frames_path(corpus), "frames") as frames:
         ids = frames["ids"][...]
         if len(ids):
-            check_random_weights(corpus, "visual", settings["weights"], insist)
+            check_random_weights(corpus, "encoders.visual.weights", settings["weights"], insist)
         encoder = freeze_visual(settings, label)
         out, expected_bytes = features_path("visual", corpus), features_bytes(3 * len(ids))
         made_with = settings | {"weights_source": encoder.source}

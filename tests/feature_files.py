@@ -22,6 +22,8 @@ from stages.io.arrays import encode_ids, write_arrays
 from stages.io.files import write_table
 from stages.io.skips import skip_row, table_path, write_skips
 from stages.runtime.paths import features_path, mels_path, transcripts_path
+from stages.systems.contract import MELS
+from stages.systems.neural import Padded
 from tests.helpers import changed
 
 PARAMS = YAML(typ="safe").load(
@@ -200,3 +202,8 @@ def write_features(
     with write_arrays(path, f"{modality} features", settings, 0) as file:
         for name, rows in arrays.items():
             file.append(name, rows)
+
+
+def logits(network: torch.nn.Module, mels: torch.Tensor) -> torch.Tensor:
+    """What the network of a system says of prepared spectrograms [n, T, D]."""
+    return network({MELS: Padded(mels, torch.ones(mels.shape[:2]).bool())})

@@ -271,6 +271,18 @@ def test_random_weights_are_refused_for_what_a_corpus_has_clips_of() -> None:
     assert found.startswith("params.yaml: encoders.acoustic.weights: random weights say nothing")
 
 
+def test_random_weights_are_refused_of_a_system_for_a_real_corpus_alone() -> None:
+    write_folder(video="")
+    changes = of_folder(visual=[], acoustic_only=True, system="efficientnet_lite0")
+    of_voices = {"name": "efficientnet_lite0", "weights": "imagenet"}
+    changes["encoders"] = {"acoustic": of_voices, "allow_random_weights": False}
+    [found] = refused(**changes)
+    assert found.startswith("params.yaml: finetuned.weights: random weights say nothing about fold")
+    assert accepted(**changes | {"finetuned": {"weights": "imagenet"}})
+    assert accepted(**changes | {"system": "gm_tcnet"})
+    assert accepted(system="efficientnet_lite0")  # on the sample
+
+
 @pytest.mark.parametrize("classes", [["anger"], ["anger", "joy"], ["fear", "fear"], "anger", []])
 def test_classes_that_make_no_task_are_one_line(classes: Any) -> None:
     assert refused(classes=classes) == [

@@ -81,8 +81,9 @@ BELOW = [
     Row("linear_probe", "linear probe", {"system": "linear_probe"}),
 ]
 FINE_TUNED = [
-    Row(label.replace("-", "").lower(), label, {"system": label.replace("-", "").lower()})
+    Row(name, label, {"system": name, "finetuned.weights": "imagenet"})
     for label in ("VGG-16", "VGG-19", "ResNet-18", "ResNet-34", "ResNet-50")
+    for name in (label.replace("-", "").lower(),)
 ]
 # The spectrograms that librosa makes unless told otherwise, of which these systems take MFCCs.
 LIBROSA = {

@@ -58,9 +58,13 @@ class _Tracer(torch.fx.Tracer):
 
 
 def spectrogram_images(
-    spectrograms: Sequence[np.ndarray], db_min: float, db_max: float, device: str = "cpu"
+    spectrograms: Sequence[np.ndarray],
+    db_min: float,
+    db_max: float,
+    device: str = "cpu",
+    length: int = IMAGE_SIZE,
 ) -> torch.Tensor:
-    """Log-Mel spectrograms as grey pictures [N, 3, 224, 224] in [0, 1], made on the device.
+    """Log-Mel spectrograms as grey pictures [N, 3, length, length] in [0, 1], made on the device.
 
     [db_min, db_max] spans black to white; time runs to the right over the whole width.
 
@@ -69,7 +73,7 @@ def spectrogram_images(
     """
     values = torch.from_numpy(np.concatenate(spectrograms)).to(device)
     grey = ((values - db_min) / (db_max - db_min)).clamp(0, 1).flip(1)
-    size = (IMAGE_SIZE, IMAGE_SIZE)
+    size = (length, length)
     pictures = [
         interpolate(part.T[None, None], size, mode="bilinear", align_corners=False, antialias=True)
         for part in grey.split([len(spectrogram) for spectrogram in spectrograms])

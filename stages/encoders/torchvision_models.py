@@ -11,6 +11,7 @@ Weights: IMAGENET1K_V1, through torch.hub's cache; torchvision is BSD-3-Clause, 
 
 import torch
 import torchvision
+from torch import nn
 
 from stages.encoders.pictures import GlobalPool, PictureEncoder
 from stages.encoders.weights import Published, checkpoint_path, fetching, warn_if_renamed
@@ -45,15 +46,24 @@ def load(name: str, weights: str, seed: int) -> PictureEncoder:
             model = torchvision.models.get_model(name, weights=None)
         source = f"seed {seed}"
     else:
-        entry = imagenet_weights(name)
-        with fetching(entry.url):  # the hash is checked at download
-            model = torchvision.models.get_model(name, weights=entry, progress=False)
-        path = checkpoint_path(entry.url)
-        warn_if_renamed(path)
-        source = f"{path.name} sha256 {file_sha256(path)}"
+        model, source = load_published(name)
     head = next(attribute for attribute in HEADS if hasattr(model, attribute))
     setattr(model, head, GlobalPool())
     return PictureEncoder(model.eval().requires_grad_(False), MEAN, STD, source)
+
+
+def load_published(name: str) -> tuple[nn.Module, str]:
+    """A whole model with its IMAGENET1K_V1 weights, and the name and SHA-256 of their file.
+
+    Raises:
+        UserError: there is no such model, or its weights cannot be fetched.
+    """
+    entry = imagenet_weights(name)
+    with fetching(entry.url):  # the hash is checked at download
+        model = torchvision.models.get_model(name, weights=entry, progress=False)
+    path = checkpoint_path(entry.url)
+    warn_if_renamed(path)
+    return model, f"{path.name} sha256 {file_sha256(path)}"
 
 
 def published(name: str, weights: str) -> Published | None:

@@ -6,10 +6,12 @@ torch takes seconds to load, and is loaded only where there are weights to look 
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
+from typing import get_args
 from urllib.request import Request, urlopen
 
 from stages.encoders.weights import Packaged, Published, checkpoint_path
 from stages.runtime.errors import UserError, one_line
+from stages.runtime.params import FineTunedNetwork, check_random_weights
 
 REPLY_SECONDS = 5.0
 # A setting and its value, and where its weights come from.
@@ -41,6 +43,25 @@ def encoder_weights(
     check_layer(name, layer)
     check_sequences(name, sequences)
     return [] if found is None else [(f"encoders.{modality}.name {name}", found)]
+
+
+def system_weights(system: str, weights: str, corpus: str, insist: bool) -> Wanted:
+    """What a system that begins with published weights needs to learn from a corpus.
+
+    Args:
+        weights: of `finetuned`.
+        insist: on random weights for any corpus.
+
+    Raises:
+        UserError: it begins with random weights, and the corpus is real.
+    """
+    if system not in get_args(FineTunedNetwork):
+        return []
+    check_random_weights(corpus, "finetuned.weights", weights, insist)
+    from stages.encoders.by_name import pictures_module
+
+    found = pictures_module(system).published(system, weights)
+    return [] if found is None else [(f"system {system}", found)]
 
 
 def text_weights(text: str, name: str, layer: int | str) -> Wanted:

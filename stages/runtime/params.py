@@ -256,6 +256,35 @@ class Knn(Section):
     metric: Literal["cosine", "euclidean"]
 
 
+FineTunedNetwork = Literal[
+    "vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "efficientnet_lite0"
+]
+
+
+class Finetuned(Learned):
+    """Networks of pictures, trained on spectrograms."""
+
+    weights: Literal["random", "imagenet"]
+    size: Whole = Field(ge=64, le=1024)
+    body_factor: Number = Field(ge=0, le=1)
+    momentum: Number = Field(ge=0, le=0.9999)
+
+
+class GmTcnet(Learned):
+    """GM-TCNet."""
+
+    seconds: Number = Field(gt=0, le=3600)
+
+
+class TimNet(Learned):
+    """TIM-Net."""
+
+    seconds: Number = Field(gt=0, le=3600)
+    blocks: Whole = Field(ge=1, le=16)
+    dropout: Number = Field(ge=0, le=0.9)
+    label_smoothing: Number = Field(ge=0, le=0.9)
+
+
 class Inca(Section):
     """INCA: how many features are tried, and its neighbourhood component analysis and SVM."""
 
@@ -363,8 +392,22 @@ class Params(Section):
     selection: Literal["validation", "last"]
     best_test_epoch: StrictBool
     system: Literal[
-        "fdan", "majority", "linear_probe", "knn", "inca", "tf_mix", "query_tokens", "cadf", "sdt"
+        "fdan",
+        "majority",
+        "linear_probe",
+        "knn",
+        FineTunedNetwork,
+        "gm_tcnet",
+        "tim_net",
+        "inca",
+        "tf_mix",
+        "query_tokens",
+        "cadf",
+        "sdt",
     ]
+    finetuned: Finetuned
+    gm_tcnet: GmTcnet
+    tim_net: TimNet
     linear_probe: LinearProbe
     knn: Knn
     inca: Inca
@@ -405,6 +448,16 @@ class Params(Section):
             raise ValueError(
                 "selection: validation chooses the epoch on a validation set that validation: 0 "
                 "leaves empty; set selection: last, or validation above 0"
+            )
+        return value
+
+    @field_validator("system")
+    @classmethod
+    def _has_mfccs(cls, value: str, info: ValidationInfo) -> str:
+        n_mels = getattr(info.data.get("mels"), "n_mels", 39)
+        if value in ("gm_tcnet", "tim_net") and n_mels < 39:
+            raise ValueError(
+                f"mels.n_mels: {n_mels} is not >= 39, the number of MFCCs that {value} hears"
             )
         return value
 
@@ -544,11 +597,11 @@ def allowed() -> dict[str, str]:
     return in_words(schema["properties"], "")
 
 
-def check_random_weights(corpus: str, modality: str, weights: str, insist: bool) -> None:
-    """Raise UserError for a real corpus with random `weights`, unless one insists."""
+def check_random_weights(corpus: str, key: str, weights: str, insist: bool) -> None:
+    """Raise UserError for a real corpus with random `weights`, a `key`, unless one insists."""
     if weights == "random" and corpus.split("_")[0] != "sample" and not insist:
         raise UserError(
-            f"params.yaml: encoders.{modality}.weights: random weights say nothing about {corpus}; "
+            f"params.yaml: {key}: random weights say nothing about {corpus}; "
             "set imagenet, or encoders.allow_random_weights: true to insist"
         )
 

