@@ -24,6 +24,22 @@ def check_git() -> None:
         raise UserError(f"{folder}: git cannot read it: {one_line(error)}; {advice}") from error
 
 
+def check_one_meaning(revision: str) -> None:
+    """Raise UserError where an experiment has the name of a branch or tag, which DVC would take."""
+    import pygit2
+
+    names = list(pygit2.Repository(".").references)
+    experiments = [
+        name for name in names if name.startswith("refs/exps/") and name.endswith(f"/{revision}")
+    ]
+    others = [name for name in (f"refs/heads/{revision}", f"refs/tags/{revision}") if name in names]
+    if experiments and others:
+        raise UserError(
+            f"{revision!r}: is an experiment and a git branch or tag; say which: {experiments[0]} "
+            f"or {others[0]}"
+        )
+
+
 @contextmanager
 def reading(path: Path, revision: str, command: str, stage: str) -> Iterator[None]:
     """Wrap the reading of what a revision made, so that its failures become a UserError.
@@ -38,6 +54,7 @@ def reading(path: Path, revision: str, command: str, stage: str) -> Iterator[Non
             on its remote.
     """
     check_git()
+    check_one_meaning(revision)
     source = f"{path} of {revision}"
     try:
         if not revision:  # DVC would take it for HEAD

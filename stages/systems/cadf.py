@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from stages.runtime import params
 from stages.systems.neural import Padded, with_epochs
-from stages.systems.transformer import AttendingSystem, Encoder, given, ignored, sinusoids
+from stages.systems.transformer import AttendingSystem, Encoder, ignored, sinusoids
 
 
 class Branch(nn.Module):
@@ -96,9 +96,11 @@ class Cadf(nn.Module):
     ):
         super().__init__()
         sizes = {"dim": dim, "kernel": kernel, "heads": heads, "ffn_dim": ffn_dim}
-        self.dims = dict(dims)
-        self.branches = nn.ModuleList(
-            Branch(features, **sizes, layers=layers, dropout=dropout) for features in dims.values()
+        self.branches = nn.ModuleDict(
+            {
+                view: Branch(features, **sizes, layers=layers, dropout=dropout)
+                for view, features in dims.items()
+            }
         )
         self.fusions = nn.ModuleList(CrossFusion(dim, heads, dropout) for _ in dims)
         self.classifier = nn.Sequential(
@@ -106,10 +108,9 @@ class Cadf(nn.Module):
         )
 
     def forward(self, batch: Mapping[str, Padded]) -> Tensor:
-        """Logits [n, C] of sequences by modality, of each utterance at least one."""
+        """Logits [n, C] of sequences by modality."""
         one, other = (
-            Padded(branch(*of), of.mask)
-            for branch, of in zip(self.branches, given(batch, self.dims).values())
+            Padded(branch(*batch[view]), batch[view].mask) for view, branch in self.branches.items()
         )
         first, second = self.fusions
         return self.classifier(torch.cat([first(one, other), second(other, one)], 1))

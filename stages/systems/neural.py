@@ -334,7 +334,7 @@ class NeuralClassifier(nn.Module):
         """Prepared clips as one batch on a device, standardised.
 
         A view that some of them lack is there for all, without a row that counts; one that all lack
-        is absent.
+        is a row of zeros that does not count, if it is standardised, or else absent.
         """
         found: Batch = {}
         for view in dict.fromkeys(name for clip in clips for name in clip):
@@ -354,6 +354,11 @@ class NeuralClassifier(nn.Module):
                 )
                 x = scale.apply(x).where(mask[..., None], 0.0)
             found[view] = Padded(x, mask)
+        absent = torch.zeros(len(clips), 1, device=device)
+        for view in self.scaled:
+            dim = len(self.get_buffer(f"{view}_mean"))
+            nothing = Padded(absent[..., None].expand(-1, -1, dim), absent.bool())
+            found.setdefault(view, nothing)
         return found
 
     def masked(self, logits: Tensor) -> Tensor:

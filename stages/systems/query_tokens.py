@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from stages.runtime import params
 from stages.systems.neural import Padded, with_epochs
-from stages.systems.transformer import AttendingSystem, Encoder, given, sinusoids
+from stages.systems.transformer import AttendingSystem, Encoder, ignored, sinusoids
 
 
 class UnimodalEncoder(nn.Module):
@@ -35,7 +35,7 @@ class UnimodalEncoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Refined sequences [n, T, d]; of no meaning outside of the mask [n, T]."""
-        z = self.project(x)
+        z = self.project(x * mask[:, :, None])
         return self.encoder(z + sinusoids(z) + self.modality, mask)
 
 
@@ -67,7 +67,7 @@ class QueryTokens(nn.Module):
         dropout: float,
     ):
         super().__init__()
-        self.dims, self.masking = dict(dims), masking
+        self.masking = masking
         self.encoders = nn.ModuleDict(
             {
                 view: UnimodalEncoder(features, dim, heads, ffn_dim, layers, dropout)
@@ -86,19 +86,21 @@ class QueryTokens(nn.Module):
         self.classifier = nn.Linear(dim, classes)
 
     def forward(self, batch: Mapping[str, Padded]) -> Tensor:
-        """Logits [n, C] of sequences by modality, of each utterance at least one."""
-        views = given(batch, self.dims)
-        memory = torch.cat([self.encoders[view](*of) for view, of in views.items()], 1)
-        masks = [of.mask for of in views.values()]
+        """Logits [n, C] of sequences by modality.
+
+        Of an utterance without any they are what the network says of a step of zeros.
+        """
+        memory = torch.cat([encoder(*batch[view]) for view, encoder in self.encoders.items()], 1)
+        masks = [batch[view].mask for view in self.encoders]
         if self.training and self.masking:
             masks = hide(masks, self.masking)
-        mask = torch.cat(masks, 1)
+        left_out = ignored(torch.cat(masks, 1))
         if not hasattr(self, "queries"):
-            shares = mask / mask.sum(1, keepdim=True)
+            shares = ~left_out / (~left_out).sum(1, keepdim=True)
             return self.classifier((memory * shares[:, :, None]).sum(1))
         z = self.queries.expand(len(memory), -1, -1)
         for layer in self.decoder:
-            z = layer(z, memory, memory_key_padding_mask=~mask)
+            z = layer(z, memory, memory_key_padding_mask=left_out)
         return self.classifier(self.norm(z).mean(1))
 
 

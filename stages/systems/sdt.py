@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import cross_entropy, kl_div, pad
 
 from stages.runtime import params
 from stages.systems.neural import Padded, with_epochs
@@ -84,7 +84,6 @@ class Sdt(nn.Module):
         dropout: float,
     ):
         super().__init__()
-        self.dims = dict(dims)
         pairs = [f"{source}_{target}" for target in dims for source in dims]
         self.project = nn.ModuleDict(
             {view: nn.Linear(features, dim, bias=False) for view, features in dims.items()}
@@ -124,19 +123,16 @@ class Sdt(nn.Module):
         rows = torch.arange(len(turn), device=turn.device)
         speaker = self.speakers(numbers.clamp(max=self.speakers.num_embeddings - 1))
         turns, masks = {}, {}
-        for view, features in self.dims.items():
-            x = speaker.new_zeros(*numbers.shape, features)
-            masks[view] = torch.zeros_like(numbers, dtype=torch.bool)
-            if view in batch:  # whose dialogues may be shorter than those that lack it
-                length = batch[view].x.shape[1]
-                masks[view][:, :length] = batch[view].mask
-                x[:, :length] = batch[view].x * batch[view].mask[:, :, None]
-            z = self.project[view](x)
+        for view, project in self.project.items():
+            x, mask = batch[view]
+            more = numbers.shape[1] - x.shape[1]  # turns of dialogues that lack it
+            masks[view] = pad(mask, (0, more))
+            z = project(pad(x * mask[:, :, None], (0, 0, 0, more)))
             turns[view] = z + sinusoids(z) + speaker
         fused = []
-        for target in self.dims:
+        for target in turns:
             parts = []
-            for source in self.dims:
+            for source in turns:
                 pair = f"{source}_{target}"
                 keys = self.dropout(turns[source])
                 query = keys if source == target else self.dropout(turns[target])
@@ -145,7 +141,7 @@ class Sdt(nn.Module):
             fused.append(self.reduce[target](torch.cat(parts, 1)))
         of_all = torch.stack(fused, 1)  # [n, modalities, d]
         whole = (self.fusion(of_all).softmax(1) * of_all).sum(1)
-        single = [self.single[view](z) for view, z in zip(self.dims, fused)]
+        single = [self.single[view](z) for view, z in zip(turns, fused)]
         return [self.whole(whole), *single]
 
 

@@ -13,21 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.systems.neural import NeuralSystem, Padded
-
-
-def given(batch: Mapping[str, Padded], dims: Mapping[str, int]) -> dict[str, Padded]:
-    """The views of a batch that are named in `dims` (view: D), in this order.
-
-    What was given of none of its utterances is one step of zeros that is masked, as if it were
-    padding.
-    """
-    x, mask = next(batch[view] for view in dims if view in batch)
-    absent = mask.new_zeros(len(x), 1)
-    return {
-        view: batch.get(view, Padded(x.new_zeros(len(x), 1, dim), absent))
-        for view, dim in dims.items()
-    }
+from stages.systems.neural import NeuralSystem
 
 
 def ignored(mask: Tensor) -> Tensor:

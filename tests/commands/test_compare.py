@@ -411,6 +411,14 @@ def test_commits_experiments_and_the_workspace_are_compared_through_dvc(
     for unknown in ("HEAD~9", ""):
         assert f"{unknown!r}: is neither a git revision nor an experiment" in refusal(unknown)
 
+    # Of an experiment and a branch DVC would take the branch.
+    project.run("git", "branch", "threefold")
+    said = refusal("threefold")
+    assert "is an experiment and a git branch or tag; say which: refs/exps/" in said
+    full = said.split("say which: ")[1].split(" or ")[0]
+    assert between("HEAD", full).n_test == 140
+    project.run("git", "branch", "-D", "threefold")
+
     shutil.rmtree(tmp_path / ".dvc/cache")
     said = refusal("threefold")
     assert (

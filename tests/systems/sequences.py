@@ -40,15 +40,17 @@ def without(one: Clip, *views: str) -> Clip:
 
 
 def batch_of(clips: Sequence[Clip], more: int = 0, filled: float = 0.0) -> dict[str, Padded]:
-    """Utterances side by side, their views padded by `more` steps than needed with a value."""
+    """Utterances side by side, their views padded by `more` steps than needed with a value.
+
+    As for a trained classifier, what all lack is a step that does not count.
+    """
     batch = {}
-    for view in dict.fromkeys(name for one in clips for name in one):
-        if view.endswith("_there"):
-            continue
-        known = next(one[view] for one in clips if view in one)
+    for view in [*DIMS, *(name for name in ("speakers", "turn") if name in clips[0])]:
+        of_one = torch.zeros(1, DIMS.get(view, 0))
+        known = next((one[view] for one in clips if view in one), of_one)
         values = [one.get(view, known[:0]) for one in clips]
         there = [one.get(f"{view}_there", torch.ones(len(x)) > 0) for one, x in zip(clips, values)]
-        length = max(map(len, values)) + (more if view != "turn" else 0)
+        length = max(1, *map(len, values)) + (more if view != "turn" else 0)
         side = (0, 0) if known.dim() == 2 else ()
         value = filled if view in DIMS else 0
         x = torch.stack([pad(x, (*side, 0, length - len(x)), value=value) for x in values])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stages.systems.neural import Padded
-from stages.systems.sdt import Exchange, Sdt, sdt_loss
+from stages.systems.sdt import Exchange, Sdt, SelfDistillation, sdt_loss
 from tests.systems.sequences import DIMS, batch_of, dialogue
 
 DIM, HEADS = 8, 2
@@ -141,6 +141,17 @@ def test_the_loss_is_that_of_its_equations(temperature: float):
             expected += (p * (p / q).log()).sum()
     found = sdt_loss([whole, *single], torch.tensor(y), temperature)
     torch.testing.assert_close(found, expected / len(y), rtol=1e-12, atol=0)
+
+
+def test_in_training_every_head_learns_at_the_temperature():
+    torch.manual_seed(0)
+    network = Sdt(DIMS, 7, speakers=2, trained_gates=False, **SIZES)
+    batch, y = batch_of([dialogue(1, 6, 2), dialogue(2, 3, 0)]), torch.tensor([1, 4])
+    whole, *single = network(batch)
+    loss = SelfDistillation().loss(whole, y, {"temperature": 8.0}, *single)
+    torch.testing.assert_close(loss, sdt_loss(network.heads(batch), y, 8.0))
+    loss.backward()
+    assert all(value.grad.abs().sum() > 0 for value in network.single.parameters())
 
 
 def test_the_whole_learns_from_the_modalities_too():

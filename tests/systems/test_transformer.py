@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from stages.systems.cadf import Cadf
-from stages.systems.query_tokens import QueryTokens
-from stages.systems.sdt import Sdt
-from stages.systems.transformer import Encoder, given, ignored, sinusoids
+from stages.systems.query_tokens import EmotionQueries, QueryTokens
+from stages.systems.sdt import Sdt, SelfDistillation
+from stages.systems.transformer import Encoder, ignored, sinusoids
 from tests.systems.sequences import DIMS, Clip, batch_of, clip, dialogue, without
 
 CLASSES = 7
@@ -79,7 +79,7 @@ def test_what_is_said_of_one_does_not_depend_on_padding_or_on_the_others(name: s
 def test_to_mask_a_modality_is_not_to_give_it(name: str):
     network, (one, *_) = network_of(name), clips_of(name)
     batch = batch_of([one])
-    for view in network.dims:
+    for view in TWO if name == "cadf" else DIMS:
         masked = batch | {view: batch[view]._replace(mask=torch.zeros_like(batch[view].mask))}
         with torch.inference_mode():
             found = network(masked)
@@ -88,6 +88,19 @@ def test_to_mask_a_modality_is_not_to_give_it(name: str):
         beside = logits(network, [lacking, one])
         torch.testing.assert_close(beside[:1], found, rtol=0, atol=1e-6)
         assert (beside[1] - beside[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_of_nothing_the_same_is_said_whatever_it_is_padded_with(name: str):
+    network = network_of(name)
+    nothing = dict.fromkeys(DIMS, 0)
+    one = without(DIALOGUES[0], *DIMS) if name.startswith("sdt") else clip(1, **nothing)
+    found = logits(network, [one])
+    assert found.isfinite().all()
+    padded = logits(network, [one], more=5, filled=1e4)
+    beside = logits(network, [clips_of(name)[0], one])[1:]
+    for other in (padded, beside):
+        torch.testing.assert_close(other, found, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -133,14 +146,15 @@ def test_a_key_is_ignored_outside_of_the_mask_and_one_is_left_where_there_is_non
     ]
 
 
+def test_the_learning_rate_rises_in_a_twentieth_of_the_steps_and_then_falls_to_nothing():
+    rates = [EmotionQueries().rate(step, 100, {}) for step in range(101)]
+    np.testing.assert_allclose(rates[:6], [0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert rates[5:] == sorted(rates[5:], reverse=True) and rates[100] == pytest.approx(0)
+    assert rates[52] == pytest.approx(0.5, abs=0.01)
+    assert [EmotionQueries().rate(step, 1, {}) for step in (0, 1)] == [1, 1]
+    assert {SelfDistillation().rate(step, 100, {}) for step in range(100)} == {1}
+
+
 def test_the_layers_of_an_encoder_start_apart():
     first, second = (layer.linear1.weight for layer in Encoder(8, 2, 8, 2, 0.0).layers)
     assert not torch.equal(first, second)
-
-
-def test_what_is_not_given_is_there_and_masked():
-    batch = batch_of([without(one, "linguistic") for one in SEQUENCES[:2]])
-    found = given(batch, DIMS)
-    assert list(found) == list(DIMS) and found["acoustic"] is batch["acoustic"]
-    x, mask = found["linguistic"]
-    assert x.shape == (2, 1, 4) and not x.any() and mask.shape == (2, 1) and not mask.any()
