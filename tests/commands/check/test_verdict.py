@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import acoustic_features, frames, manifest, mels, split, visual_features
+from stages import (
+    acoustic_features,
+    frames,
+    linguistic_features,
+    manifest,
+    mels,
+    split,
+    transcripts,
+    visual_features,
+)
 from stages.commands.check import check
 from stages.corpora.emotions import EMOTIONS
 from stages.extraction import workers
@@ -315,11 +324,22 @@ def code_of_check(*words: str) -> int:
     return 0
 
 
+STAGES_OF_A_CORPUS = (
+    manifest,
+    frames,
+    mels,
+    transcripts,
+    visual_features,
+    acoustic_features,
+    linguistic_features,
+)
+
+
 def what_stops_the_stages() -> str:
     """What the first stage says that stops; "" where none does."""
     try:
         for corpus in read_params().corpora:
-            for stage in (manifest, frames, mels, visual_features, acoustic_features):
+            for stage in STAGES_OF_A_CORPUS:
                 stage.main(corpus)
         split.main()
     except UserError as error:
