@@ -3,7 +3,7 @@
 `details` is the content of metrics/details.json everywhere here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.corpora.emotions import EMOTIONS
@@ -28,8 +28,16 @@ def circumstances(details: Mapping[str, Any]) -> str:
         f"protocol {details['protocol']}, "
         f"{n_folds} fold{'s'[: n_folds != 1]}, "
         f"{f'mean of {n_seeds} seeds' if n_seeds > 1 else 'one seed'}, "
-        f"{encoders_in_words(details['encoders'])}"
+        f"{encoders_in_words(details['encoders'])}{told_by_in_words(details['test_modalities'])}"
     )
+
+
+def told_by_in_words(modalities: Sequence[str]) -> str:
+    """By what utterances were told at test where that is not the voice alone, to stand behind."""
+    shown = {"acoustic": "voice", "visual": "faces", "linguistic": "text"}
+    if list(modalities) == ["acoustic"]:
+        return ""
+    return f", told by {' and '.join(shown[name] for name in modalities)}"
 
 
 def classes_in_words(details: Mapping[str, Any]) -> str:

@@ -25,6 +25,9 @@ DETAILS: dict[str, Any] = {
     "labels_shuffled": False,
     "n_test_with_trained_face": 0,
     "n_test_with_suspected_copy": 0,
+    "n_test_with_trained_text": 0,
+    "text_leak": False,
+    "test_modalities": ["acoustic"],
     "skipped_unevenly": {},
     "classes": dict.fromkeys(EMOTIONS, {"support": 1.0}),
 }
@@ -62,6 +65,18 @@ def test_the_headline_has_the_interval_and_the_counts():
             "fdan on ravdess, protocol speaker, 5 folds, mean of 3 seeds, "
             "resnet34 with imagenet weights for faces, resnet34 with random weights for voices",
         ),
+        (
+            {"encoders": {}, "system": "gm_tcnet", "visual": []},
+            "gm_tcnet on ravdess, protocol speaker, 5 folds, mean of 3 seeds, no frozen encoder",
+        ),
+        (
+            {
+                "encoders": {"linguistic": {"name": "a/b"}},
+                "test_modalities": ["acoustic", "visual"],
+            },
+            "fdan on ravdess, protocol speaker, 5 folds, mean of 3 seeds, a/b, told by voice and "
+            "faces",
+        ),
     ],
 )
 def test_the_circumstances_name_the_system_corpora_protocol_seeds_and_encoders(
@@ -79,6 +94,8 @@ def test_the_circumstances_name_the_system_corpora_protocol_seeds_and_encoders(
         ({"encoders": {**DETAILS["encoders"], "visual": RESNET}}, "The visual encoder has random"),
         ({"labels_shuffled": True}, "shuffled"),
         ({"n_test_with_trained_face": 8}, "faces of 8 of the 9 test utterances were trained on"),
+        ({"text_leak": True}, "The sentences of the corpus are fixed"),
+        ({"n_test_with_trained_text": 3}, "3 test utterances say word for word what a training"),
         ({"n_test_with_suspected_copy": 2}, "2 test utterances sound like one that was learned"),
         ({"skipped_unevenly": {"ravdess": {"mels": {"anger": 0.5}}}}, "far more often"),
     ],

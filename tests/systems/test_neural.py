@@ -183,3 +183,24 @@ def test_it_is_bundled_with_the_epochs_of_the_folds_and_tested_by_epoch():
     assert found.contents["settings"]["planned"] == 4
     best = read_json(METRICS / "best_test_epoch.json")
     assert best["war"] >= best["war_last_epoch"]
+
+
+def test_gradients_are_no_longer_than_a_system_allows(monkeypatch: pytest.MonkeyPatch):
+    class Clipped(Small):
+        clip_norm = 1e-9
+
+        def optimizer(
+            self, network: nn.Module, settings: Mapping[str, Any]
+        ) -> torch.optim.Optimizer:
+            return torch.optim.SGD(network.parameters(), lr=1.0)
+
+    moved = []
+    for norm in (1e-9, None):
+        monkeypatch.setattr(Clipped, "clip_norm", norm)
+        monkeypatch.setitem(named.SYSTEMS, "knn", Clipped())
+        _, _, classifier = next(read_replicas(trained()))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            initial = MeanSpectrum(N_MELS // 2, len(EMOTIONS)).line.weight
+        moved.append(float((classifier.network.line.weight - initial).norm()))
+    assert moved[0] < 1e-5 < 0.01 < moved[1]
