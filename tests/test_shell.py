@@ -43,7 +43,7 @@ def test_each_name_comes_as_one_word_to_each_stage(clone: Clone) -> None:
             python, _, module, *corpus = said.stdout.decode().split("\0")[:-1]
             assert python == "python" and corpus[:-1] in ([], ["--corpus"])
             came.setdefault(module, set()).update(corpus[1:])
-    assert sum(names == set(HOSTILE) for names in came.values()) == 6
+    assert sum(names == set(HOSTILE) for names in came.values()) == 8
     assert all(names in (set(), set(HOSTILE)) for names in came.values())
     assert not (clone.folder / "pwned").exists()
 

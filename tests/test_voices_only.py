@@ -12,12 +12,14 @@ from stages import (
     contact_sheet,
     evaluate,
     frames,
+    linguistic_features,
     manifest,
     mels,
     plan,
     settings,
     split,
     train,
+    transcripts,
     tsne,
     visual_features,
 )
@@ -29,6 +31,7 @@ from tests.feature_files import work_in
 from tests.helpers import both, user_error, write_params
 from tests.media_files import sine, write_sound
 
+ENCODING = (transcripts, visual_features, acoustic_features, linguistic_features)
 CHOSEN = {
     "corpora": ["ravdess"],
     "visual": [],
@@ -73,7 +76,7 @@ def test_every_stage_runs(visual: list[str]) -> None:
     settings.main()
     manifest.main("ravdess")
     plan.main()
-    for stage in (frames, mels, contact_sheet, visual_features, acoustic_features):
+    for stage in (frames, mels, contact_sheet, *ENCODING):
         stage.main("ravdess")
     for stage in (split, train, evaluate, best_test_epoch, tsne):
         stage.main()
@@ -118,12 +121,13 @@ def test_faces_alone_are_refused_at_once() -> None:
 def test_without_faces_a_model_that_needs_them_is_not_trained() -> None:
     """By hand, past dvc and its order."""
     manifest.main("ravdess")
-    for stage in (frames, mels, visual_features, acoustic_features):
+    for stage in (frames, mels, *ENCODING):
         stage.main("ravdess")
     split.main()
     write_params(Path(), **CHOSEN | {"visual": ["ravdess"], "acoustic_only": False})
     assert user_error(train.main) == (
-        "data/split.csv: has no visual training samples; run dvc repro, or set acoustic_only: true"
+        "params.yaml: system: fdan learns from visual features, of which ravdess has none; set "
+        "acoustic_only: true (fdan) or other modalities, or choose another system"
     )
 
 
