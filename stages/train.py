@@ -129,8 +129,8 @@ def main() -> None:
     if absent := [view for view in system.views(settings) if view not in dims]:
         raise UserError(
             f"params.yaml: system: {params.system} learns from {', '.join(absent)} features, of "
-            f"which {split['acoustic']} has none; set acoustic_only: true (fdan) or other modalities, or choose "
-            "another system"
+            f"which {split['acoustic']} has none; set acoustic_only: true (fdan) or other "
+            "modalities, or choose another system"
         )
     task = Task(features, rows, split["protocol"], settings)
     seeds = [params.seed + number for number in range(params.seeds)]
