@@ -11,10 +11,12 @@ from stages import (
     contact_sheet,
     evaluate,
     frames,
+    linguistic_features,
     manifest,
     mels,
     split,
     train,
+    transcripts,
     tsne,
     visual_features,
 )
@@ -42,7 +44,16 @@ def test_ravdess_runs_from_clips_to_metrics(
     yaml.dump(params, Path("params.yaml"))
     for name in names:
         Path("data/raw", name).symlink_to(clips / name)
-        for stage in (manifest, frames, mels, contact_sheet, visual_features, acoustic_features):
+        for stage in (
+            manifest,
+            frames,
+            mels,
+            contact_sheet,
+            transcripts,
+            visual_features,
+            acoustic_features,
+            linguistic_features,
+        ):
             stage.main(name)
     for stage in (split, train, evaluate, best_test_epoch, tsne):
         stage.main()
