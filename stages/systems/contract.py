@@ -231,7 +231,7 @@ class Reader:
         self.system, self.features = system, features
         self.views = [
             view
-            for view in dict.fromkeys([*system.views(settings), *(modalities or ())])
+            for view in system.views(settings)
             if modalities is None or (ACOUSTIC if view == MELS else view) in modalities
         ]
         self.dialogues: dict[str, Rows] = {}

@@ -133,6 +133,10 @@ def test_a_prediction_does_not_depend_on_what_else_is_predicted():
     tested = select_rows(rows, "acoustic", 0, "test")
     _, _, classifier = next(read_replicas(found))
     together = reader.classify(classifier, tested)
+    # A modality is seen by the views that the system learned from, and no others.
+    at_test = Reader(Small(), found["settings"], reader.features, rows, ["acoustic"])
+    assert [clip.keys() for clip in at_test.clips(tested)] == [{MELS}] * len(tested)
+    np.testing.assert_array_equal(at_test.classify(classifier, tested), together)
     for row, shares in zip(tested, together, strict=True):
         np.testing.assert_array_equal(reader.classify(classifier, [row])[0], shares)
     assert reader.classify(classifier, []).shape == (0, 7)
