@@ -256,14 +256,18 @@ def test_a_queued_experiment_is_refused_before_anything_runs(small: tuple[Clone,
 def test_a_table_is_queued_run_shown_and_compared(small: tuple[Clone, str]) -> None:
     clone, _ = small
     tables = (sys.executable, "-m", "stages", "tables")
-    assert "sample-paper-fdan: queued" in clone.run(*tables, "queue", "table1", "--seeds", "1")
+    one_row = ("table1", "--only", "fdan", "-S", "protocol=paper")
+    queued = clone.run(*tables, "queue", *one_row, "--seeds", "1")
+    assert [line for line in queued.splitlines() if ": queued" in line] == [
+        "sample-paper-fdan: queued"
+    ]
     clone.dvc("queue", "start")
     wait_for_queue(clone)
-    shown = clone.run(*tables, "show", "table1")
+    shown = clone.run(*tables, "show", *one_row)
     (row,) = [line for line in shown.splitlines() if "measured here" in line]
     assert "protocol paper, 2 folds, 1 seeds" in row and " of 42 " in row
     assert "best test epoch" in shown and "optimistic" in shown and "TF-Mix" in shown
-    assert "has run" in clone.run(*tables, "queue", "table1", "--seeds", "1")
+    assert "has run" in clone.run(*tables, "queue", *one_row, "--seeds", "1")
     compared = clone.run(sys.executable, "-m", "stages", "compare", "HEAD", "sample-paper-fdan")
     assert "2 seeds of HEAD, 1 seed of sample-paper-fdan" in compared
     assert "significant" in compared and "McNemar" in compared

@@ -1,8 +1,8 @@
 """Tables: the paper's tables as named experiments; queue one, run the queue, show it.
 
-    python -m stages tables queue table4 [--seeds 5] [-S KEY=VALUE ...]
+    python -m stages tables queue table4 [--seeds 5] [--only ROW,ROW] [-S KEY=VALUE ...]
     dvc queue start
-    python -m stages tables show table4 [-S KEY=VALUE ...]
+    python -m stages tables show table4 [--only ROW,ROW] [-S KEY=VALUE ...]
 
 table1, table2   every system of the paper's Tables 1 and 2 that can be run, on SAVEE and on MELD,
                  under protocols paper and speaker (MELD: official, too), beside what is reported
@@ -16,7 +16,8 @@ learning_rate    compared on the validation part; the test part is not read
 
 Where a corpus of the paper is not in params.yaml's `corpora`, a table runs on the corpora that
 params.yaml trains on. An experiment is named after its corpora, protocol and row, so that tables
-share what they have in common. -S goes to every row, e.g. -S protocol=speaker -S folds=4.
+share what they have in common. -S goes to every row, e.g. -S protocol=speaker -S folds=4. --only
+takes some of the rows, each by the end of its experiment's name, e.g. --only gm_tcnet,fdan.
 """
 
 import argparse
@@ -54,6 +55,7 @@ from stages.scoring.paired import holm
 from stages.scoring.summary import classes_in_words, encoders_in_words
 
 Settings = dict[str, str]
+Only = Sequence[str] | None  # names of the rows to take of a table, None for all
 # The file of a stage that is read here.
 SHOWN = {"train": "train", "evaluate": "details", "best_test_epoch": "best_test_epoch"}
 
@@ -210,8 +212,12 @@ class Experiment(NamedTuple):
     settings: Settings
 
 
-def experiments(table: Table, extra: Settings) -> list[Experiment]:
-    """All experiments of a table, with `extra` settings in every one."""
+def experiments(table: Table, extra: Settings, only: Only = None) -> list[Experiment]:
+    """The experiments of a table, with `extra` settings in every one.
+
+    Raises:
+        UserError: the table has no row of a name in `only`.
+    """
     params = read_params()
     own = (tuple(params.visual), params.acoustic)
     tasks = [task for task in table.tasks if {*task[0], task[1]} <= set(params.corpora)]
@@ -224,7 +230,14 @@ def experiments(table: Table, extra: Settings) -> list[Experiment]:
         protocols = (extra["protocol"],)
     several = len(tasks) > 1 or len(protocols) > 1
     whole = extra.get(MODALITIES, ",".join(params.query_tokens.modalities))
-    rows = [row for row in table.rows if _is_part(row.settings.get(MODALITIES), whole)]
+    names = [row.name for row in table.rows]
+    if unknown := set(only or ()) - set(names):
+        raise UserError(f"--only {', '.join(sorted(unknown))}: no row; rows: {', '.join(names)}")
+    rows = [
+        row
+        for row in table.rows
+        if _is_part(row.settings.get(MODALITIES), whole) and (only is None or row.name in only)
+    ]
     found = []
     for (visual, acoustic), protocol in itertools.product(tasks or [own], protocols):
         folds = {} if protocol == params.protocol else {"protocol": protocol}
@@ -291,10 +304,10 @@ def run_dvc(*arguments: str) -> None:
         raise UserError(f"dvc {' '.join(arguments)}: failed; see its message above")
 
 
-def queue(table: Table, extra: Settings, seeds: int) -> None:
+def queue(table: Table, extra: Settings, seeds: int, only: Only = None) -> None:
     """Put the experiments of a table that have not run from this commit into DVC's queue."""
     state = states()
-    for name, _, _, _, settings in experiments(table, extra):
+    for name, _, _, _, settings in experiments(table, extra, only):
         if state.get(name) == "Running":
             print(f"{name}: is running")
             continue
@@ -420,9 +433,9 @@ def markdown(heads: str, rows: Sequence[Sequence[str]]) -> str:
     return tabulate(rows, heads.split("; "), tablefmt="github", disable_numparse=True)
 
 
-def show(table: Table, extra: Settings) -> str:
+def show(table: Table, extra: Settings, only: Only = None) -> str:
     """The table as Markdown: reported and measured rows, each saying which it is."""
-    found = experiments(table, extra)
+    found = experiments(table, extra, only)
     if table.targets == ("train",):
         heads = "system; validation UAR %; validation loss; epoch kept"
         return markdown(heads, [validation_cells(item) for item in found])
@@ -467,6 +480,9 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("action", choices=("queue", "show"))
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--seeds", type=int, default=5, help="replicas a fold (default 5)")
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), metavar="ROW,ROW", help="rows (default all)"
+    )
     parser.add_argument("-S", dest="extra", action="append", default=[], metavar="KEY=VALUE")
     asked = parser.parse_args(words)
     for item in asked.extra:
@@ -474,7 +490,8 @@ def main(words: Sequence[str]) -> None:
             parser.error(f"-S {item}: not KEY=VALUE")
     check_git()
     extra = dict(item.split("=", 1) for item in asked.extra)
+    table = TABLES[asked.table]
     if asked.action == "queue":
-        queue(TABLES[asked.table], extra, asked.seeds)
+        queue(table, extra, asked.seeds, asked.only)
     else:
-        print(show(TABLES[asked.table], extra))
+        print(show(table, extra, asked.only))

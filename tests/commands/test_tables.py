@@ -202,6 +202,15 @@ def test_each_modality_alone_is_a_row_where_there_are_several(
     assert names == plain + [f"tokens-{name}" for name in rows]
 
 
+def test_of_a_table_some_rows_can_be_asked_for_and_no_others():
+    whole = experiments(TABLES["table1"], {})
+    some = experiments(TABLES["table1"], {}, ["tim_net", "fdan"])
+    assert some == [item for item in whole if item.row.name in ("tim_net", "fdan")] and some
+    assert "VGG-16, acoustic" not in show(TABLES["table1"], {}, ["tim_net"])
+    with pytest.raises(UserError, match="--only fdam: no row; rows: vgg16, .*, fdan"):
+        experiments(TABLES["table1"], {}, ["fdan", "fdam"])
+
+
 def test_the_learning_rate_is_chosen_without_the_test_part():
     assert TABLES["learning_rate"].targets == ("train",)
     assert "validation" in show(TABLES["learning_rate"], {})
