@@ -1,9 +1,9 @@
 """Manifest: a corpus folder as its publisher ships it becomes one table row an utterance.
 
 In:  data/raw/<corpus>/
-Out: data/manifest/<corpus>.csv   id, speaker, emotion, sentence, split, video, audio, start, end,
-                                  whole, crop (what of these files is the utterance), overlaps,
-                                  session, dialogue, turn, text, duration
+Out: data/manifest/<corpus>.csv   id, speaker, sex, emotion, sentence, split, video, audio, start,
+                                  end, whole, crop (what of these files is the utterance),
+                                  overlaps, session, dialogue, turn, text, duration
      data/skipped/<corpus>.manifest.csv   what a rule leaves out, what is missing, and why
 Paper: Section 3.1.
 Run: dvc repro manifest@<corpus>, or python -m stages.manifest <corpus>

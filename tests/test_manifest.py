@@ -100,6 +100,7 @@ def test_a_row_says_who_says_what_and_how_and_for_how_long(raw: Path):
     assert read_table(Path("data/manifest/ravdess.csv"))[0] == {
         "id": f"ravdess/{HAPPY}",
         "speaker": "ravdess/02",
+        "sex": "female",
         "emotion": "happiness",
         "sentence": "kids",
         "split": "",

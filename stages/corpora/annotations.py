@@ -42,6 +42,15 @@ SYNONYMS = {
     "sad": "sadness",
     "surprised": "surprise",
 }
+# What tables call the sex of a speaker.
+SEXES = {
+    "f": "female",
+    "female": "female",
+    "woman": "female",
+    "m": "male",
+    "male": "male",
+    "man": "male",
+}
 
 
 def read_rows(

@@ -2,6 +2,7 @@
 
     AudioWAV/1001_DFA_ANG_XX.wav      the voice, 16 kHz
     VideoFlash/1001_DFA_ANG_XX.flv    the face, with the voice
+    VideoDemographics.csv             the sex of the actors, if it is there
 
 Names are actor, sentence, emotion and level (LO, MD, HI or XX). Files may lie in any folder and be
 in any format; the name alone says what they are. The folder AudioMP3 is ignored: it is what the
@@ -10,8 +11,10 @@ There is no surprise among its emotions: six of the seven.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from stages.corpora.annotations import SEXES, one_version, read_rows
 from stages.corpora.source import Source
 from stages.corpora.utterance import Listing, Utterance, first_five
 from stages.corpora.walk import COPY, files_below, is_lfs_pointer, media_kind
@@ -59,6 +62,7 @@ OBTAIN = (
 )
 NAMES = "name them like 1001_DFA_ANG_XX.wav: actor, sentence, emotion, level"
 LOSSY = "AudioMP3"
+DEMOGRAPHICS = "VideoDemographics.csv"
 
 
 def read(root: Path, corpus: str) -> Listing:
@@ -68,13 +72,17 @@ def read(root: Path, corpus: str) -> Listing:
     video. What the publisher knows to be bad is left out.
 
     Raises:
-        UserError: files are Git LFS pointers, as a download without Git LFS leaves them.
+        UserError: files are Git LFS pointers, as a download without Git LFS leaves them; the table
+            of the actors is no table, or is there in two versions.
     """
     recordings: dict[str, dict[str, Path]] = {}
     listing = Listing(official=OFFICIAL)
     pointers = []
     lossy = {}
+    tables = []
     for path in files_below(root):
+        if path.name == DEMOGRAPHICS:
+            tables.append(path)
         kind, match = media_kind(path), NAME.fullmatch(COPY.sub("", path.stem))
         if not kind or match is None:
             continue
@@ -103,6 +111,18 @@ def read(root: Path, corpus: str) -> Listing:
             )
         if usable:
             listing.utterances.append(_utterance(corpus, recording, usable, root))
+    if table := one_version(tables, root):
+        sex_of = {
+            f"cremad/{row['ActorID']}": SEXES.get(row["Sex"].casefold(), "")
+            for _, row in read_rows(table, (), ("ActorID", "Sex"))
+        }
+        listing.utterances = [
+            replace(item, sex=sex_of.get(item.speaker, "")) for item in listing.utterances
+        ]
+        untold = sorted({item.speaker for item in listing.utterances if not item.sex})
+        if untold:
+            note = f"{DEMOGRAPHICS} tells no sex of {len(untold)} actors: {first_five(untold)}"
+            listing.notes.append(note)
     faceless = [recording for recording, files in recordings.items() if "video" not in files]
     if recordings and len(faceless) == len(recordings):
         listing.notes.append(f"no faces: VideoFlash, which has them, is not below {root}")

@@ -17,6 +17,7 @@ NAME = re.compile(
     r"(?P<speaker>03|08|09|1[0-6])(?P<text>[ab][0-9]{2})(?P<code>[AEFLNTW])(?P<version>[a-f])",
     re.ASCII,
 )
+MEN = ("03", "10", "11", "12", "15")
 EMOTION = {
     "A": "fear",
     "E": "disgust",
@@ -55,6 +56,7 @@ def read(root: Path, corpus: str) -> Listing:
         item = Utterance(
             id=f"{corpus}/{match[0]}",
             speaker=f"emodb/{match['speaker']}",
+            sex="male" if match["speaker"] in MEN else "female",
             emotion=EMOTION[match["code"]],
             sentence=match["text"],
             audio=path.relative_to(root).as_posix(),

@@ -18,6 +18,7 @@
 | `text` | optional: what is said, in words |
 | `dialogue`, `turn` | optional: the conversation that it is part of, and its place in it: 1, 2 |
 | `session` | optional: the recording session; protocol `session` needs it |
+| `sex` | optional: of the speaker, female or male; `python -m stages fairness` compares them |
 
 Other columns are ignored; clips that no row names are reported and not used. UTF-8 and what
 spreadsheet programs save (Windows-1252, UTF-16, `;` or tabs instead of commas, CRLF) are read
@@ -40,6 +41,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from stages.corpora.annotations import (
+    SEXES,
     check_repeat,
     emotion_of,
     encoding_notes,
@@ -55,7 +57,7 @@ from stages.runtime.errors import UserError
 TABLE, AUDIOFOLDER = "utterances.csv", "metadata.csv"
 REQUIRED = ("id", "speaker", "emotion", "video", "audio")
 AUDIOFOLDER_REQUIRED = ("file_name", "speaker", "emotion")
-OPTIONAL = ("sentence", "split", "start", "end", "text", "dialogue", "turn", "session")
+OPTIONAL = ("sentence", "split", "start", "end", "text", "dialogue", "turn", "session", "sex")
 SPLITS = ("train", "dev", "test")
 TIME = re.compile(r"(?:([0-9]+):)?([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]*)?)", re.ASCII)
 TURN = re.compile("[0-9]{1,9}", re.ASCII)
@@ -73,8 +75,8 @@ def read(root: Path, corpus: str) -> Listing:
 
     Raises:
         UserError: the table is missing, there twice or cannot be read; an id is empty or there
-            twice, a speaker is empty, an emotion or split is not known, a span is none; a path
-            leaves the folder; or two files have one name.
+            twice, a speaker is empty or of two sexes, an emotion or split is not known, a span is
+            none; a path leaves the folder; or two files have one name.
     """
     path = _find_table(root)
     if path.name == TABLE:
@@ -88,8 +90,19 @@ def read(root: Path, corpus: str) -> Listing:
     on_disk = _files_by_name(root)
     listing = Listing(notes=encoding_notes(path))
     lines: dict[Hashable, int] = {}
+    sex_of: dict[str, tuple[str, int]] = {}
+    untold: dict[str, None] = {}
     for line, row in table:
         utterance = _utterance(corpus, row, path, line)
+        if utterance.sex:
+            sex, first = sex_of.setdefault(utterance.speaker, (utterance.sex, line))
+            if sex != utterance.sex:
+                raise UserError(
+                    f"{path}: line {line}: speaker {quoted(row['speaker'])} is {utterance.sex}, "
+                    f"and {sex} in line {first}; fix one of them"
+                )
+        elif row["sex"]:
+            untold[row["sex"]] = None
         check_repeat(lines, utterance.id, f"id {quoted(row['id'])}", path, line)
         files = {"video": utterance.video, "audio": utterance.audio}
         for name in files.values():
@@ -104,6 +117,11 @@ def read(root: Path, corpus: str) -> Listing:
             listing.missing.append((found, f"no file {', '.join(map(quoted, absent))}"))
         if any(here.values()):
             listing.utterances.append(found)
+    if untold:
+        listing.notes.append(
+            f"sex is female or male in {path.name}; other words count as not told: "
+            f"{first_five(untold)}"
+        )
     others = _overlapping(root, listing.utterances)
     if others:
         listing.notes.append(
@@ -183,6 +201,7 @@ def _utterance(corpus: str, row: dict[str, str], path: Path, line: int) -> Utter
         dialogue=f"folder/{row['dialogue']}" if row["dialogue"] else "",
         turn=row["turn"],
         text=row["text"],
+        sex=SEXES.get(row["sex"].casefold(), ""),
     )
 
 

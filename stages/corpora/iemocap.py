@@ -29,7 +29,7 @@ from typing import NamedTuple
 from stages.corpora.annotations import check_repeat, one_version, read_text
 from stages.corpora.overlaps import SHARE, Stretch, overlaps
 from stages.corpora.spelling import spoken_words
-from stages.corpora.utterance import Listing, Utterance, first_five
+from stages.corpora.utterance import SEX, Listing, Utterance, first_five
 from stages.corpora.walk import COPY, files_below, media_kind
 from stages.runtime.errors import UserError
 
@@ -204,6 +204,7 @@ def _utterance(corpus: str, name: str, turn: Turn, text: str, position: int) -> 
     return Utterance(
         id=f"{corpus}/{name}",
         speaker=f"iemocap/Ses{match['session']}{match['speaker']}",
+        sex=SEX[match["speaker"]],
         emotion=EMOTION.get(turn.code) or LEFT_OUT[turn.code],
         sentence=spoken_words(text) or name,
         start=turn.start,

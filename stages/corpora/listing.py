@@ -15,6 +15,7 @@ from stages.runtime.errors import UserError
 COLUMNS = [
     "id",
     "speaker",
+    "sex",
     "emotion",
     "sentence",
     "split",

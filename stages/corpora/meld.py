@@ -60,6 +60,9 @@ MOST = 10  # utterances that may share start and end; where more do, those are n
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 TIME_COLUMNS = ("Season", "Episode", "StartTime", "EndTime")
 TIME = re.compile(r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2}([.,][0-9]{1,6})?)", re.ASCII)
+# Of the six main characters. Others tell it by a first name or a word, if at all.
+SEX_OF = dict.fromkeys(("Monica", "Phoebe", "Rachel"), "female")
+SEX_OF |= dict.fromkeys(("Chandler", "Joey", "Ross"), "male")
 EMOTION_ORDER = ("neutral", "happiness", "surprise", "anger", "sadness", "disgust", "fear")
 OFFICIAL = {
     (split, emotion): count
@@ -194,6 +197,7 @@ def read_table(path: Path, split: str, corpus: str) -> dict[Key, Utterance]:
         utterances[split, dialogue, number] = Utterance(
             id=f"{corpus}/{recording}",
             speaker=f"meld/{speaker}",
+            sex=SEX_OF.get(speaker, ""),
             emotion=emotion_of(row["Emotion"], path, line),
             sentence=spoken_words(row["Utterance"]) or recording,
             split=split,

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.corpora.annotations import check_repeat, one_version, read_text
-from stages.corpora.utterance import Listing, Utterance, first_five
+from stages.corpora.utterance import SEX, Listing, Utterance, first_five
 from stages.corpora.walk import COPY, files_below, media_kind
 from stages.runtime.errors import UserError
 
@@ -129,6 +129,7 @@ def _utterance(corpus: str, turn: str, code: str, files: dict[str, Path], root: 
     item = Utterance(
         id=f"{corpus}/{turn}",
         speaker=f"mspimprov/{match['speaker']}{match['session']}",
+        sex=SEX[match["speaker"]],
         emotion=EMOTION.get(code, OTHER),
         sentence=match["sentence"] if match["kind"] in TARGET else turn,
         video=video.relative_to(root).as_posix() if video else "",

@@ -1,10 +1,10 @@
 """RAVDESS (Livingstone & Russo 2018, Zenodo record 1188976): the speech part.
 
 Names are MM-VC-EE-II-SS-RR-AA: modality (01 audio-video, 02 video only, 03 audio only), vocal
-channel (01 speech, 02 song), emotion, intensity, sentence, repetition, actor. Files may lie in
-any folder, as the archives Video_Speech_Actor_XX.zip and Audio_Speech_Actors_01-24.zip unpack
-them or otherwise, and in any format; the name alone says what they are. Of a 01 file there may be
-the sound alone.
+channel (01 speech, 02 song), emotion, intensity, sentence, repetition, actor (odd numbers are men,
+even ones women). Files may lie in any folder, as the archives Video_Speech_Actor_XX.zip and
+Audio_Speech_Actors_01-24.zip unpack them or otherwise, and in any format; the name alone says what
+they are. Of a 01 file there may be the sound alone.
 """
 
 import re
@@ -99,6 +99,7 @@ def _utterance(corpus: str, recording: str, files: dict[str, Path], root: Path) 
     return Utterance(
         id=f"{corpus}/{recording}",
         speaker=f"ravdess/{actor}",
+        sex="male" if int(actor) % 2 else "female",
         emotion=EMOTION[emotion],
         sentence=SENTENCE[sentence],
         video=video.relative_to(root).as_posix() if video else "",

@@ -132,6 +132,7 @@ def _utterance(corpus: str, recording: str, files: dict[str, Path], root: Path) 
     return Utterance(
         id=f"{corpus}/{recording}",
         speaker=f"savee/{speaker}",
+        sex="male",
         emotion=EMOTION[sentence.rstrip("0123456789")],
         sentence=sentence,
         video=video.relative_to(root).as_posix() if video else "",

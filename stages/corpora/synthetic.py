@@ -1,10 +1,13 @@
-"""The embedded corpus that `stages/sample.py` makes: <speaker>/<speaker>_<EMO>_<sentence>.mp4."""
+"""The embedded corpus that `stages/sample.py` makes: <speaker>/<speaker>_<EMO>_<sentence>.mp4.
+
+F1 has the pitch and the vocal tract of a woman, M1 those of a man (`stages.synthesis.voice`).
+"""
 
 import re
 from pathlib import Path
 
 from stages.corpora.emotions import CODES, EMOTIONS
-from stages.corpora.utterance import Listing, Utterance
+from stages.corpora.utterance import SEX, Listing, Utterance
 
 NAME = re.compile(r"(?P<speaker>[FM]\d+)_(?P<emotion>[A-Z]{2})_(?P<sentence>s\d+)\.mp4")
 LICENCE = "MIT (granted by the authors of this project)"
@@ -25,6 +28,7 @@ def read(root: Path, corpus: str) -> Listing:
             Utterance(
                 id=f"{corpus}/{path.stem}",
                 speaker=f"sample/{match['speaker']}",
+                sex=SEX[match["speaker"][0]],
                 emotion=EMOTIONS[CODES.index(match["emotion"])],
                 sentence=match["sentence"],
                 video=relative,

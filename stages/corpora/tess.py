@@ -53,6 +53,7 @@ def read(root: Path, corpus: str) -> Listing:
         item = Utterance(
             id=f"{corpus}/{speaker}_{word}_{emotion}",
             speaker=f"tess/{speaker}",
+            sex="female",
             emotion=EMOTION[emotion],
             sentence=word,
             audio=path.relative_to(root).as_posix(),

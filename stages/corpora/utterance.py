@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SEX = {"F": "female", "M": "male"}  # as the names of several corpora have it
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -32,6 +34,7 @@ class Utterance:
         dialogue: the conversation that it is part of, unique as speakers are; "" outside of one.
         turn: its position within the dialogue, from 1, also counting what is not used; or "".
         text: what is said, as the publisher writes it down; "" where that is not known.
+        sex: of the speaker, "female" or "male"; "" where the corpus does not tell.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Utterance:
     dialogue: str = ""
     turn: str = ""
     text: str = ""
+    sex: str = ""
 
 
 @dataclass

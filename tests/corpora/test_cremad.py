@@ -56,6 +56,18 @@ def only(listing: Listing) -> Utterance:
     return utterance
 
 
+def test_the_sex_of_the_actors_is_in_the_table_beside_the_clips(tmp_path: Path):
+    table = tmp_path / "cremad/VideoDemographics.csv"
+    table.parent.mkdir()
+    table.write_text("ActorID,Age,Sex,Race,Ethnicity\n1001,51,Male,,\n1002,21,Female,,\n")
+    takes = [f"{actor}_DFA_ANG_XX" for actor in (1001, 1002, 1003)]
+    listing = listing_of(tmp_path, *(f"AudioWAV/{take}.wav" for take in takes))
+    assert {item.id: item.sex for item in listing.utterances} == dict(
+        zip((f"cremad/{take}" for take in takes), ("male", "female", ""))
+    )
+    assert "VideoDemographics.csv tells no sex of 1 actors: cremad/1003" in listing.notes
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Listing:
     folders = [("AudioWAV", "wav"), ("VideoFlash", "flv"), ("AudioMP3", "mp3")]

@@ -55,6 +55,7 @@ def test_a_name_is_understood(tmp_path: Path):
         Utterance(
             id="emodb/03a01Fa",
             speaker="emodb/03",
+            sex="male",
             emotion="happiness",
             sentence="a01",
             audio="wav/03a01Fa.wav",

@@ -341,6 +341,24 @@ def test_rows_share_time_through_a_link_and_by_one_of_two_files(mine: Path):
     ]
 
 
+def test_the_sex_of_a_speaker_is_read_in_several_words_and_others_are_told(mine: Path):
+    words = ["Female", "w", "man", "", "M"]
+    rows = [f"{i},s{i},fear,,sound/a.wav,{word}" for i, word in enumerate(words)]
+    listing = listing_of(mine, *rows, header="id,speaker,emotion,video,audio,sex")
+    assert [item.sex for item in listing.utterances] == ["female", "", "male", "", "male"]
+    assert listing.notes == [
+        "sex is female or male in utterances.csv; other words count as not told: w"
+    ]
+
+
+def test_a_speaker_of_two_sexes_is_refused(mine: Path):
+    rows = ["a,anna,fear,,sound/a.wav,f", "b,anna,fear,,sound/a.wav,", "c,anna,fear,,sound/a.wav,m"]
+    message = user_error(listing_of, mine, *rows, header="id,speaker,emotion,video,audio,sex")
+    assert message.endswith(
+        "utterances.csv: line 4: speaker 'anna' is male, and female in line 2; fix one of them"
+    )
+
+
 def test_the_table_of_an_audiofolder_is_read(mine: Path):
     (mine / "metadata.csv").write_text(
         "file_name,transcription,emotion,speaker,split,start\n"

@@ -171,6 +171,7 @@ def test_a_turn_is_understood(listing: Listing):
     assert by_name(listing)["Ses01F_impro01_M000"] == Utterance(
         id="iemocap/Ses01F_impro01_M000",
         speaker="iemocap/Ses01M",
+        sex="male",
         emotion="anger",
         sentence="do you have your forms laughter",
         video=f"{release}/{film('Ses01F_impro01')}",

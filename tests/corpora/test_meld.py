@@ -294,6 +294,7 @@ def test_a_row_is_understood(tmp_path: Path):
     assert only(listing_of(tmp_path, rows, clip("test", 3, 14), split="test")) == Utterance(
         id="meld/test_dia3_utt14",
         speaker="meld/Joey",
+        sex="male",
         emotion="happiness",
         sentence="its so good",
         split="test",

@@ -72,6 +72,7 @@ def test_both_spellings_of_the_table_are_read(table: str, tmp_path: Path):
     assert only(listing_of(tmp_path / "c", {TURN: "N"}, table=table)) == Utterance(
         id=f"mspimprov/{TURN}",
         speaker="mspimprov/F01",
+        sex="female",
         emotion="neutral",
         sentence=TURN,
         audio=voice(TURN),

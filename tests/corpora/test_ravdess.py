@@ -109,6 +109,7 @@ def test_a_name_is_understood(tmp_path: Path):
     assert only(listing_of(tmp_path, f"Actor_03/01-{TAKE}.mp4")) == Utterance(
         id=f"ravdess/{TAKE}",
         speaker="ravdess/03",
+        sex="male",
         emotion="anger",
         sentence="dogs",
         video=f"Actor_03/01-{TAKE}.mp4",

@@ -79,6 +79,7 @@ def test_a_take_is_understood(tmp_path: Path):
     assert only(listing_of(tmp_path, *names)) == Utterance(
         id="savee/KL_sa03",
         speaker="savee/KL",
+        sex="male",
         emotion="sadness",
         sentence="sa03",
         video="AudioVisualClip/KL/sa3.avi",

@@ -21,6 +21,7 @@ def test_a_name_is_understood(tmp_path: Path):
         Utterance(
             id="sample/F1_AN_s03",
             speaker="sample/F1",
+            sex="female",
             emotion="anger",
             sentence="s03",
             video="F1/F1_AN_s03.mp4",

@@ -63,6 +63,7 @@ def test_the_name_of_the_file_decides(
         Utterance(
             id=f"tess/{speaker}_{word}_{code}",
             speaker=f"tess/{speaker}",
+            sex="female",
             emotion=emotion,
             sentence=word,
             audio=path,
