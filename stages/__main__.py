@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": ("stages.commands.predict", "tell the emotion of new clips"),
     "demo": ("stages.commands.demo", "the same on a local web page, with pictures"),
     "compare": ("stages.commands.compare", "test whether two results differ significantly"),
+    "robustness": ("stages.commands.robustness", "test under noise, telephone, MP3, in the dark"),
     "tables": ("stages.commands.tables", "run and show the tables of the paper"),
     "cache": ("stages.commands.cache", "show or empty the cache of processed clips"),
 }
@@ -23,7 +24,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
     A command's module is imported only when it runs, so that help does not wait for libraries.
     """
-    listed = "\n".join(f"  {name:10}{purpose}" for name, (_, purpose) in COMMANDS.items())
+    listed = "\n".join(f"  {name:12}{purpose}" for name, (_, purpose) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m stages",
         usage="python -m stages COMMAND ...",

@@ -21,7 +21,7 @@ def test_help_lists_every_command_and_imports_none() -> None:
     done = stages("--help")
     assert done.returncode == 0
     for name, (module, purpose) in COMMANDS.items():
-        assert f"  {name:10}{purpose}\n" in done.stdout
+        assert f"  {name:12}{purpose}\n" in done.stdout
         assert module not in done.stderr
     assert "numpy" not in done.stderr
 

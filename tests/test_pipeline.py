@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.corpora.emotions import CODES
+from stages.distortion.distortions import SOUNDS
 from stages.io.files import read_table
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser
@@ -133,6 +134,16 @@ def test_a_new_clip_gets_what_the_pipeline_would_have_computed(
         shares = [float(row[code]) for code in CODES]
         assert answers[row["id"]].folds[replica] == pytest.approx(shares, abs=1e-6)
     assert all(answer.trained_on for answer in answers.values())
+
+
+@pytest.mark.long
+def test_a_result_is_tested_under_noise(small: tuple[Clone, str]) -> None:
+    clone, _ = small
+    said = clone.run(sys.executable, "-m", "stages", "robustness")
+    table = [line.split("|") for line in said.splitlines() if line.startswith("|")][2:]
+    assert [row[1].strip() for row in table] == ["clean", *SOUNDS]  # told by voices alone
+    assert float(table[0][2]) == pytest.approx(clone.metrics()["war"], abs=5e-4)
+    assert clone.run("git", "status", "--porcelain") == ""
 
 
 def test_clips_are_told_by_the_model_of_any_revision(small: tuple[Clone, str]) -> None:

@@ -156,7 +156,9 @@ def parse_predictions(text: str, revision: str, source: str) -> Predictions:
     )
 
 
-def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Comparison:
+def compare(
+    a: Predictions, b: Predictions, repeats: int = REPEATS, same_models: bool = False
+) -> Comparison:
     """Compare two results on the same test utterances.
 
     An interval is that of a paired bootstrap: each sample takes the same utterances (or the same
@@ -177,6 +179,9 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
     Source: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), Chapters 8 and 13;
     see `seed_variance` for the seeds.
 
+    Args:
+        same_models: A and B are what the same models say, so that there is no choice of seeds.
+
     Raises:
         UserError: A and B were not tested on the same utterances with the same true emotions.
     """
@@ -190,7 +195,7 @@ def compare(a: Predictions, b: Predictions, repeats: int = REPEATS) -> Compariso
     freedom = seeds_a + seeds_b - 2
     other_seeds = rng.standard_t(freedom, repeats) if freedom else np.zeros(repeats)
     same = np.array_equal(a.predicted, b.predicted)
-    other_seeds *= 0 if same else np.sqrt(1 / seeds_a + 1 / seeds_b)
+    other_seeds *= 0 if same or same_models else np.sqrt(1 / seeds_a + 1 / seeds_b)
 
     once = np.ones((1, n), int)
     observed = _scores(a, once), _scores(b, once)

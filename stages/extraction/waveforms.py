@@ -1,6 +1,6 @@
 """The waveforms of a corpus, for what hears a clip itself and not its spectrogram."""
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import closing
 
 import h5py
@@ -15,7 +15,11 @@ from stages.runtime.paths import manifest_path
 
 
 def waveforms(
-    mels: h5py.File, corpus: str, sample_rate: int, workers: str
+    mels: h5py.File,
+    corpus: str,
+    sample_rate: int,
+    workers: str,
+    wanted: Collection[str] | None = None,
 ) -> Generator[tuple[str, np.ndarray], None, None]:
     """The id of each clip that has a spectrogram, and its waveform, float32 [samples].
 
@@ -25,13 +29,16 @@ def waveforms(
         mels: the open data/mels/<corpus>.h5.
         sample_rate: of the waveforms, in Hz.
         workers: as params.yaml has it.
+        wanted: the ids of those that are to be heard; None for all.
 
     Raises:
         UserError: a clip of which there is a spectrogram cannot be read.
     """
     ids = set(decode_ids(mels["ids"][...]))
     utterances = read_table(manifest_path(corpus), ["id", "audio", "start", "end", "whole"])
-    rows = [row for row in utterances if row["id"] in ids]
+    rows = [
+        row for row in utterances if row["id"] in ids and (wanted is None or row["id"] in wanted)
+    ]
     settings = waveform_settings(read_settings(mels), sample_rate)
     root = root_of(corpus, rows, "audio")
     stage = "waveforms"  # of the cache of clips

@@ -1,9 +1,10 @@
 """The roles of all samples and their features, for train and the stages after it."""
 
+import copy
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -87,6 +88,24 @@ class Features:
             elif view in ("acoustic", "linguistic") and name in getattr(self, view):
                 found[view] = getattr(self, view)[name][None]
         return found
+
+    def with_view(
+        self,
+        view: str,
+        pooled: dict[str, np.ndarray],
+        sequences: dict[str, np.ndarray],
+    ) -> Self:
+        """The same but for what there is of a view, by utterance id.
+
+        Args:
+            pooled: as the attribute of that name, of which "mels" have none.
+            sequences: as `sequences` gives them.
+        """
+        other = copy.copy(self)
+        if view != "mels":
+            setattr(other, view, pooled)
+        other._ragged = self._ragged | {view: sequences}
+        return other
 
     def dims(self, views: Iterable[str], sequences: bool = False) -> dict[str, int]:
         """The widths D of views, in their order, without those that no utterance has."""
