@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": ("stages.commands.demo", "the same on a local web page, with pictures"),
     "compare": ("stages.commands.compare", "test whether two results differ significantly"),
     "robustness": ("stages.commands.robustness", "test under noise, telephone, MP3, in the dark"),
+    "fairness": ("stages.commands.fairness", "recall by speaker and by sex, and the gaps"),
     "tables": ("stages.commands.tables", "run and show the tables of the paper"),
     "cache": ("stages.commands.cache", "show or empty the cache of processed clips"),
 }

@@ -137,12 +137,19 @@ def test_a_new_clip_gets_what_the_pipeline_would_have_computed(
 
 
 @pytest.mark.long
-def test_a_result_is_tested_under_noise(small: tuple[Clone, str]) -> None:
+def test_a_result_is_tested_under_noise_and_by_speaker(small: tuple[Clone, str]) -> None:
     clone, _ = small
     said = clone.run(sys.executable, "-m", "stages", "robustness")
     table = [line.split("|") for line in said.splitlines() if line.startswith("|")][2:]
     assert [row[1].strip() for row in table] == ["clean", *SOUNDS]  # told by voices alone
     assert float(table[0][2]) == pytest.approx(clone.metrics()["war"], abs=5e-4)
+    fairness = (sys.executable, "-m", "stages", "fairness")
+    of_head, here = (json.loads(clone.run(*fairness, *of, "--json")) for of in (("HEAD",), ()))
+    assert of_head == here | {"revision": "HEAD"}
+    assert {group["name"]: group["n_speakers"] for group in here["sexes"]} == {
+        "female": 2,
+        "male": 1,
+    }
     assert clone.run("git", "status", "--porcelain") == ""
 
 
