@@ -14,12 +14,13 @@ from stages.corpora.listing import COLUMNS
 from stages.encoders import speech, whisper
 from stages.encoders.speech import SAMPLE_RATE, Encoded, SpeechEncoder
 from stages.extraction import workers
+from stages.extraction.waveforms import waveforms
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import file_sha256, write_table
 from stages.media.audio import read_audio
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser
-from stages.runtime.paths import features_path
+from stages.runtime.paths import features_path, mels_path
 from stages.splits.dataset import Features
 from tests.bundle_files import write_small_bundle
 from tests.helpers import params, user_error, write_params
@@ -101,6 +102,12 @@ def test_each_voice_that_has_a_spectrogram_is_heard_as_it_was_there(counted: Cou
     assert pooled()[:, 0].tolist() == [16000, 8000, 24000]
     with open_arrays(PATH, "acoustic features") as file:
         assert read_settings(file)["weights_source"] == "nowhere"
+
+
+def test_only_the_voices_that_are_wanted_are_heard():
+    with open_arrays(mels_path("sample"), "mels") as file:
+        heard = list(waveforms(file, "sample", SAMPLE_RATE, "local", {"sample/1", "sample/3"}))
+    assert [name for name, _ in heard] == ["sample/1"]  # of the other there is no spectrogram
 
 
 def test_no_voice_is_encoded_twice_and_the_bytes_are_the_same(counted: Counted):

@@ -34,7 +34,7 @@ from stages.distortion.distortions import FACES, SOUNDS
 from stages.encoders.speech import SAMPLE_RATE
 from stages.io.files import read_table, write_table
 from stages.media.audio import read_audio
-from stages.runtime.paths import PREDICTIONS, RAW, manifest_path
+from stages.runtime.paths import PREDICTIONS, RAW, SPLIT, manifest_path
 from stages.scoring.predictions import COLUMNS
 from tests.helpers import both, user_error, write_params
 from tests.media_files import write_sound
@@ -184,6 +184,20 @@ def test_predictions_of_other_clips_are_one_line(project: Path) -> None:
         assert "run dvc repro" in user_error(main, [])
     finally:
         PREDICTIONS.write_bytes(known)
+
+
+def test_a_split_that_leaks_is_refused(project: Path) -> None:
+    known = SPLIT.read_bytes()
+    rows = read_table(SPLIT)
+    tested = next(row for row in rows if row["fold_0"] == "test")
+    taught = next(row for row in rows if row["fold_0"] == "train")
+    taught["speaker"] = tested["speaker"]
+    try:
+        write_table(SPLIT, list(rows[0]), rows)
+        message = user_error(main, ["--conditions", "quiet"])
+        assert message.startswith(f"{SPLIT}: fold 0: ") and "is learned from" in message
+    finally:
+        SPLIT.write_bytes(known)
 
 
 def test_a_clip_that_is_another_now_is_found(project: Path) -> None:

@@ -36,6 +36,9 @@ def test_the_archive_has_535_recordings_of_which_81_are_bored(tmp_path: Path):
         key: n for key, n in OFFICIAL.items() if key != ("", "boredom")
     }
     assert {item.speaker for item in listing.utterances} == {f"emodb/{name}" for name in SPEAKERS}
+    women = {item.speaker[-2:] for item in listing.utterances if item.sex == "female"}
+    assert women == {"08", "09", "13", "14", "16"}  # and five men
+    assert {item.sex for item in listing.utterances} == {"female", "male"}
 
 
 @pytest.mark.parametrize("letter, emotion", [

@@ -306,6 +306,17 @@ def test_a_row_is_understood(tmp_path: Path):
     )
 
 
+def test_the_sex_of_the_six_main_characters_is_known(tmp_path: Path):
+    known = {"Monica": "female", "Phoebe": "female", "Rachel": "female"}
+    known |= {"Chandler": "male", "Joey": "male", "Ross": "male"}
+    names = [*known, "All", "Rachel and Ross", "Woman"]
+    rows = [row(0, i, Speaker=name) for i, name in enumerate(names)]
+    listing = listing_of(tmp_path, rows, *(clip("dev", 0, i) for i in range(len(names))))
+    assert {item.speaker.removeprefix("meld/"): item.sex for item in listing.utterances} == {
+        name: known.get(name, "") for name in names
+    }
+
+
 def test_a_turn_is_the_rank_of_its_number_whether_there_is_a_clip_of_it_or_not(tmp_path: Path):
     rows = [row(4, 0), row(2, 12), row(2, 3), row(2, 7)]
     names = [clip("dev", *key) for key in [(4, 0), (2, 12), (2, 3)]]
