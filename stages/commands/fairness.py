@@ -316,7 +316,7 @@ def _sex_gaps(
         if exact
         else (rng.permutation(len(names))[:women].tolist() for _ in range(repeats))
     )
-    female = np.zeros((min(ways, repeats), len(names)), int)
+    female = np.zeros((min(ways, repeats), len(names)), np.uint8)
     for row, places in zip(female, chosen):
         row[list(places)] = 1
     of_women, of_men = (_measures(told, weights[:, unit]) for weights in (female, 1 - female))
@@ -354,12 +354,13 @@ def as_markdown(found: Fairness) -> str:
     """What was found for people: a table of the speakers, of the sexes and of the gaps."""
     shown: list[Group | None] = list(found.speakers)
     if len(shown) > SHOWN:
-        half = SHOWN // 2
-        shown = [*shown[:half], None, *shown[-half:]]
+        many = [group for group in found.speakers if group.n_test >= MIN_UTTERANCES]
+        half, many = SHOWN // 2, many or found.speakers
+        shown = [*many[:half], None, *many[half:][-half:]]
     speakers = [
         [group.name, group.sex, group.n_test, *_cells(group)]
         if group
-        else [f"... {len(found.speakers) - SHOWN} more: --json", "", "", "", ""]
+        else [f"... {len(found.speakers) - len(shown) + 1} more: --json", "", "", "", ""]
         for group in shown
     ]
     lines = [

@@ -187,6 +187,19 @@ def test_many_speakers_fit_a_screen() -> None:
     lines = as_markdown(found).splitlines()
     assert len(lines) < 40 and max(len(line) for line in lines if line[:1] == "|") <= 100
     assert any("... 30 more: --json" in line for line in lines)
+    few = result(
+        np.ones((45, 1), bool), spoken({f"G{i}": 9 for i in range(5)}), np.random.default_rng(0)
+    )
+    both = chances({f"F{i:02}": 0.6 for i in range(20)}, 10)
+    mixed = dataclasses.replace(
+        both,
+        ids=both.ids + [f"d/{name}" for name in few.ids],
+        speakers=both.speakers + few.speakers,
+        actual=np.concatenate([both.actual, few.actual]),
+        predicted=np.concatenate([both.predicted, few.predicted]),
+    )
+    said = as_markdown(fairness(mixed, {}, 50))
+    assert "... 5 more: --json" in said and "G0" not in said and "F19" in said
 
 
 def written(folder: Path, one: Predictions, sexes: dict[str, str], columns: list[str]) -> None:
