@@ -4,7 +4,8 @@ In:  data/mels/<corpus>.h5, and for an encoder of speech data/manifest/<corpus>.
      data/raw/<corpus>/
 Out: data/features/acoustic/<corpus>.h5
        ids [N], pooled float32 [N, D]; with encoders.acoustic.sequences also values float16
-       [sum of T, D'], the sequences of all clips in a row, and offsets int64 [N + 1] of each
+       [sum of T, D'], the sequences of all clips in a row, and offsets int64 [N + 1] of each;
+       those of augmented copies follow as in data/mels, pooled [(K + 1) N, D]
 Paper: Section 2, X_a, "visual and acoustic features extracted by the pre-trained ResNet-34". A
 spectrogram is shown to it as a grey picture, low frequencies at the bottom. Which clips have
 features is the same for every encoder, those that have a spectrogram, so that two can be compared.
@@ -13,7 +14,7 @@ Run: dvc repro acoustic_features@<corpus>, or python -m stages.acoustic_features
 
 from collections.abc import Generator
 from contextlib import closing
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import h5py
 import numpy as np
@@ -21,8 +22,8 @@ import numpy as np
 from stages.encoders.frozen import freeze_acoustic
 from stages.encoders.speech import SAMPLE_RATE
 from stages.extraction.clip_cache import delete_oldest, size_limit, warn_if_open_to_others
-from stages.extraction.waveforms import waveforms
-from stages.io.arrays import decode_ids, open_arrays, write_arrays
+from stages.extraction.waveforms import augmentation_of, waveforms
+from stages.io.arrays import decode_ids, open_arrays, read_settings, write_arrays
 from stages.runtime.command import run_stage
 from stages.runtime.params import check_random_weights, read_params
 from stages.runtime.paths import features_path, mels_path
@@ -31,8 +32,9 @@ from stages.runtime.space import features_bytes
 
 
 def spectrograms(mels: h5py.File) -> Generator[tuple[str, np.ndarray], None, None]:
-    """The id of each clip, and its spectrogram, float32 [T, n_mels] in dB."""
-    for name, (start, end) in zip(decode_ids(mels["ids"][...]), pairwise(mels["offsets"][...])):
+    """The id of each clip, then of each copy, and its spectrogram, float32 [T, n_mels] in dB."""
+    ids = cycle(decode_ids(mels["ids"][...]))
+    for (start, end), name in zip(pairwise(mels["offsets"][...]), ids):
         yield name, mels["values"][start:end]
 
 
@@ -48,7 +50,12 @@ def main(corpus: str) -> None:
         if len(ids):
             check_random_weights(corpus, "encoders.acoustic.weights", settings["weights"], insist)
         encoder = freeze_acoustic(settings, label)
-        out, expected_bytes = features_path("acoustic", corpus), features_bytes(len(ids))
+        augmentation = read_settings(mels).get("augmentation", {})
+        if augmentation and encoder.waveform and not augmentation_of(mels):
+            print(f"{label}: no copies: {settings['name']} hears no masks, which are all there is")
+            augmentation = {}
+        total = (1 + augmentation.get("copies", 0)) * len(ids)
+        out, expected_bytes = features_path("acoustic", corpus), features_bytes(total)
         made_with = settings | {"weights_source": encoder.source}
         end = 0
         with write_arrays(out, "acoustic features", made_with, expected_bytes) as arrays:
@@ -56,12 +63,12 @@ def main(corpus: str) -> None:
             if settings["sequences"]:
                 arrays.append("offsets", np.array([0]))
             clips = (
-                waveforms(mels, corpus, SAMPLE_RATE, workers)
+                waveforms(mels, corpus, SAMPLE_RATE, workers, augmented=True)
                 if encoder.waveform
                 else spectrograms(mels)
             )
             with closing(clips):
-                for found in track(encoder.encode(clips), len(ids), label, "clips"):
+                for found in track(encoder.encode(clips), total, label, "clips"):
                     arrays.append("pooled", found["values"])
                     if settings["sequences"]:
                         end += len(found["sequence"])

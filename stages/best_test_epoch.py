@@ -56,7 +56,7 @@ def main() -> None:
         return
     features = Features(split["features_sha256"])
     settings = description["settings"] | {"select": "war", "patience": 0}
-    task = Task(features, rows, split["protocol"], settings, TEST)
+    task = Task(features, rows, split["protocol"], settings, TEST, params.class_balance)
     seed = description["seeds"][0]
     replicas = system.train_all(task, split["folds"], [seed], "best_test_epoch")
 

@@ -35,7 +35,8 @@ def main() -> None:
     system = SYSTEMS[description["system"]]
     settings = system.settle(description["settings"], list(description["chosen"].values()))
     everyone = [row | {"fold_0": TRAIN} for row in rows]
-    task = Task(features, everyone, split["protocol"], settings)
+    balance = params.class_balance
+    task = Task(features, everyone, split["protocol"], settings, class_balance=balance)
     finals = system.train_all(task, 1, description["seeds"], "model")
     states = {final_name(one.seed): one.state for one in finals}
     for fold, seed, classifier in read_replicas(description):

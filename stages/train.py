@@ -132,7 +132,7 @@ def main() -> None:
             f"which {split['acoustic']} has none; set acoustic_only: true (fdan) or other "
             "modalities, or choose another system"
         )
-    task = Task(features, rows, split["protocol"], settings)
+    task = Task(features, rows, split["protocol"], settings, class_balance=params.class_balance)
     seeds = [params.seed + number for number in range(params.seeds)]
     with shown_to_dvc() as live:
         replicas = system.train_all(task, split["folds"], seeds, "train", live)

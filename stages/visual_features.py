@@ -2,16 +2,20 @@
 
 In:  data/frames/<corpus>.h5
 Out: data/features/visual/<corpus>.h5
-       ids [N], pooled float32 [N, 3, D], ok bool [N, 3] (frame not missing)
+       ids [N], pooled float32 [N, 3, D], ok bool [N, 3] (frame not missing); where params.yaml's
+       augmentation has faces copied, those of copy k of ids[i] follow as row k N + i, so that
+       pooled has (K + 1) N
 Paper: Section 2, X_v, "visual and acoustic features extracted by the pre-trained ResNet-34".
 Run: dvc repro visual_features@<corpus>, or python -m stages.visual_features <corpus>
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 import h5py
 import numpy as np
 
+from stages.encoders.face_copies import copied, face_copies
 from stages.encoders.frozen import freeze_visual
 from stages.extraction.clip_cache import delete_oldest, size_limit, warn_if_open_to_others
 from stages.io.arrays import decode_ids, open_arrays, write_arrays
@@ -35,21 +39,31 @@ def main(corpus: str) -> None:
     limit = size_limit()
     warn_if_open_to_others()
     label = f"visual_features@{corpus}"
+    augmentation = params.augmentation.model_dump()
+    copies = face_copies(augmentation)
     with open_arrays(frames_path(corpus), "frames") as frames:
         ids = frames["ids"][...]
         if len(ids):
             check_random_weights(corpus, "encoders.visual.weights", settings["weights"], insist)
         encoder = freeze_visual(settings, label)
-        out, expected_bytes = features_path("visual", corpus), features_bytes(3 * len(ids))
+        total = (1 + copies) * len(ids)
+        out, expected_bytes = features_path("visual", corpus), features_bytes(3 * total)
         made_with = settings | {"weights_source": encoder.source}
         with write_arrays(out, "visual features", made_with, expected_bytes) as arrays:
             arrays.append("ids", ids)
             if len(ids):
                 arrays.append("ok", frames["ok"][...])
-            for rows in track(encoder.encode(crops(frames)), len(ids), label, "clips"):
+            of_copies = (
+                (name, copied(faces, augmentation, copy))
+                for copy in range(1, copies + 1)
+                for name, faces in crops(frames)
+            )
+            clips = chain(crops(frames), of_copies)
+            for rows in track(encoder.encode(clips), total, label, "clips"):
                 arrays.append("pooled", rows["values"][None])
     delete_oldest(limit)
-    print(f"{label}: the faces of {len(ids)} clips through {settings['name']}, {encoder.source}")
+    clips_said = f"{len(ids)} clips" + (f" and {copies} augmented copies of each" if copies else "")
+    print(f"{label}: the faces of {clips_said} through {settings['name']}, {encoder.source}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def test_what_dvc_reads_it_writes_to_the_same_bytes(path: Path) -> None:
      ("mels.fmin=50", "  fmin: 20.0", ["  fmin: 50"]),
      ("protocol=speaker", "protocol: paper", ["protocol: speaker"]),
      ("acoustic_only=true", "acoustic_only: false", ["acoustic_only: true"]),
+     ("augmentation.noise_db=[10,20]", "  noise_db: []", ["  noise_db:", "  - 10", "  - 20"]),
      ("visual=[sample,savee]", "- sample", ["- sample", "- savee"])],
 )  # fmt: skip
 def test_an_override_changes_its_line_alone(

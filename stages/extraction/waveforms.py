@@ -1,7 +1,8 @@
-"""The waveforms of a corpus, for what hears a clip itself and not its spectrogram."""
+"""Clips of a corpus heard again: the waveforms of those that have a spectrogram, and copies."""
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import closing
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,6 +11,7 @@ from stages.extraction.extract import each_clip, root_of
 from stages.io.arrays import decode_ids, read_settings
 from stages.io.files import read_table
 from stages.media.audio import clip_waveform, waveform_settings
+from stages.media.augmentation import HEARD, copied_waveform
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.paths import manifest_path
 
@@ -20,6 +22,7 @@ def waveforms(
     sample_rate: int,
     workers: str,
     wanted: Collection[str] | None = None,
+    augmented: bool = False,
 ) -> Generator[tuple[str, np.ndarray], None, None]:
     """The id of each clip that has a spectrogram, and its waveform, float32 [samples].
 
@@ -30,6 +33,7 @@ def waveforms(
         sample_rate: of the waveforms, in Hz.
         workers: as params.yaml has it.
         wanted: the ids of those that are to be heard; None for all.
+        augmented: go on with the copies that there are of all clips (`augmentation_of`).
 
     Raises:
         UserError: a clip of which there is a spectrogram cannot be read.
@@ -40,13 +44,68 @@ def waveforms(
         row for row in utterances if row["id"] in ids and (wanted is None or row["id"] in wanted)
     ]
     settings = waveform_settings(read_settings(mels), sample_rate)
+    remedy = "set mels.sample_rate: 16000"
+    yield from again(rows, clip_waveform, settings, corpus, "waveforms", workers, remedy)
+    if augmented:
+        augmentation = augmentation_of(mels)
+        yield from each_copy(
+            rows, copied_waveform, settings, augmentation, corpus, "waveforms", workers
+        )
+
+
+def augmentation_of(mels: h5py.File) -> dict[str, Any]:
+    """What waveforms are augmented by, as spectrograms are; {} where nothing of it is on."""
+    found = read_settings(mels).get("augmentation", {})
+    return found if any(found.get(key) for key in HEARD) else {}
+
+
+def each_copy(
+    rows: list[dict[str, str]],
+    process: Callable[..., Any],
+    settings: Mapping[str, Any],
+    augmentation: Mapping[str, Any],
+    corpus: str,
+    stage: str,
+    workers: str,
+) -> Generator[tuple[str, np.ndarray], None, None]:
+    """The id of each clip and an augmented copy of it: the first of all clips, then the next.
+
+    Args:
+        process: `copied_waveform` or `copied_mel`.
+        augmentation: of `voice_augmentation`; {} for no copies.
+
+    Raises:
+        UserError: a clip cannot be read, though it could be before.
+    """
+    for copy in range(1, augmentation.get("copies", 0) + 1):
+        own = {**settings, "augmentation": dict(augmentation), "copy": copy}
+        yield from again(rows, process, own, corpus, stage, workers, "set augmentation off")
+
+
+def again(
+    rows: list[dict[str, str]],
+    process: Callable[..., Any],
+    settings: dict[str, Any],
+    corpus: str,
+    stage: str,
+    workers: str,
+    remedy: str,
+) -> Generator[tuple[str, np.ndarray], None, None]:
+    """The id of each clip of which there is a spectrogram, and what `process` makes of it.
+
+    Args:
+        stage: of the cache of clips.
+        remedy: what to do where it makes nothing.
+
+    Raises:
+        UserError: it makes nothing.
+    """
     root = root_of(corpus, rows, "audio")
-    stage = "waveforms"  # of the cache of clips
-    with closing(each_clip(rows, "audio", clip_waveform, settings, root, stage, workers)) as clips:
+    with closing(each_clip(rows, "audio", process, settings, root, stage, workers)) as clips:
         for row, result in clips:
             if isinstance(result, ClipError):
                 raise UserError(
                     f"{root / row['audio']}: {result.code}: {result.detail}, though there is a "
-                    "spectrogram of it; restore the file, or set mels.sample_rate: 16000"
+                    f"spectrogram of it; restore the file, or {remedy}"
                 )
             yield row["id"], result["values"]

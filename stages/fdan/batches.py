@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from stages.systems.contract import Samples
+from stages.systems.contract import Samples, weights_of
 
 # What the generators of a seed are for, see `make_generator`.
 VISUAL, ACOUSTIC, BANK, PARAMETERS = range(4)
@@ -51,13 +51,17 @@ class Batches:
         classes: int,
         steps: Sequence[int],
         device: torch.device,
+        weighted: bool = False,
     ):
         folds = {id(part.x): part for part in parts}
         lengths = itertools.accumulate((len(part.y) for part in folds.values()), initial=0)
         starts = dict(zip(folds, lengths))
         self.starts = [starts[id(part.x)] for part in parts]
         x, self.labels = (torch.cat(part) for part in zip(*folds.values()))
-        self.x, self.y = x.to(device), one_hot(self.labels, classes).to(x).to(device)
+        y = one_hot(self.labels, classes).to(x)
+        if weighted:
+            y *= torch.cat([weights_of(part.y) for part in folds.values()])[:, None]
+        self.x, self.y = x.to(device), y.to(device)
         self.draws = [
             batch_indices(len(part.y), size, make_generator(seed, purpose))
             for part, seed in zip(parts, seeds)
@@ -74,7 +78,10 @@ class Batches:
         return drawn
 
     def take(self, number: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [R, batch, D] and one-hot labels [R, batch, C] of a step, by its number [1]."""
+        """Features [R, batch, D] and labels [R, batch, C] of a step, by its number [1].
+
+        Labels are rows as of `fdan_loss`.
+        """
         chosen = self.indices.index_select(0, number)[0]
         x, y = (of.index_select(0, chosen.flatten()) for of in (self.x, self.y))
         return x.view(*chosen.shape, -1), y.view(*chosen.shape, -1)

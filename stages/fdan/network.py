@@ -114,8 +114,9 @@ def fdan_loss(
     """Eq. (9): cross-entropy of both modalities, and alpha times LMMD summed over the layers.
 
     Args:
-        y_v, y_a: true labels as one-hot rows [n_v, C] and [n_a, C]. By index, the gradient of the
-            cross-entropy of stacked replicas is a sum in no fixed order on a GPU.
+        y_v, y_a: true labels as one-hot rows [n_v, C] and [n_a, C], times the weight of the sample
+            in its cross-entropy. By index, the gradient of the cross-entropy of stacked replicas is
+            a sum in no fixed order on a GPU.
         alpha: with 0 (FDAN_2 of Section 3.7) LMMD is measured and does not act.
         kernel: the options of `lmmd`.
     """
@@ -124,7 +125,10 @@ def fdan_loss(
         return Losses(acoustic, None, [], acoustic)
     assert y_v is not None, "visual samples without labels"
     visual = cross_entropy(outputs.visual, y_v)
-    discrepancies = [lmmd(z_v, y_v, z_a, y_a, **kernel) for z_v, z_a in outputs.layers]
+    classes = y_v.sign(), y_a.sign()  # without weights
+    discrepancies = [
+        lmmd(z_v, classes[0], z_a, classes[1], **kernel) for z_v, z_a in outputs.layers
+    ]
     total = acoustic + visual
     if alpha > 0:
         total = total + alpha * sum(discrepancies)

@@ -36,17 +36,28 @@ from stages.splits.dataset import bank_candidates, select_rows
 from stages.splits.leaks import check_bank
 from stages.splits.protocols import TRAIN
 from stages.systems.board import board
-from stages.systems.contract import Live, Samples, Standardizer, Task, Trained, fit_standardizer
+from stages.systems.contract import (
+    ACOUSTIC,
+    VISUAL,
+    Live,
+    Samples,
+    Standardizer,
+    Task,
+    Trained,
+    even,
+    fit_standardizer,
+)
 
 
 class Fold(NamedTuple):
     """What the replicas of one fold share.
 
     Attributes:
-        visual, acoustic: standardised training samples; no `visual` without that modality.
+        visual, acoustic: standardised training samples, those of no copies first; no `visual`
+            without that modality.
         validation: standardised acoustic samples that each epoch is scored on.
         visual_scale, acoustic_scale: what they were standardised by.
-        visual_ids: the utterance of every visual sample.
+        visual_ids: the utterance of every visual sample that is of no copy.
         emotions: those of the training samples.
     """
 
@@ -66,15 +77,18 @@ def prepare_fold(task: Task, fold: int) -> Fold:
         UserError: no utterance that could be recognised is left to choose the epoch.
     """
     settings = task.settings
-    acoustic, _ = task.acoustic(fold, TRAIN)
+    acoustic = task.acoustic(task.training_rows(fold, [ACOUSTIC]))
     acoustic_scale = fit_standardizer(acoustic.x)
     visual, visual_scale = None, None
     visual_ids: list[str] = []
     if not settings.network["acoustic_only"]:
-        x, y, visual_ids = task.features.visual_samples(
-            select_rows(task.rows, "visual", fold, TRAIN)
-        )
+        seen = select_rows(task.rows, VISUAL, fold, TRAIN)
+        visual_ids = [row["id"] for row in seen for _ in task.features.visual[row["id"]]]
+        x, y, _ = task.features.visual_samples(task.features.with_copies(seen, [VISUAL]))
         visual = Samples(torch.from_numpy(x), torch.from_numpy(y))
+        if task.class_balance == "sampler":
+            chosen = even(visual.y)
+            visual = Samples(visual.x[chosen], visual.y[chosen])
         visual_scale = fit_standardizer(visual.x)
         visual = _scaled(visual, visual_scale)
     emotions = [EMOTIONS[label] for label in trained_classes(visual, acoustic)]
@@ -89,7 +103,7 @@ def prepare_fold(task: Task, fold: int) -> Fold:
     return Fold(
         visual,
         _scaled(acoustic, acoustic_scale),
-        _scaled(task.acoustic(fold, task.watched)[0], acoustic_scale) if watched else None,
+        _scaled(task.acoustic(watched), acoustic_scale) if watched else None,
         visual_scale,
         acoustic_scale,
         visual_ids,
@@ -116,7 +130,8 @@ def train_group(
     for fold, seed in pairs:
         shared = folds[fold]
         bank, ids = make_bank(task, fold, seed, shared)
-        inputs.append(Inputs(shared.visual, shared.acoustic, shared.validation, bank, seed))
+        samples = shared.visual, shared.acoustic, shared.validation
+        inputs.append(Inputs(*samples, bank, seed, task.class_balance == "weights"))
         bank_ids.append(ids)
     started = time.perf_counter()
     try:
@@ -139,7 +154,7 @@ def train_group(
             replica.history,
             seconds,
         )
-        for (fold, seed), replica, (*_, bank, _), ids in zip(pairs, replicas, inputs, bank_ids)
+        for (fold, seed), replica, (*_, bank, _, _), ids in zip(pairs, replicas, inputs, bank_ids)
     ]
 
 
@@ -189,7 +204,8 @@ def make_bank(task: Task, fold: int, seed: int, shared: Fold) -> tuple[Bank | No
     Raises:
         UserError: no visual sample is left, or (`check_bank`) one must not be there.
     """
-    visual, acoustic = shared.visual, shared.acoustic
+    visual, heard = shared.visual, len(select_rows(task.rows, ACOUSTIC, fold, TRAIN))
+    acoustic = Samples(*(part[:heard] for part in shared.acoustic))  # no copies
     attends = task.settings.network["cross_attention"] and task.settings.inference != "none"
     if visual is None or not attends:
         return None, []

@@ -47,6 +47,7 @@ class Inputs(NamedTuple):
         validation: acoustic samples that each epoch is scored on, and that choose the epoch where
             `Settings.select` says so; at least one is of a class that is trained on.
         bank: what the validation utterances attend to.
+        weighted: whether the emotions weigh as much as each other in the cross-entropies.
     """
 
     visual: Samples | None
@@ -54,6 +55,7 @@ class Inputs(NamedTuple):
     validation: Samples | None
     bank: Bank | None
     seed: int
+    weighted: bool = False
 
 
 # What is known of one epoch, by name. Of the training batches: acoustic_loss, visual_loss, lmmd_1
@@ -230,7 +232,7 @@ def objective(
     *,
     settings: Settings,
 ) -> tuple[Tensor, ...]:
-    """Eq. (9) of one batch of one replica, whose labels are one-hot rows.
+    """Eq. (9) of one batch of one replica, whose labels are rows as of `fdan_loss`.
 
     Returns:
         The loss; float64 [k], the terms that an Epoch has the means of (`term_names`); and the
@@ -275,6 +277,7 @@ class Training:
                 settings.classes,
                 self.steps,
                 device,
+                inputs[0].weighted,
             )
             for name, purpose in [("acoustic", ACOUSTIC), ("visual", VISUAL)]
             if name == "acoustic" or not settings.network["acoustic_only"]

@@ -64,6 +64,8 @@ LAYOUTS: dict[str, Layout] = {  # of the files of each kind; an array without a 
     "linguistic features": _FEATURES,
 }
 _RAGGED = {"values", "offsets"}  # the values of all clips in a row, and where those of each begin
+# Augmented copies have no ids: after what "pooled" and the ragged arrays hold of all clips comes
+# what they hold of the first copy of each, and so on.
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # a file system of some clusters
 
 
@@ -217,6 +219,7 @@ def _misfit(file: h5py.File, kind: str) -> str:
         return f"holds {' '.join(str(found).split())[:80]}, not {kind}"
     layout = LAYOUTS.get(kind)
     lengths: set[int] = set()
+    copied: set[int] = set()  # the lengths of what may hold copies
     try:
         if not isinstance(read_settings(file), dict):
             return "has no settings"
@@ -230,16 +233,21 @@ def _misfit(file: h5py.File, kind: str) -> str:
                 return f"{name} holds values that are not finite"
             if array.dtype.kind == "S":
                 decode_ids(array[...])
-            if name not in _RAGGED or kind not in LAYOUTS:
+            if name == "pooled" and kind in LAYOUTS:
+                copied.add(len(array))
+            elif name not in _RAGGED or kind not in LAYOUTS:
                 lengths.add(len(array))
         if kind == "mels" or (layout is not None and not _RAGGED.isdisjoint(file)):
             offsets = file["offsets"][...]
             rows = len(file["values"]) if "values" in file else 0
-            whole = len(offsets) == len(file["ids"]) + 1 and (offsets[0], offsets[-1]) == (0, rows)
-            if not whole or (np.diff(offsets) <= 0).any():
+            copied.add(len(offsets) - 1)
+            if (offsets[0], offsets[-1]) != (0, rows) or (np.diff(offsets) <= 0).any():
                 return "its offsets do not fit its arrays"
-        if layout is not None and len(lengths) > 1:
-            return "its arrays have different lengths"
+        if layout is not None:
+            n = len(file["ids"])
+            whole = all(length == n or (0 < n <= length and length % n == 0) for length in copied)
+            if len(lengths) > 1 or len(copied) > 1 or not whole:
+                return "its arrays have different lengths"
     except (AttributeError, TypeError, ValueError) as error:  # of types that NumPy does not have
         return one_line(error)[:200]
     return ""

@@ -47,6 +47,12 @@ def _no_repeats(values: list[Any]) -> list[Any]:
     return values
 
 
+def _low_to_high(values: list[float]) -> list[float]:
+    if len(values) not in (0, 2) or values != sorted(values) or not all(map(math.isfinite, values)):
+        raise ValueError
+    return values
+
+
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_bool)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
@@ -156,6 +162,22 @@ class Mels(Section):
         return value
 
 
+class Augmentation(Section):
+    """Augmented copies of the training part; what is 0, empty or false is off."""
+
+    copies: Whole = Field(ge=1, le=100)
+    seed: Seed
+    noise_db: Annotated[list[Number], AfterValidator(_low_to_high)] = Field(
+        description="[], or the lowest and the highest signal-to-noise ratio in dB, as [10, 20]"
+    )
+    pitch: Number = Field(ge=0, le=12)
+    speed: Number = Field(ge=0, le=0.5)
+    time_mask: Number = Field(ge=0, le=0.9)
+    mel_mask: Number = Field(ge=0, le=0.9)
+    flip: StrictBool
+    colour: Number = Field(ge=0, le=1)
+
+
 class Encoder(Section):
     """A frozen encoder of pictures."""
 
@@ -238,14 +260,13 @@ class Learned(Section):
 
 
 class LinearProbe(Section):
-    """The linear probe: the Cs to choose from, whether rare emotions weigh more, what it reads."""
+    """The linear probe: the Cs to choose from, and what it reads."""
 
     c: Annotated[
         list[Positive],
         Field(min_length=1, json_schema_extra={"uniqueItems": True}),
         AfterValidator(_no_repeats),
     ]
-    balanced: StrictBool
     modalities: Modalities
 
 
@@ -374,6 +395,7 @@ class Params(Section):
     sample: Sample
     frames: Frames
     mels: Mels
+    augmentation: Augmentation
     text: Literal["corpus", "asr"]
     encoders: Encoders
     protocol: Literal["paper", "speaker", "session", "sentence", "speaker_sentence", "official"]
@@ -405,6 +427,7 @@ class Params(Section):
         "cadf",
         "sdt",
     ]
+    class_balance: Literal["none", "weights", "sampler"]
     finetuned: Finetuned
     gm_tcnet: GmTcnet
     tim_net: TimNet
@@ -458,6 +481,17 @@ class Params(Section):
         if value in ("gm_tcnet", "tim_net") and n_mels < 39:
             raise ValueError(
                 f"mels.n_mels: {n_mels} is not >= 39, the number of MFCCs that {value} hears"
+            )
+        return value
+
+    @field_validator("class_balance")
+    @classmethod
+    def _has_a_loss(cls, value: str, info: ValidationInfo) -> str:
+        system = info.data.get("system")
+        if value == "weights" and system in ("majority", "knn", "inca"):
+            raise ValueError(
+                f"class_balance: {system} has no loss in which emotions could weigh; set sampler, "
+                "or none"
             )
         return value
 

@@ -1,8 +1,8 @@
 """The roles of all samples and their features, for train and the stages after it."""
 
-import copy
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy as shallow_copy
+from itertools import cycle, pairwise, zip_longest
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,10 @@ SPLIT_KEYS = (
 )  # fmt: skip
 
 
+ByName = dict[str, np.ndarray]  # arrays by utterance id
+COPY = "copy"
+
+
 SPLIT_COLUMNS = (
     "modality", "id", "session", "speaker", "sentence", "dialogue", "turn", "emotion", "carried",
 )  # fmt: skip
@@ -43,9 +47,13 @@ def read_split() -> tuple[dict[str, Any], Rows]:
 class Features:
     """The features of the chosen corpora.
 
+    A row that stands for an augmented copy of an utterance has its number in the column `COPY`
+    (`with_copies`); all others stand for the utterance itself.
+
     Attributes:
         visual: by utterance id, those of its usable frames, [frames, D].
         acoustic, linguistic: by utterance id, [D].
+        copies: by modality, the same of each augmented copy in turn.
     """
 
     def __init__(self, sha256_of: dict[str, dict[str, str]]):
@@ -55,22 +63,25 @@ class Features:
             UserError: a file is not the one that was split, or its features are not finite.
         """
         read = {
-            modality: dict(pair for item in of.items() for pair in _read(modality, *item))
+            modality: _merged(_read(modality, *item) for item in of.items())
             for modality, of in sha256_of.items()
             if modality != "mels"
         }
-        self.visual: dict[str, np.ndarray] = read.get("visual", {})
-        self.acoustic: dict[str, np.ndarray] = read.get("acoustic", {})
-        self.linguistic: dict[str, np.ndarray] = read.get("linguistic", {})
+        self.visual, self.acoustic, self.linguistic = (
+            read.get(modality, [{}])[0] for modality in ("visual", "acoustic", "linguistic")
+        )
+        self.copies = {modality: found[1:] for modality, found in read.items()}
         self._sha256_of = sha256_of
-        self._ragged: dict[str, dict[str, np.ndarray]] = {}
+        self._ragged: dict[str, list[ByName]] = {}
 
     def views(
-        self, name: str, views: Iterable[str], sequences: bool = False
+        self, name: str, views: Iterable[str], sequences: bool = False, copy: int = 0
     ) -> dict[str, np.ndarray]:
         """What there is of an utterance, by view.
 
         Args:
+            copy: number of an augmented copy of it; 0 for itself. A view without copies is that of
+                the utterance itself.
             views: "acoustic" and "linguistic", pooled [1, D]; "visual", its usable faces [k, D];
                 "mels", its log-Mel spectrogram [T, n_mels] in dB.
             sequences: give what was encoded before pooling, [T, D], of those that have it.
@@ -80,32 +91,42 @@ class Features:
         """
         found = {}
         for view in views:
-            ragged = self.sequences(view) if sequences or view == "mels" else {}
+            ragged = self.sequences(view, copy) if sequences or view == "mels" else {}
+            pooled = {} if view == "mels" else self.pooled(view, copy)
             if name in ragged:
                 found[view] = ragged[name].astype(np.float32)
-            elif view == "visual" and len(self.visual.get(name, ())):
-                found[view] = self.visual[name]
-            elif view in ("acoustic", "linguistic") and name in getattr(self, view):
-                found[view] = getattr(self, view)[name][None]
+            elif view == "visual" and len(pooled.get(name, ())):
+                found[view] = pooled[name]
+            elif view in ("acoustic", "linguistic") and name in pooled:
+                found[view] = pooled[name][None]
         return found
 
-    def with_view(
-        self,
-        view: str,
-        pooled: dict[str, np.ndarray],
-        sequences: dict[str, np.ndarray],
-    ) -> Self:
+    def with_view(self, view: str, pooled: ByName, sequences: ByName) -> Self:
         """The same but for what there is of a view, by utterance id.
 
         Args:
             pooled: as the attribute of that name, of which "mels" have none.
             sequences: as `sequences` gives them.
         """
-        other = copy.copy(self)
+        other = shallow_copy(self)
         if view != "mels":
             setattr(other, view, pooled)
-        other._ragged = self._ragged | {view: sequences}
+        other._ragged = self._ragged | {view: [sequences]}
         return other
+
+    def pooled(self, modality: str, copy: int = 0) -> ByName:
+        """The pooled features by utterance id, of a copy where there is one."""
+        copies = self.copies.get(modality, [])
+        return copies[copy - 1] if 0 < copy <= len(copies) else getattr(self, modality)
+
+    def with_copies(self, rows: Rows, views: Iterable[str]) -> Rows:
+        """The rows, and after them those of the augmented copies that any of the views has."""
+        numbers = [
+            len(self._all_sequences(view)) - 1 if view == "mels" else len(self.copies.get(view, []))
+            for view in views
+        ]
+        copies = range(1, 1 + max(numbers, default=0))
+        return [*rows, *(row | {COPY: str(copy)} for copy in copies for row in rows)]
 
     def dims(self, views: Iterable[str], sequences: bool = False) -> dict[str, int]:
         """The widths D of views, in their order, without those that no utterance has."""
@@ -118,15 +139,23 @@ class Features:
                 found[view] = values.shape[-1]
         return found
 
-    def sequences(self, view: str) -> dict[str, np.ndarray]:
+    def sequences(self, view: str, copy: int = 0) -> ByName:
         """The sequences [T, D] of a view by utterance id; {} where there are none.
+
+        Args:
+            copy: as of `views`.
 
         Raises:
             UserError: a file is not the one that was split.
         """
+        found = self._all_sequences(view)
+        return found[copy if copy < len(found) else 0]
+
+    def _all_sequences(self, view: str) -> list[ByName]:
+        """The sequences of the utterances, and of each augmented copy in turn."""
         if view not in self._ragged:
             of = self._sha256_of.get(view, {}).items()
-            self._ragged[view] = dict(pair for item in of for pair in _ragged(view, *item))
+            self._ragged[view] = _merged(_ragged(view, *item) for item in of)
         return self._ragged[view]
 
     def visual_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -140,7 +169,7 @@ class Features:
                 f"{SPLIT}: has no visual training samples; run dvc repro, or set acoustic_only: "
                 "true"
             )
-        frames = [self.visual[row["id"]] for row in rows]
+        frames = [self.pooled("visual", number_of(row))[row["id"]] for row in rows]
         repeats = [len(item) for item in frames]
         ids = [row["id"] for row, count in zip(rows, repeats) for _ in range(count)]
         return np.concatenate(frames), np.repeat(labels(rows), repeats), ids
@@ -148,29 +177,52 @@ class Features:
     def acoustic_samples(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Every utterance is a sample: features [n, D], labels [n] and utterance ids [n]."""
         ids = [row["id"] for row in rows]
-        return np.stack([self.acoustic[name] for name in ids]), labels(rows), ids
+        x = [self.pooled("acoustic", number_of(row))[row["id"]] for row in rows]
+        return np.stack(x), labels(rows), ids
 
 
-def _read(modality: str, corpus: str, sha256: str) -> list[tuple[str, np.ndarray]]:
-    """The ids of a corpus, and the features of each."""
+def number_of(row: Mapping[str, str]) -> int:
+    """Of the augmented copy that a row stands for; 0 of the utterance itself."""
+    return int(row.get(COPY, 0))
+
+
+def _merged(corpora: Iterable[list[ByName]]) -> list[ByName]:
+    """Of all corpora the utterances, and each of their copies in turn."""
+    return [
+        {name: values for of in together for name, values in of.items()}
+        for together in zip_longest(*corpora, fillvalue=ByName())
+    ] or [{}]
+
+
+def _by_copy(ids: list[str], values: Sequence[np.ndarray]) -> list[ByName]:
+    """What there is of the utterances, and of each of their copies in turn."""
+    return [
+        dict(zip(ids, values[start : start + len(ids)]))
+        for start in range(0, len(values), len(ids) or 1)
+    ]
+
+
+def _read(modality: str, corpus: str, sha256: str) -> list[ByName]:
+    """The features of the utterances of a corpus, and of each copy in turn."""
     path = features_path(modality, corpus)
     _check_sha256(path, sha256)
     with open_arrays(path, f"{modality} features") as file:
         pooled = list(file["pooled"][...]) if "pooled" in file else []
         if pooled and modality == "visual":
-            pooled = [frames[ok] for frames, ok in zip(pooled, file["ok"][...])]
-        found = list(zip(decode_ids(file["ids"][...]), pooled))
-    bad = [name for name, values in found if not np.isfinite(values).all()]
+            pooled = [frames[ok] for frames, ok in zip(pooled, cycle(file["ok"][...]))]
+        found = _by_copy(decode_ids(file["ids"][...]), pooled)
+    pairs = [pair for of in found for pair in of.items()]
+    bad = [name for name, values in pairs if not np.isfinite(values).all()]
     if bad:
         raise UserError(
-            f"{path}: the {modality} features of {len(bad)} of {len(found)} utterances are not "
+            f"{path}: the {modality} features of {len(bad)} of {len(pairs)} utterances are not "
             f"finite, first those of {bad[0]}; delete it and run dvc repro"
         )
     return found
 
 
-def _ragged(view: str, corpus: str, sha256: str) -> list[tuple[str, np.ndarray]]:
-    """The ids of a corpus, and the sequence of each."""
+def _ragged(view: str, corpus: str, sha256: str) -> list[ByName]:
+    """The sequences of the utterances of a corpus, and of each copy in turn."""
     mels = view == "mels"
     path = mels_path(corpus) if mels else features_path(view, corpus)
     _check_sha256(path, sha256)
@@ -179,7 +231,7 @@ def _ragged(view: str, corpus: str, sha256: str) -> list[tuple[str, np.ndarray]]
             return []
         values, ends = file["values"][...], file["offsets"][...]
         parts = [values[start:end] for start, end in pairwise(ends)]
-        return list(zip(decode_ids(file["ids"][...]), parts))
+        return _by_copy(decode_ids(file["ids"][...]), parts)
 
 
 def _check_sha256(path: Path, sha256: str) -> None:

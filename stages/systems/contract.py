@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.errors import UserError
 from stages.runtime.params import Params
-from stages.splits.dataset import Features, labels, select_rows
+from stages.splits.dataset import Features, labels, number_of, select_rows
 from stages.splits.leaks import check_faces_at_test
 from stages.splits.protocols import TRAIN, VALIDATION, Rows
 
@@ -82,6 +82,7 @@ class Task(NamedTuple):
         settings: of the system.
         watched: role of the utterances that choose between what was learned: "validation"; "test"
             only for the figure that is labelled as optimistic.
+        class_balance: of params.yaml; by "sampler" `even` is meant, by "weights" `weights_of`.
     """
 
     features: Features
@@ -89,12 +90,47 @@ class Task(NamedTuple):
     protocol: str
     settings: Any
     watched: str = VALIDATION
+    class_balance: str = "none"
 
-    def acoustic(self, fold: int, role: str) -> tuple[Samples, Rows]:
-        """The acoustic samples that have a role in a fold, and their rows; at least one."""
-        rows = select_rows(self.rows, ACOUSTIC, fold, role)
+    def training_rows(self, fold: int, views: Sequence[str]) -> Rows:
+        """The acoustic rows that are learned from in a fold, those of no copies first.
+
+        The only ones that stand for augmented copies, of the views that are read.
+        """
+        rows = select_rows(self.rows, ACOUSTIC, fold, TRAIN)
+        rows = self.features.with_copies(rows, views)
+        if self.class_balance == "sampler":
+            rows = [rows[i] for i in even(torch.from_numpy(labels(rows))).tolist()]
+        return rows
+
+    def acoustic(self, rows: Rows) -> Samples:
+        """The acoustic samples of rows, of which there is at least one."""
         x, y, _ = self.features.acoustic_samples(rows)
-        return Samples(torch.from_numpy(x), torch.from_numpy(y)), rows
+        return Samples(torch.from_numpy(x), torch.from_numpy(y))
+
+
+def even(y: Tensor) -> Tensor:
+    """Indices int64 of samples of classes y int64 [n], by which all classes are as many.
+
+    All samples, and after them those of rarer classes once more or as often as it takes, at equal
+    distances in their order.
+    """
+    counts = y.bincount()
+    found = [torch.arange(len(y))]
+    for label, count in enumerate(counts.tolist()):
+        lacking = int(counts.max()) - count
+        if count and lacking:
+            found.append((y == label).nonzero()[:, 0][torch.arange(lacking) * count // lacking])
+    return torch.cat(found)
+
+
+def weights_of(y: Tensor) -> Tensor:
+    """Weights float32 [n] of samples of classes y int64 [n], by which all classes weigh as much.
+
+    Inverse to the frequency of the class, with a mean of 1.
+    """
+    counts = y.bincount()
+    return len(y) / ((counts > 0).sum() * counts[y])
 
 
 class Trained(NamedTuple):
@@ -250,7 +286,7 @@ class Reader:
             {
                 view: torch.from_numpy(values)
                 for view, values in self.features.views(
-                    row["id"], self.views, self.system.sequences
+                    row["id"], self.views, self.system.sequences, number_of(row)
                 ).items()
             }
             for row in rows
@@ -262,8 +298,9 @@ class Reader:
 
     def _in_dialogue(self, row: dict[str, str]) -> Clip:
         turns = self.dialogues[row["dialogue"] or row["id"]]
-        there = [self.features.views(turn["id"], self.views) for turn in turns]
-        return in_dialogue(there, [turn["speaker"] for turn in turns], turns.index(row))
+        there = [self.features.views(turn["id"], self.views, copy=number_of(row)) for turn in turns]
+        place = [turn["id"] for turn in turns].index(row["id"])
+        return in_dialogue(there, [turn["speaker"] for turn in turns], place)
 
 
 def in_dialogue(
@@ -320,8 +357,8 @@ def modalities_of_test(
 def parts(reader: Reader, task: Task, fold: int) -> tuple[list[Clip], Tensor, list[Clip], Tensor]:
     """The clips and labels int64 [n] of a fold's training part, and of what is watched."""
     found: list[Any] = []
-    for role in (TRAIN, task.watched):
-        rows = select_rows(task.rows, ACOUSTIC, fold, role)
+    watched = select_rows(task.rows, ACOUSTIC, fold, task.watched)
+    for rows in (task.training_rows(fold, reader.views), watched):
         found += [reader.clips(rows), torch.from_numpy(labels(rows))]
     return tuple(found)
 

@@ -49,10 +49,10 @@ class Probe(PooledSystem):
             for learned, held in parts:
                 true.append(held.y)
                 for c in grid:
-                    tensors = regression(learned, c, settings["balanced"])
+                    tensors = regression(learned, c, training.weighted)
                     told[c] += [self.predict(tensors, x, settings) for x in held.x.double()]
             c = best_of(told, true)
-        return regression(training.samples, c, settings["balanced"]), {"c": c}
+        return regression(training.samples, c, training.weighted), {"c": c}
 
     def predict(
         self, tensors: Mapping[str, Tensor], x: Tensor, settings: Mapping[str, Any]
@@ -71,14 +71,14 @@ class Probe(PooledSystem):
         return {**settings, "c": [median_low(of["c"] for of in chosen)]}
 
 
-def regression(samples: Samples, c: float, balanced: bool) -> dict[str, Tensor]:
+def regression(samples: Samples, c: float, weighted: bool) -> dict[str, Tensor]:
     """W [C, D] and b [C] of a logistic regression.
 
     Emotions that no sample has get the lowest b there is, so that their probability is 0.
 
     Args:
         c: the inverse of the weight of the L2 penalty.
-        balanced: whether emotions with fewer samples weigh more in the loss, as much as others.
+        weighted: whether emotions with fewer samples weigh as much in the loss as others.
     """
     from sklearn.linear_model import LogisticRegression  # which takes seconds to load
 
@@ -89,7 +89,7 @@ def regression(samples: Samples, c: float, balanced: bool) -> dict[str, Tensor]:
     if len(classes) > 1:
         model = LogisticRegression(
             C=c,
-            class_weight="balanced" if balanced else None,
+            class_weight="balanced" if weighted else None,
             max_iter=MAX_ITERATIONS,
             tol=TOLERANCE,
         )

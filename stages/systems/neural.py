@@ -38,6 +38,7 @@ from stages.systems.contract import (
     fit_standardizer,
     median_epoch,
     parts,
+    weights_of,
 )
 from stages.systems.pooled import found_of
 from stages.systems.selection import score_of
@@ -119,8 +120,24 @@ class NeuralSystem(System):
         return 1.0
 
     def loss(self, logits: Tensor, y: Tensor, settings: Mapping[str, Any]) -> Tensor:
-        """Cross-entropy, unless a system has another."""
+        """The mean over utterances of the cross-entropy, unless a system has another."""
         return cross_entropy(logits, y)
+
+    def weighted_loss(
+        self,
+        logits: Tensor,
+        y: Tensor,
+        weights: Tensor,
+        settings: Mapping[str, Any],
+        *further: Tensor,
+    ) -> Tensor:
+        """The mean over utterances of `loss` times the weights [n], which are those of classes."""
+        found = []
+        for label in y.unique():
+            of = y == label
+            loss = self.loss(logits[of], y[of], settings, *(value[of] for value in further))
+            found.append(weights[of].sum() * loss)
+        return torch.stack(found).sum() / len(y)
 
     def settings(self, params: Params, classes: Sequence[str]) -> dict[str, Any]:
         """Its section, and `planned`, the epochs that the schedule of the rate is made for."""
@@ -181,8 +198,10 @@ class NeuralSystem(System):
             network = self.network(dims, len(EMOTIONS), settings)
             self.initial(network, settings)
             classifier = NeuralClassifier(self, settings, network, scales, y.unique()).to(device)
+            weights = weights_of(y) if task.class_balance == "weights" else None
+            name = f"fold {fold}, seed {seed}"
             history, kept, state = self._epochs(
-                classifier, trained, y, watched, watched_y, f"fold {fold}, seed {seed}", report
+                classifier, trained, y, weights, watched, watched_y, name, report
             )
         return Trained(
             fold,
@@ -201,6 +220,7 @@ class NeuralSystem(System):
         classifier: "NeuralClassifier",
         trained: Sequence[Clip],
         y: Tensor,
+        weights: Tensor | None,
         watched: Sequence[Clip],
         watched_y: Tensor,
         name: str,
@@ -226,7 +246,12 @@ class NeuralSystem(System):
                 given = classifier.network(classifier.batch(clips, device))
                 logits, *further = given if isinstance(given, tuple) else (given,)
                 logits = classifier.masked(logits)
-                loss = self.loss(logits, y[chosen].to(device), settings, *further)
+                labels = y[chosen].to(device)
+                if weights is None:
+                    loss = self.loss(logits, labels, settings, *further)
+                else:
+                    of_batch = weights[chosen].to(device)
+                    loss = self.weighted_loss(logits, labels, of_batch, settings, *further)
                 optimizer.zero_grad()
                 loss.backward()
                 if self.clip_norm:

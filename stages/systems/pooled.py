@@ -14,8 +14,7 @@ from stages.corpora.emotions import EMOTIONS
 from stages.runtime.progress import track
 from stages.scoring.calibration import log_loss
 from stages.scoring.metrics import confusion_matrix, uar, war
-from stages.splits.dataset import labels, select_rows
-from stages.splits.protocols import TRAIN, Rows
+from stages.splits.protocols import Rows
 from stages.systems.contract import (
     ACOUSTIC,
     Clip,
@@ -29,15 +28,21 @@ from stages.systems.contract import (
     Trained,
     emotions_of,
     fit_standardizer_where_known,
+    parts,
 )
 
 
 class Training(NamedTuple):
-    """The training part of a fold: standardised vectors, their rows, and the protocol."""
+    """The training part of a fold: standardised vectors, their rows, and the protocol.
+
+    Attributes:
+        weighted: whether all emotions are to weigh as much (`contract.weights_of`).
+    """
 
     samples: Samples
     rows: Rows
     protocol: str
+    weighted: bool = False
 
 
 class PooledSystem(System):
@@ -105,17 +110,15 @@ class PooledSystem(System):
         fold: int,
         seeds: Sequence[int],
     ) -> Iterator[Trained]:
-        def part(role: str) -> tuple[Samples, Rows]:
-            rows = select_rows(task.rows, ACOUSTIC, fold, role)
-            x = vectors(reader.clips(rows), dims)
-            return Samples(x, torch.from_numpy(labels(rows))), rows
-
-        raw, rows = part(TRAIN)
+        trained, y, seen, watched_y = parts(reader, task, fold)
+        raw, rows = Samples(vectors(trained, dims), y), task.training_rows(fold, reader.views)
         scale = fit_standardizer_where_known(raw.x)
-        training = Training(Samples(standardised(scale, raw.x), raw.y), rows, task.protocol)
+        weighted = task.class_balance == "weights"
+        scaled = Samples(standardised(scale, raw.x), raw.y)
+        training = Training(scaled, rows, task.protocol, weighted)
         watched = validation = None
-        if select_rows(task.rows, ACOUSTIC, fold, task.watched):
-            watched, _ = part(task.watched)
+        if seen:
+            watched = Samples(vectors(seen, dims), watched_y)
             validation = Samples(standardised(scale, watched.x), watched.y)
         for seed in seeds:
             started = time.perf_counter()

@@ -60,9 +60,14 @@ def inner_parts(training: Training) -> Iterator[tuple[Samples, Samples]]:
     """The training part divided anew, as the protocol divides all: to learn from, and to choose by.
 
     Where it has one speaker or sentence to keep apart, by utterance. Each is standardised by what
-    is learned from. Nothing where no emotion has two utterances.
+    is learned from. Nothing where no emotion has two utterances. An utterance that is there several
+    times, by copies or to even the classes, is on one side, and chosen by is itself alone, once.
     """
-    rows, protocol = training.rows, training.protocol
+    protocol = training.protocol
+    first: dict[str, int] = {}
+    for i, row in enumerate(training.rows):  # those of no copies come first
+        first.setdefault(row["id"], i)
+    rows = [training.rows[i] for i in first.values()]
     counts = [max(Counter(row["emotion"] for row in rows).values())]
     if protocol in SPEAKER_DISJOINT:
         counts.append(len({row["speaker"] for row in rows}))
@@ -73,8 +78,10 @@ def inner_parts(training: Training) -> Iterator[tuple[Samples, Samples]]:
     if min(counts) < 2:
         return
     for roles in acoustic_roles(protocol, rows, min(INNER_FOLDS, *counts), 0):
-        learned, held = (torch.tensor([of == role for of in roles]) for role in (TRAIN, TEST))
-        if learned.any() and held.any():
+        learns = {row["id"] for row, role in zip(rows, roles) if role == TRAIN}
+        learned = torch.tensor([row["id"] in learns for row in training.rows])
+        held = torch.tensor([i for i, role in zip(first.values(), roles) if role == TEST])
+        if learned.any() and len(held):
             x, y = training.samples
             scale = fit_standardizer(x[learned])
             yield (

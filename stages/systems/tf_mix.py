@@ -224,6 +224,7 @@ class Mixture(NeuralSystem):
         classifier: NeuralClassifier,
         trained: Sequence[Clip],
         y: Tensor,
+        weights: Tensor | None,
         watched: Sequence[Clip],
         watched_y: Tensor,
         name: str,
@@ -234,13 +235,13 @@ class Mixture(NeuralSystem):
         What is known of this epoch is what the ensemble with its weights tells.
         """
         history, kept, state = super()._epochs(
-            classifier, trained, y, watched, watched_y, name, report
+            classifier, trained, y, weights, watched, watched_y, name, report
         )
         if classifier.settings["select"] == "last":
             return history, kept, state
         classifier.load_state_dict(state, strict=False)
-        weights = best_of(probabilities_by_weights(classifier, watched), [watched_y])
-        state["network.weights"] = torch.tensor(weights)
+        best = best_of(probabilities_by_weights(classifier, watched), [watched_y])
+        state["network.weights"] = torch.tensor(best)
         classifier.load_state_dict(state, strict=False)
         found = found_of(classifier.of_prepared(watched), watched_y, "validation")
         history[kept - 1] |= found

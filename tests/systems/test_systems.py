@@ -70,7 +70,7 @@ def task_of(settings: Mapping[str, Any]) -> Task:
 
 def settings_of(system: str) -> dict[str, Any]:
     return {
-        "linear_probe": {"c": C, "balanced": False, "modalities": ["acoustic"]},
+        "linear_probe": {"c": C, "modalities": ["acoustic"]},
         "knn": {"k": 5, "metric": "cosine"},
         "inca": {"k_min": 2, "k_max": 12, "k_step": 2, "ridge": 0.01, "degree": 3, "c": 1.0},
     }.get(system, {})
@@ -140,7 +140,8 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_seed(system: str):
 @pytest.mark.parametrize("balanced", [False, True])
 def test_the_linear_probe_is_logistic_regression_by_definition(balanced: bool):
     rows = [row for i, row in enumerate(utterances("sample", speakers=5)) if i % 3 or i % 2]
-    description = trained("linear_probe", rows, 1.5, linear_probe={"c": C, "balanced": balanced})
+    balance = "weights" if balanced else "none"
+    description = trained("linear_probe", rows, 1.5, linear_probe={"c": C}, class_balance=balance)
     for fold, seed, classifier in read_replicas(description):
         scaler = StandardScaler().fit(part(fold, TRAIN)[0])
         x, y = scaler.transform(part(fold, TRAIN)[0]), part(fold, TRAIN)[1]
@@ -204,7 +205,7 @@ def test_no_test_utterance_reaches_what_is_learned(system: str, protocol: str):
 
 def test_the_validation_part_chooses_and_is_not_learned_from():
     prepare(noise=2.0)
-    one, other = task_of({"c": [0.1], "balanced": False}), task_of({"c": [0.1], "balanced": False})
+    one, other = task_of({"c": [0.1]}), task_of({"c": [0.1]})
     for row in select_rows(other.rows, "acoustic", 0, VALIDATION):
         other.features.acoustic[row["id"]] = -9 * other.features.acoustic[row["id"]]
     states = [
@@ -323,8 +324,8 @@ def test_it_is_bundled_and_says_that_it_saw_no_faces(system: str):
     [
         ({"system": "fdan"}, "chosen: is not what fdan chooses"),
         ({"system": "svm"}, f"system: 'svm' is none of {', '.join(SYSTEMS)}"),
-        ({"settings": {"c": [0.0], "balanced": False}}, "settings.c.0: "),
-        ({"settings": {"c": [1.0], "balanced": 1}}, "settings.balanced: "),
+        ({"settings": {"c": [0.0]}}, "settings.c.0: "),
+        ({"settings": {"c": [1.0], "modalities": []}}, "settings.modalities: "),
         ({"chosen": {"fold_0.seed_0": {"c": 1.0}, "fold_1.seed_0": {}}}, "chosen: is not what "),
         ({"chosen": {"fold_0.seed_0": {"c": 1.0}, "fold_1.seed_0": {"c": -1.0}}}, "chosen."),
         ({"system": "majority", "settings": {}}, "chosen: is not what majority chooses"),
@@ -350,9 +351,9 @@ def test_tensors_of_another_system_are_refused():
     "key, section",
     [
         ("system", {"system": "svm"}),
-        ("linear_probe.c", {"linear_probe": {"c": [], "balanced": True}}),
-        ("linear_probe.c", {"linear_probe": {"c": [0.0], "balanced": True}}),
-        ("linear_probe.c", {"linear_probe": {"c": [1.0, 1.0], "balanced": True}}),
+        ("linear_probe.c", {"linear_probe": {"c": []}}),
+        ("linear_probe.c", {"linear_probe": {"c": [0.0]}}),
+        ("linear_probe.c", {"linear_probe": {"c": [1.0, 1.0]}}),
         ("knn.k", {"knn": {"k": 0, "metric": "cosine"}}),
         ("knn.metric", {"knn": {"k": 1, "metric": "manhattan"}}),
         ("inca.k_step", {"inca": {"k_step": 0}}),

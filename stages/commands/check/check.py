@@ -116,7 +116,7 @@ def look_over(
     from stages.commands.check.encoding import encoding_findings  # loads torch, which takes seconds
 
     section("Encoding", encoding_findings(corpus, clips, decoded, texts, params))
-    section("Space", space_findings(clips, frames, mels))
+    section("Space", space_findings(clips, params))
     return there
 
 
