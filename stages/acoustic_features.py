@@ -22,8 +22,9 @@ import numpy as np
 from stages.encoders.frozen import freeze_acoustic
 from stages.encoders.speech import SAMPLE_RATE
 from stages.extraction.clip_cache import delete_oldest, size_limit, warn_if_open_to_others
-from stages.extraction.waveforms import augmentation_of, waveforms
+from stages.extraction.waveforms import waveforms
 from stages.io.arrays import decode_ids, open_arrays, read_settings, write_arrays
+from stages.media.augmentation import augmentation_heard
 from stages.runtime.command import run_stage
 from stages.runtime.params import check_random_weights, read_params
 from stages.runtime.paths import features_path, mels_path
@@ -51,8 +52,8 @@ def main(corpus: str) -> None:
             check_random_weights(corpus, "encoders.acoustic.weights", settings["weights"], insist)
         encoder = freeze_acoustic(settings, label)
         augmentation = read_settings(mels).get("augmentation", {})
-        if augmentation and encoder.waveform and not augmentation_of(mels):
-            print(f"{label}: no copies: {settings['name']} hears no masks, which are all there is")
+        if augmentation and encoder.waveform and not augmentation_heard(augmentation):
+            print(f"{label}: no copies: {settings['name']} hears waveforms, which have no masks")
             augmentation = {}
         total = (1 + augmentation.get("copies", 0)) * len(ids)
         out, expected_bytes = features_path("acoustic", corpus), features_bytes(total)

@@ -95,9 +95,12 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
     lock = read_tree(LOCK) if LOCK.exists() else {}
 
     def to_make(modality: str, stage: str, settings: Any, key: str) -> bool:
+        copying = {"acoustic_features": "mels"}.get(stage, stage)  # the stage that makes copies
+        copies = tree.get("augmentation")
         return any(
             not features_path(modality, corpus).exists()
             or _locked(lock, f"{stage}@{corpus}").get(key) != settings
+            or _locked(lock, f"{copying}@{corpus}").get("augmentation", copies) != copies
             for corpus in params.corpora
         )
 

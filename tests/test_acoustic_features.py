@@ -17,7 +17,8 @@ from stages.extraction import workers
 from stages.extraction.waveforms import waveforms
 from stages.io.arrays import decode_ids, open_arrays, read_settings
 from stages.io.files import file_sha256, write_table
-from stages.media.audio import read_audio
+from stages.media.audio import read_audio, waveform_settings
+from stages.media.augmentation import copied_waveform
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser
 from stages.runtime.paths import features_path, mels_path
@@ -136,6 +137,62 @@ def test_sequences_are_kept_where_they_are_asked_for(counted: Counted):
         assert values.dtype == np.float16
         np.testing.assert_array_equal(values, counted.sequence_of(wave))
     np.testing.assert_array_equal(pooled(), alone)
+
+
+def augmented(augmentation: dict[str, Any], encoders: Any = None) -> None:
+    encoders = encoders or {"acoustic": SPEECH}
+    write_params(Path(), encoders=encoders, augmentation=augmentation, max_skip_fraction=0.5)
+
+
+@pytest.mark.parametrize("masks", [{}, {"time_mask": 0.5}])
+def test_copies_are_heard_as_the_stage_mels_made_them(counted: Counted, masks: dict[str, Any]):
+    encoders = {"acoustic": SPEECH | {"sequences": True}}
+    augmentation = {"copies": 2, "speed": 0.2, "noise_db": [10, 20]} | masks
+    augmented(augmentation, encoders)
+    mels.main("sample")
+    acoustic_features.main("sample")
+    with open_arrays(mels_path("sample"), "mels") as file:
+        made_with, lengths = read_settings(file), np.diff(file["offsets"][...])
+    assert len(counted.waves) == 9
+    spans: list[Any] = [None, None, (0.5, 2.0)]
+    hearing = waveform_settings(made_with, SAMPLE_RATE)
+    for copy in (1, 2):
+        for i, span in enumerate(spans):
+            expected = copied_waveform(
+                CLIPS / f"{i}.wav", made_with["augmentation"], copy, span, **hearing
+            ).values
+            wave = counted.waves[3 * copy + i]
+            np.testing.assert_array_equal(wave, expected)
+            # 10 ms a step: as long as the spectrogram, and not as the clip.
+            assert abs(len(wave) / 160 - lengths[3 * copy + i]) <= 1
+    features = Features({"acoustic": {"sample": file_sha256(PATH)}})
+    assert len(features.copies["acoustic"]) == 2
+    for copy in range(3):
+        for i in range(3):
+            wave = counted.waves[3 * copy + i]
+            views = features.views(f"sample/{i}", ["acoustic"], copy=copy)
+            assert views["acoustic"][0, 0] == len(wave)
+            sequence = features.sequences("acoustic", copy)[f"sample/{i}"]
+            np.testing.assert_array_equal(sequence, counted.sequence_of(wave))
+
+
+def test_masks_alone_are_no_copies_of_what_is_heard(counted: Counted, capsys: Any):
+    augmented({"time_mask": 0.5})
+    mels.main("sample")
+    acoustic_features.main("sample")
+    said = "acoustic_features@sample: no copies: whisper-tiny.en hears waveforms, which have no"
+    assert said in capsys.readouterr().out
+    assert len(counted.waves) == 3 == len(pooled())
+
+
+def test_texts_are_heard_in_the_clips_alone():
+    augmented({"speed": 0.2})
+    mels.main("sample")
+    with open_arrays(mels_path("sample"), "mels") as file:
+        heard = dict(waveforms(file, "sample", SAMPLE_RATE, "local"))
+        more = list(waveforms(file, "sample", SAMPLE_RATE, "local", augmented=True))
+    assert list(heard) == ["sample/0", "sample/1", "sample/2"]
+    assert [name for name, _ in more] == 2 * list(heard)
 
 
 def test_an_encoder_of_pictures_has_no_sequence_to_keep():

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from stages import acoustic_features, visual_features
 from stages.encoders import frozen
 from stages.encoders.frozen import require_finite
 from stages.io.arrays import decode_ids, encode_ids, open_arrays, read_settings, write_arrays
+from stages.io.files import file_sha256
 from stages.runtime.errors import UserError
 from stages.runtime.paths import features_path
+from stages.splits.dataset import Features
 from tests.encoders.test_pictures import HIGH, LOW
 from tests.feature_files import write_params
 from tests.helpers import ROOT, both
@@ -90,6 +93,42 @@ def test_the_file_holds_the_features_of_every_face_and_every_voice(project: Path
     with open_arrays(Path("data/features/acoustic/sample.h5"), "acoustic features") as file:
         assert decode_ids(file["ids"][...]) == NAMES
         assert file["pooled"].shape == (CLIPS, 512) and file["pooled"].dtype == np.float32
+
+
+def test_copies_of_faces_and_of_spectrograms_follow_those_of_the_clips(project: Path):
+    write_inputs(project)
+    main("sample")
+    plain = {}
+    for modality in MODALITIES:
+        with open_arrays(features_path(modality, "sample"), f"{modality} features") as file:
+            plain[modality] = file["pooled"][...]
+    path = Path("params.yaml")
+    tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    tree["augmentation"] |= {"copies": 2, "colour": 0.5}
+    YAML(typ="safe").dump(tree, path)
+    with open_arrays(Path("data/mels/sample.h5"), "mels") as file:
+        arrays = {name: file[name][...] for name in file}
+    steps = np.diff(arrays["offsets"])
+    values = [arrays["values"], arrays["values"] * 0.9, arrays["values"] * 0.8]
+    made_with = {"augmentation": {"copies": 2, "pitch": 1.0}}
+    with write_arrays(Path("data/mels/sample.h5"), "mels", made_with, 0) as writer:
+        writer.append("ids", arrays["ids"])
+        writer.append("values", np.concatenate(values))
+        writer.append("offsets", np.cumsum([0, *steps, *steps, *steps]))
+    main("sample")
+    for modality, first in plain.items():
+        with open_arrays(features_path(modality, "sample"), f"{modality} features") as file:
+            assert decode_ids(file["ids"][...]) == NAMES
+            found = file["pooled"][...].reshape(3, *first.shape)
+            assert modality == "acoustic" or len(file["ok"]) == CLIPS
+        assert np.array_equal(found[0], first)
+        distance = np.abs(found[1:] - first).reshape(2, CLIPS, -1).max(2)
+        assert distance.min() > 1e-4 and not np.array_equal(found[1], found[2])
+    sha256 = {of: {"sample": file_sha256(features_path(of, "sample"))} for of in MODALITIES}
+    features = Features(sha256)
+    for copy in range(3):
+        of_first = features.views(NAMES[0], ["visual"], copy=copy)["visual"]
+        assert of_first.shape == (2, 512)  # its first face is missing
 
 
 def test_the_file_says_what_it_was_made_with(project: Path):

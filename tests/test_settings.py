@@ -183,6 +183,11 @@ def test_weights_that_cannot_be_had_are_told_where_they_are_still_to_be_applied(
     assert accepted(encoders=imagenet | {"acoustic": {"seed": 1}})
     assert len(refused(encoders={"visual": {"weights": "imagenet", "name": "resnet18"}})) == 1
     assert len(refused(encoders=both(weights="imagenet"))) == 1
+    # Copies of faces have to be encoded as well.
+    locked = of_encoder("visual", tree) | {"augmentation": tree["augmentation"]}
+    lock(frames={"frames": tree["frames"]}, visual_features=locked)
+    assert accepted(encoders=imagenet, alpha=0.5)
+    assert len(refused(encoders=imagenet, augmentation={"flip": True})) == 1
 
 
 def test_what_reads_and_hears_texts_is_told_where_it_is_still_to_be_applied(

@@ -143,7 +143,7 @@ class DistortedClips:
         with open_arrays(mels_path(self.corpus), "mels") as mels:
             settings = read_settings(mels)
         rate = settings["sample_rate"]
-        names = settings.keys() - waveform_settings(settings, rate).keys()
+        names = settings.keys() - waveform_settings(settings, rate).keys() - {"augmentation"}
         spectral = {key: settings[key] for key in names}
         with closing(self._waves(rate, sound, condition, unusable)) as waves:
             for name, wave in waves:

@@ -11,7 +11,7 @@ from stages.extraction.extract import each_clip, root_of
 from stages.io.arrays import decode_ids, read_settings
 from stages.io.files import read_table
 from stages.media.audio import clip_waveform, waveform_settings
-from stages.media.augmentation import HEARD, copied_waveform
+from stages.media.augmentation import augmentation_heard, copied_waveform
 from stages.runtime.errors import ClipError, UserError
 from stages.runtime.paths import manifest_path
 
@@ -33,7 +33,8 @@ def waveforms(
         sample_rate: of the waveforms, in Hz.
         workers: as params.yaml has it.
         wanted: the ids of those that are to be heard; None for all.
-        augmented: go on with the copies that there are of all clips (`augmentation_of`).
+        augmented: go on with the copies of all clips, as far as the spectrograms have some of which
+            more is heard than masks.
 
     Raises:
         UserError: a clip of which there is a spectrogram cannot be read.
@@ -43,20 +44,15 @@ def waveforms(
     rows = [
         row for row in utterances if row["id"] in ids and (wanted is None or row["id"] in wanted)
     ]
-    settings = waveform_settings(read_settings(mels), sample_rate)
+    made_with = read_settings(mels)
+    settings = waveform_settings(made_with, sample_rate)
     remedy = "set mels.sample_rate: 16000"
     yield from again(rows, clip_waveform, settings, corpus, "waveforms", workers, remedy)
     if augmented:
-        augmentation = augmentation_of(mels)
+        augmentation = augmentation_heard(made_with.get("augmentation", {}))
         yield from each_copy(
             rows, copied_waveform, settings, augmentation, corpus, "waveforms", workers
         )
-
-
-def augmentation_of(mels: h5py.File) -> dict[str, Any]:
-    """What waveforms are augmented by, as spectrograms are; {} where nothing of it is on."""
-    found = read_settings(mels).get("augmentation", {})
-    return found if any(found.get(key) for key in HEARD) else {}
 
 
 def each_copy(

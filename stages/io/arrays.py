@@ -241,16 +241,22 @@ def _misfit(file: h5py.File, kind: str) -> str:
             offsets = file["offsets"][...]
             rows = len(file["values"]) if "values" in file else 0
             copied.add(len(offsets) - 1)
-            if (offsets[0], offsets[-1]) != (0, rows) or (np.diff(offsets) <= 0).any():
+            whole = _has_copies(len(offsets) - 1, len(file["ids"]))
+            whole = whole and (offsets[0], offsets[-1]) == (0, rows)
+            if not whole or (np.diff(offsets) <= 0).any():
                 return "its offsets do not fit its arrays"
         if layout is not None:
-            n = len(file["ids"])
-            whole = all(length == n or (0 < n <= length and length % n == 0) for length in copied)
+            whole = all(_has_copies(length, len(file["ids"])) for length in copied)
             if len(lengths) > 1 or len(copied) > 1 or not whole:
                 return "its arrays have different lengths"
     except (AttributeError, TypeError, ValueError) as error:  # of types that NumPy does not have
         return one_line(error)[:200]
     return ""
+
+
+def _has_copies(rows: int, clips: int) -> bool:
+    """Whether there is a row of every clip, and as many more of each as of every other."""
+    return rows >= clips and (rows % clips == 0 if clips else rows == 0)
 
 
 def _wait_for_writer(file: BufferedIOBase, path: Path) -> None:

@@ -35,6 +35,11 @@ def voice_augmentation(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"libraries": [f"{name} {version(name)}" for name in ("librosa", "soxr")]}
 
 
+def augmentation_heard(augmentation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of `voice_augmentation` is heard in the waveform; {} where masks are all there is."""
+    return augmentation if any(augmentation.get(key) for key in HEARD) else {}
+
+
 def copied_waveform(
     path: Path,
     augmentation: Mapping[str, Any],

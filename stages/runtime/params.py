@@ -48,7 +48,7 @@ def _no_repeats(values: list[Any]) -> list[Any]:
 
 
 def _low_to_high(values: list[float]) -> list[float]:
-    if len(values) not in (0, 2) or values != sorted(values) or not all(map(math.isfinite, values)):
+    if len(values) not in (0, 2) or values != sorted(values):
         raise ValueError
     return values
 

@@ -21,10 +21,12 @@ from stages.commands.check.decoding import Decoded
 from stages.commands.check.findings import OK, Finding
 from stages.commands.check.pretrained import at_hand
 from stages.corpora.span import used_part
+from stages.encoders.face_copies import face_copies
 from stages.encoders.frozen import Frozen, freeze_acoustic, freeze_linguistic, freeze_visual
 from stages.encoders.speech import SAMPLE_RATE
 from stages.extraction.clip_cache import ClipCache, clip_cache, is_kept, read_entry
 from stages.media.audio import clip_waveform, waveform_settings
+from stages.media.augmentation import augmentation_heard, voice_augmentation
 from stages.media.crops import CROPS, clip_faces
 from stages.media.faces import pick_detection_device
 from stages.media.spectrogram import clip_mel
@@ -41,6 +43,7 @@ class Work(NamedTuple):
 
     Attributes:
         left: how many clips are not in its cache.
+        copies: how many augmented copies there are to be; it is not known which are in its cache.
         of: what they are.
         like: a clip of random numbers that takes as long as the median one.
         measure: how long that is, in words.
@@ -48,6 +51,7 @@ class Work(NamedTuple):
 
     encoder: Frozen
     left: int
+    copies: int
     of: str
     like: Callable[[np.random.Generator], np.ndarray]
     measure: str
@@ -76,7 +80,7 @@ def encoding_findings(
             work = look()
         except UserError:  # as the findings on weights say
             continue
-        if work is not None and work.left:
+        if work is not None and (work.left or work.copies):
             yield encoding_finding(modality, params["encoders"][modality]["name"], work)
 
 
@@ -94,6 +98,7 @@ def face_work(corpus: str, clips: Clips, decoded: Decoded, params: Params) -> Wo
     return Work(
         encoder,
         len(usable) - kept,
+        len(usable) * face_copies(params["augmentation"]),
         "faces",
         lambda random: random.integers(0, 256, shape, np.uint8),
         f"{CROPS} pictures",
@@ -119,9 +124,12 @@ def voice_work(corpus: str, clips: Clips, decoded: Decoded, params: Params) -> W
         shape = (int(seconds * mels["sample_rate"] / mels["hop_length"]) + 1, mels["n_mels"])
         spread = 20.0  # dB
     kept = encoded(corpus, clips, decoded, made, "values", encoder.cache)
+    augmentation = voice_augmentation(params["augmentation"])
+    heard = augmentation_heard(augmentation) if encoder.waveform else augmentation
     return Work(
         encoder,
         len(usable) - kept,
+        len(usable) * heard.get("copies", 0),
         "voices",
         lambda random: random.normal(0, spread, shape).astype(np.float32),
         f"{seconds:.1f} s",
@@ -143,7 +151,7 @@ def text_work(texts: Mapping[str, str], params: Params) -> Work | None:
     kept = sum(is_kept(cache.entry_of(ids), cache.layout) for ids in tokens)
     median = sorted(tokens, key=len)[len(tokens) // 2]
     return Work(
-        encoder, len(tokens) - kept, "texts", lambda random: random.permutation(median),
+        encoder, len(tokens) - kept, 0, "texts", lambda random: random.permutation(median),
         f"{len(median)} tokens",
     )  # fmt: skip
 
@@ -182,10 +190,11 @@ def encoding_finding(modality: str, name: str, work: Work) -> Finding:
             seconds = (time.perf_counter() - begun) / count
     cores = joblib.cpu_count()
     hardware = name_of("cuda") if pick_device() == "cuda" else f"{cores} cores of the CPU"
-    total = timedelta(seconds=math.ceil(seconds * work.left))
+    total, more = (timedelta(seconds=math.ceil(seconds * n)) for n in (work.left, work.copies))
+    copies = f", and at most {more} for {work.copies:,} augmented copies" if work.copies else ""
     return Finding(
         OK,
         f"the stage {modality}_features takes about {total} for {work.left:,} {work.of} that were "
-        f"not encoded yet: {name} took {seconds:.3f} s each for {count} of random numbers, of "
-        f"{work.measure}, the median, on {hardware}",
+        f"not encoded yet{copies}: {name} took {seconds:.3f} s each for {count} of random "
+        f"numbers, of {work.measure}, the median, on {hardware}",
     )
