@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
 from stages.corpora.emotions import CODES
 from stages.distortion.distortions import SOUNDS
+from stages.io.arrays import open_arrays
 from stages.io.files import read_table
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser
@@ -202,6 +204,43 @@ def test_another_alpha_runs_training_and_what_follows_alone(small: tuple[Clone, 
         assert f"{title}, sample, protocol paper" in page, title
     clone.run("git", "checkout", "-q", ".")
     clone.dvc("checkout")
+
+
+@pytest.mark.long
+def test_augmented_copies_are_made_and_trained_on_and_nothing_else_changes(
+    small: tuple[Clone, str],
+) -> None:
+    clone, _ = small
+    kept = ("data/split.csv", "data/manifest/sample.csv", "data/frames/sample.h5")
+    before = {name: (clone.folder / name).read_bytes() for name in kept}
+    arrays = {modality: features_of(clone, modality) for modality in ("acoustic", "visual")}
+    model = (clone.folder / "models/replicas.safetensors").read_bytes()
+    changes = ("augmentation.noise_db=[10,20]", "augmentation.pitch=1", "augmentation.flip=true")
+    settings = [word for change in changes for word in ("-S", change)]
+    output = clone.dvc("exp", "run", *settings, "--name", "small-noise", "evaluate")
+    ran = stages_run(output)
+    assert ran[0] == "settings" and ran[-3:] == ["split", "train", "evaluate"]
+    made = {"mels@sample", "acoustic_features@sample", "visual_features@sample"}
+    assert made <= set(ran) and "frames@sample" not in ran
+    assert {name: (clone.folder / name).read_bytes() for name in kept} == before
+    for modality, plain in arrays.items():
+        found = features_of(clone, modality)
+        assert len(found) == 2 * len(plain) and np.array_equal(found[: len(plain)], plain)
+    assert (clone.folder / "models/replicas.safetensors").read_bytes() != model
+    assert clone.metrics()["n_test"] == 42
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("checkout")
+    output = clone.dvc("exp", "run", *settings, "-S", "class_balance=sampler", "evaluate")
+    assert stages_run(output)[-2:] == ["train", "evaluate"]
+    clone.dvc("exp", "remove", "--all-commits")
+    clone.run("git", "checkout", "-q", ".")
+    clone.dvc("checkout")
+
+
+def features_of(clone: Clone, modality: str) -> np.ndarray:
+    path = clone.folder / f"data/features/{modality}/sample.h5"
+    with open_arrays(path, f"{modality} features") as file:
+        return file["pooled"][...]
 
 
 def test_another_encoder_of_voices_makes_their_features_alone_anew(

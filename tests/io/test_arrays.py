@@ -278,6 +278,21 @@ def test_offsets_that_do_not_fit_are_refused(
         open_arrays(tmp_path / "a.h5", kind).__enter__()
 
 
+@pytest.mark.parametrize("pooled, steps", [(3, 3), (6, 6), (9, 9), (4, 4), (6, 3), (3, 6), (0, 0)])
+def test_of_copies_there_are_as_many_of_each_clip(tmp_path: Path, pooled: int, steps: int):
+    with write_arrays(tmp_path / "a.h5", "acoustic features", {}, 0) as file:
+        file.append("ids", encode_ids(IDS))
+        file.append("pooled", np.zeros((pooled, 2), np.float32))
+        file.append("values", np.zeros((steps, 2), np.float16))
+        file.append("offsets", np.arange(steps + 1))
+    if pooled == steps and pooled in (3, 6, 9):
+        with open_arrays(tmp_path / "a.h5", "acoustic features") as found:
+            assert len(found["ids"]) == 3 and len(found["pooled"]) == pooled
+    else:
+        with pytest.raises(UserError, match="its (arrays have different|offsets do not fit)"):
+            open_arrays(tmp_path / "a.h5", "acoustic features").__enter__()
+
+
 def test_of_texts_there_is_a_row_for_each_id_whether_or_not_there_are_tokens(tmp_path: Path):
     tokens = {"values": VOICES.astype("f2"), "offsets": np.array([0, 1, 2, 3])}
     for more in ({}, tokens):

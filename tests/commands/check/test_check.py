@@ -539,6 +539,10 @@ def test_a_disk_without_room_is_named(checked, monkeypatch: pytest.MonkeyPatch):
     assert report.code == 1
     assert "50.0 MB are free on that disk; make room, or set FDAN_CACHE" in report.text
     assert report.says(ERROR, "data/frames 6.3 MB, data/mels 0.9 MB, data/features 0.1 MB")
+    write_params(augmentation={"copies": 9, "flip": True})
+    assert checked().says(ERROR, "data/frames 6.3 MB, data/mels 0.9 MB, data/features 0.9 MB")
+    write_params(augmentation={"copies": 9, "pitch": 2})
+    assert checked().says(ERROR, "data/frames 6.3 MB, data/mels 8.7 MB, data/features 0.4 MB")
 
 
 def test_random_weights_for_a_real_corpus_are_refused_as_the_stage_does(checked):

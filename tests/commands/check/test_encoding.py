@@ -1,5 +1,6 @@
 """How long the encoders will take: what counts, and what it is measured on."""
 
+import contextlib
 import csv
 import re
 from pathlib import Path
@@ -58,10 +59,10 @@ def project(no_children: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             writer.writerow([i, "anna", "fear", f"{i}.mp4", f"{i}.mp4", text])
 
 
-def choose(**encoders: Any) -> None:
+def choose(augmentation: dict[str, Any] | None = None, **encoders: Any) -> None:
     write_params(
         Path(), corpora=["folder"], visual=["folder"], acoustic="folder", frames={"size": 32},
-        encoders=encoders | {"allow_random_weights": True},
+        encoders=encoders | {"allow_random_weights": True}, augmentation=augmentation or {},
     )  # fmt: skip
 
 
@@ -91,6 +92,25 @@ def test_of_pictures_those_count_that_are_not_in_the_cache(capsys: pytest.Captur
     assert estimates(capsys) == {"acoustic": expected["acoustic"]}
     acoustic_features.main("folder")
     assert estimates(capsys) == {}
+
+
+def test_copies_take_their_time_too(capsys: pytest.CaptureFixture[str]):
+    for augmentation, modalities in (
+        ({"copies": 2, "flip": True, "mel_mask": 0.1}, {"visual", "acoustic"}),
+        ({"copies": 2, "mel_mask": 0.1}, {"acoustic"}),
+        ({"copies": 2}, set()),
+    ):
+        choose(augmentation, **both(name="shufflenet_v2_x0_5"))
+        capsys.readouterr()
+        with contextlib.suppress(SystemExit):
+            run(lambda: check.main(["folder"]))
+        said = " ".join(capsys.readouterr().out.split())
+        found = re.findall(
+            r"the stage (\w+)_features takes about \S+ for 3 \w+ that were not encoded yet, and at "
+            r"most \d:\d\d:\d\d for 6 augmented copies: ",
+            said,
+        )
+        assert set(found) == modalities and said.count("that were not encoded yet") == 2
 
 
 def test_of_speech_it_is_the_waveform(
