@@ -125,10 +125,8 @@ def fdan_loss(
         return Losses(acoustic, None, [], acoustic)
     assert y_v is not None, "visual samples without labels"
     visual = cross_entropy(outputs.visual, y_v)
-    classes = y_v.sign(), y_a.sign()  # without weights
-    discrepancies = [
-        lmmd(z_v, classes[0], z_a, classes[1], **kernel) for z_v, z_a in outputs.layers
-    ]
+    there_v, there_a = y_v.sign(), y_a.sign()  # without weights
+    discrepancies = [lmmd(z_v, there_v, z_a, there_a, **kernel) for z_v, z_a in outputs.layers]
     total = acoustic + visual
     if alpha > 0:
         total = total + alpha * sum(discrepancies)
