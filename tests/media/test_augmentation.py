@@ -153,6 +153,16 @@ def test_a_copy_follows_from_the_clip_its_number_and_the_seed(clip: Path):
     assert len(set(differing)) == len(differing)
 
 
+def test_two_utterances_of_one_recording_have_copies_of_their_own(tmp_path: Path):
+    path = make_wav(tmp_path / "twice.wav", np.tile(noise(RATE // 2, 5), 2))
+    settings = setting(noise_db=[5.0, 25.0])
+    spans = [(0.0, 0.5), (0.5, 1.0)]
+    one, other = (copied_waveform(path, settings, 1, span, **HEARD).values for span in spans)
+    assert len(one) == len(other) and not np.array_equal(one, other)
+    plain = [clip_waveform(path, span=span, **HEARD).values for span in spans]
+    assert np.array_equal(*plain)
+
+
 def test_an_encoder_of_speech_hears_what_the_spectrogram_shows(clip: Path):
     settings = setting(noise_db=[5.0, 25.0], pitch=3.0, speed=0.2)
     wave = copied_waveform(clip, settings, 2, **HEARD).values
