@@ -55,7 +55,8 @@ def main(corpus: str) -> None:
         if augmentation and encoder.waveform and not augmentation_heard(augmentation):
             print(f"{label}: no copies: {settings['name']} hears waveforms, which have no masks")
             augmentation = {}
-        total = (1 + augmentation.get("copies", 0)) * len(ids)
+        copies = augmentation.get("copies", 0)
+        total = (1 + copies) * len(ids)
         out, expected_bytes = features_path("acoustic", corpus), features_bytes(total)
         made_with = settings | {"weights_source": encoder.source}
         end = 0
@@ -76,7 +77,8 @@ def main(corpus: str) -> None:
                         arrays.append("values", found["sequence"])
                         arrays.append("offsets", np.array([end]))
     delete_oldest(limit)
-    print(f"{label}: the voices of {len(ids)} clips through {settings['name']}, {encoder.source}")
+    clips_said = f"{len(ids)} clips" + (f" and {copies} augmented copies of each" if copies else "")
+    print(f"{label}: the voices of {clips_said} through {settings['name']}, {encoder.source}")
 
 
 if __name__ == "__main__":
