@@ -3,7 +3,9 @@
 In:  models/replicas.safetensors, models/replicas.json, data/split.csv, data/split.json, and the
      data/features/<modality>/<corpus>.h5 that it names
 Out: metrics/test.json         WAR, UAR, w-F1, an interval of UAR and the number of utterances
-     metrics/details.json      intervals, emotions, speakers, seeds, and what the scores rest on
+     metrics/details.json      intervals, emotions, speakers, seeds, and what the scores rest on;
+                               `test` where another corpus is tested than the one that trains, and
+                               `train_share` where it is not 1
      metrics/predictions.csv   one row a test utterance and seed: emotions, probabilities
      metrics/confusion.csv     counts and row shares of the confusion matrix (Fig. 4)
 Paper: Section 3.2, "the weighted average recall (WAR), unweighted average recall (UAR), and
@@ -258,6 +260,8 @@ def main() -> None:
             name: of for name, of in split["encoders"].items() if name in system.views(settings)
         },
     }
+    details |= {"test": split["test"]} if split["test"] else {}
+    details |= {"train_share": split["train_share"]} if split["train_share"] < 1 else {}
     write_json(METRICS / "test.json", test | {"n_test": found["n_test"]})
     write_json(METRICS / "details.json", details)
     print(f"evaluate: {headline(details)}; {circumstances(details)}")

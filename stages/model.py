@@ -5,6 +5,9 @@ In:  data/split.csv, data/split.json, the data/features/<modality>/<corpus>.h5 t
 Out: models/bundle/model.safetensors, models/bundle/model.json (stages/recognition/bundle.py)
 Paper: as train; the paper does not say what one would apply to a clip of one's own.
 
+Where another corpus is tested than the one that trains (`test` of params.yaml) nothing is learned
+of it here, either: all utterances are those of the corpora that train.
+
 Nobody can test a model on what it was trained on. So nothing is chosen here: the epochs are the
 median of those that the validation parts of the folds chose, as is what another system chooses. Its
 scores are not known either: those of the folds, which saw less, are in the bundle.
@@ -19,10 +22,22 @@ from stages.runtime.command import run_stage
 from stages.runtime.params import read_params
 from stages.runtime.paths import BUNDLE, METRICS
 from stages.splits.dataset import Features, read_split
-from stages.splits.protocols import TRAIN
+from stages.splits.protocols import SAME_RECORDING, TEST, TRAIN, Rows, corpus_of, marks
 from stages.systems.checkpoint import read_description, read_replicas, replica_name
 from stages.systems.contract import ACOUSTIC, MELS, Task
 from stages.systems.named import SYSTEMS
+
+
+def learnable(rows: Rows, test: str) -> Rows:
+    """The rows without the corpus `test`, if one is, and without copies of what is tested of it."""
+    if not test:
+        return rows
+    tested = {mark for row in rows if row["fold_0"] == TEST for mark in marks(row, SAME_RECORDING)}
+    return [
+        row
+        for row in rows
+        if corpus_of(row["id"]) != test and tested.isdisjoint(marks(row, SAME_RECORDING))
+    ]
 
 
 def main() -> None:
@@ -34,7 +49,7 @@ def main() -> None:
     details = read_json(METRICS / "details.json")
     system = SYSTEMS[description["system"]]
     settings = system.settle(description["settings"], list(description["chosen"].values()))
-    everyone = [row | {"fold_0": TRAIN} for row in rows]
+    everyone = [row | {"fold_0": TRAIN} for row in learnable(rows, split["test"])]
     balance = params.class_balance
     task = Task(features, everyone, split["protocol"], settings, class_balance=balance)
     finals = system.train_all(task, 1, description["seeds"], "model")
@@ -48,7 +63,8 @@ def main() -> None:
 
     modalities = system.modalities(settings)
     heard = [view for view in system.views(settings) if view in (ACOUSTIC, MELS)]
-    used = [row for row in rows if row["modality"] in modalities]
+    used = [row for row in everyone if row["modality"] in modalities]
+    visual = [corpus for corpus in details["visual"] if corpus != split["test"]]
     spoken = [row for row in used if row["modality"] == "acoustic"]
     shared = {"system", "folds", "seeds", "settings", "dims"}
     write_bundle(
@@ -64,13 +80,12 @@ def main() -> None:
             "temperature": details["calibration"].get("temperature"),
             "data": {
                 "acoustic": split["acoustic"],
-                "visual": details["visual"],
+                "visual": visual,
                 "utterances": len(spoken),
                 "faces": len(used) - len(spoken),
                 "speakers": len({row["speaker"] for row in used}),
                 "licences": {
-                    corpus: layout_of(corpus).LICENCE
-                    for corpus in [split["acoustic"], *details["visual"]]
+                    corpus: layout_of(corpus).LICENCE for corpus in [split["acoustic"], *visual]
                 },
             },
             "result": details,

@@ -1,6 +1,6 @@
 """Plan: the manifests list what the protocol in params.yaml needs.
 
-In:  data/manifest/ of the corpora in `visual` and `acoustic`
+In:  data/manifest/ of the corpora in `visual`, `acoustic` and `test`
 Out: data/checked/plan.json, always the same
 Paper: Section 3.2.
 Run: dvc repro plan, or python -m stages.plan
@@ -24,9 +24,11 @@ def main() -> None:
     division = Division(
         visual=params.visual,
         acoustic=params.acoustic,
+        test=params.test,
         acoustic_only=params.acoustic_only,
         protocol=params.protocol,
         folds=params.folds,
+        train_share=params.train_share,
         validation=params.validation,
         duplicates=params.duplicates,
         shuffle_labels=params.shuffle_labels,
@@ -39,7 +41,8 @@ def main() -> None:
         system=params.system,
         test_modalities=params.test_modalities,
     )
-    listed = {corpus: read_manifest(corpus) for corpus in [*division.visual, division.acoustic]}
+    chosen = filter(None, [*division.visual, division.acoustic, division.test])
+    listed = {corpus: read_manifest(corpus) for corpus in chosen}
     if problems := division_problems(division, listed):
         raise UserError("\n".join(problems))
     write_json(PLAN_CHECKED, {"protocol": "can be carried out"})

@@ -46,7 +46,7 @@ from stages.runtime.paths import (
     manifest_path,
     mels_path,
 )
-from stages.scoring.summary import cautions, circumstances, headline
+from stages.scoring.summary import cautions, circumstances, headline, tested_corpus
 
 PAGE = METRICS / "report.html"
 TEMPLATE = Path(figures.__file__).with_name("page.html")
@@ -130,10 +130,11 @@ def excerpts_of(
     return found
 
 
-def skipped_clips(visual: Sequence[str], acoustic: str) -> list[dict[str, str]]:
+def skipped_clips(visual: Sequence[str], acoustic: Sequence[str]) -> list[dict[str, str]]:
     """The rows of the skip tables that are of clips which could not be used."""
-    stages = [(corpus, "manifest") for corpus in dict.fromkeys([*visual, acoustic])]
-    stages += [(corpus, "frames") for corpus in visual] + [(acoustic, "mels")]
+    stages = [(corpus, "manifest") for corpus in dict.fromkeys([*visual, *acoustic])]
+    stages += [(corpus, "frames") for corpus in visual]
+    stages += [(corpus, "mels") for corpus in acoustic]
     return [
         row
         for corpus, stage in stages
@@ -170,12 +171,14 @@ def main() -> None:
     details = read_json(METRICS / "details.json")
     curves = {name: read_table(METRICS / f"curves/{name}.csv") for name in CURVES}
     places = read_table(METRICS / "tsne.csv")
-    corpora = list(dict.fromkeys([*details["visual"], details["acoustic"]]))
+    tested = tested_corpus(details)
+    heard = list(dict.fromkeys([details["acoustic"], tested]))
+    corpora = list(dict.fromkeys([*details["visual"], *heard]))
     sheets = {name: CONTACT_SHEETS / f"{name}.png" for name in corpora}
     split = read_json(SPLIT_SUMMARY, ["suspected_copies", "validated_by"])
     wrong = surely_wrong(read_table(PREDICTIONS))
     db_range = params.encoders.acoustic.db_min, params.encoders.acoustic.db_max
-    skipped = skipped_clips(details["visual"], details["acoustic"])
+    skipped = skipped_clips(details["visual"], heard)
     settings = [pair for pair in flatten(params.model_dump()) if pair[0] not in WITHOUT_EFFECT]
     warnings = cautions(details)
     environment = Environment(
@@ -190,6 +193,7 @@ def main() -> None:
     ).render(
         headline=headline(details),
         circumstances=circumstances(details),
+        corpus=" to ".join(heard),
         cautions=warnings,
         details=details,
         train=read_json(METRICS / "train.json"),
@@ -202,7 +206,7 @@ def main() -> None:
         ],
         tsne=figures.draw_tsne(places) if places else "",  # where a system makes features
         wrong=wrong,
-        excerpts=excerpts_of(details["acoustic"], [item.id for item in wrong], db_range),
+        excerpts=excerpts_of(tested, [item.id for item in wrong], db_range),
         seconds=excerpts.SOUND_SECONDS,
         corpora=corpora,
         skipped=skipped[:N_SKIPPED],

@@ -83,7 +83,10 @@ def split_problems(params: Params, listed: Mapping[str, Rows | None]) -> Iterato
     if not has(params, *Division._fields):
         return
     division = Division(*(getattr(params, key) for key in Division._fields))
-    chosen = {corpus: listed.get(corpus) for corpus in [*division.visual, division.acoustic]}
+    if division.test == division.acoustic:
+        return  # `examine` says so
+    named = filter(None, [*division.visual, division.acoustic, division.test])
+    chosen = {corpus: listed.get(corpus) for corpus in named}
     rows = {corpus: found for corpus, found in chosen.items() if found is not None}
     if len(rows) == len(chosen):
         yield from division_problems(division, rows)
@@ -147,8 +150,10 @@ def network_problems(params: Params, tree: Any, listed: Mapping[str, Rows | None
             yield str(error)
     try:
         if has(params, "acoustic", "allow_text_leak") and has(encoders.linguistic, "name"):
-            if encoders.linguistic.name != "none":
-                text_leak(params.acoustic, params.allow_text_leak)
+            heard = [params.acoustic, params.test] if has(params, "test") else [params.acoustic]
+            for corpus in filter(None, heard):
+                if encoders.linguistic.name != "none":
+                    text_leak(corpus, params.allow_text_leak)
     except UserError as error:
         yield str(error)
     try:

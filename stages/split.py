@@ -1,11 +1,12 @@
 """Split: the role of every visual and every acoustic sample in every fold.
 
-In:  data/manifest/, data/mels/, data/features/, data/skipped/ of the corpora in `visual` and
-     `acoustic`, data/transcripts/ of the latter
+In:  data/manifest/, data/mels/, data/features/, data/skipped/ of the corpora in `visual`,
+     `acoustic` and `test`, data/transcripts/ of the last two
 Out: data/split.csv    modality, id, session, speaker, sentence, dialogue, turn, emotion, carried
                        (what copies add to it), fold_0, fold_1, ...: train, validation, test or out
      data/split.json   what was split: corpora, protocol, encoders, counts, what was left out, and
-                       the SHA-256 of the feature files, and `classes` where they are not all
+                       the SHA-256 of the feature files; `classes` where they are not all, `test`
+                       where another corpus is tested, and `train_share` where it is not 1
 Paper: Section 3.2.
 Run: dvc repro split, or python -m stages.split
 
@@ -52,7 +53,13 @@ from stages.splits.protocols import (
     tested_with_visual_training,
     validated_by,
 )
-from stages.splits.samples import choose_samples, read_manifest, shared_settings
+from stages.splits.samples import (
+    choose_samples,
+    read_manifest,
+    shared_classes,
+    shared_settings,
+    usable_voices,
+)
 from stages.splits.suspects import suspected_copies, tested_with_suspected_copy
 from stages.splits.texts import tested_with_trained_text
 
@@ -75,7 +82,7 @@ def shuffled_labels(rows: Rows, seed: int) -> Rows:
 
 def left_out(
     visual: list[str],
-    acoustic: str,
+    acoustic: list[str],
     classes: Collection[str],
     others: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
@@ -90,8 +97,9 @@ def left_out(
     """
     counts: dict[str, dict[str, Any]] = {"skipped": {}, "excluded": {}, "skipped_unevenly": {}}
     # What each stage works on: the utterances with a path in a column, or all.
-    stages = {(corpus, "frames", "video") for corpus in visual} | {(acoustic, "mels", "audio")}
-    stages |= {(corpus, "manifest", "id") for corpus in [*visual, acoustic]}
+    stages = {(corpus, "frames", "video") for corpus in visual}
+    stages |= {(corpus, "mels", "audio") for corpus in acoustic}
+    stages |= {(corpus, "manifest", "id") for corpus in [*visual, *acoustic]}
     for corpus, stage, column in sorted(stages):
         skips = read_table(table_path(corpus, stage), ["id", "emotion", "code"])
         reasons = Counter((row["code"], row["emotion"]) for row in skips)
@@ -120,8 +128,12 @@ def main() -> None:
     params = read_params()
     protocol = params.protocol
     drop, acoustic_only = params.duplicates == "drop", params.acoustic_only
-    classes = task_classes(params.classes)
-    chosen = choose_samples(params.visual, params.acoustic, protocol, drop, acoustic_only, classes)
+    heard = [params.acoustic, params.test] if params.test else [params.acoustic]
+    asked = task_classes(params.classes)
+    classes = shared_classes(usable_voices(heard), params.test, asked)
+    chosen = choose_samples(
+        params.visual, heard, protocol, drop, acoustic_only, classes, params.test
+    )
     others = chosen["visual"].others | chosen["acoustic"].others
     visual, acoustic = chosen["visual"].rows, chosen["acoustic"].rows
     copies = {modality: found.copies for modality, found in chosen.items()}
@@ -129,18 +141,23 @@ def main() -> None:
     if params.shuffle_labels:
         samples = shuffled_labels(visual + acoustic, params.seed)
         visual, acoustic = samples[: len(visual)], samples[len(visual) :]
-    rows = assign_roles(visual, acoustic, protocol, params.folds, params.validation, params.seed)
+    rows = assign_roles(
+        visual,
+        acoustic,
+        protocol,
+        params.folds,
+        params.validation,
+        params.seed,
+        params.test,
+        params.train_share,
+    )
     folds = [name for name in rows[0] if name.startswith("fold_")]
     check_classes(rows, len(folds), params.allow_missing_classes, acoustic_only, classes)
     validation_unit = validated_by(rows, len(folds))
     check_leaks(rows, protocol, len(folds), validation_unit)
 
-    corpora = list(dict.fromkeys([*params.visual, params.acoustic]))
-    features_of = {
-        "visual": params.visual,
-        "acoustic": [params.acoustic],
-        "linguistic": [params.acoustic],
-    }
+    corpora = list(dict.fromkeys([*params.visual, *heard]))
+    features_of = {"visual": params.visual, "acoustic": heard, "linguistic": heard}
     encoders = {
         modality: shared_settings(modality, names)
         for modality, names in features_of.items()
@@ -150,9 +167,12 @@ def main() -> None:
     if encoders["linguistic"]["name"] == "none":
         del encoders["linguistic"], features_of["linguistic"]
     else:
-        leaks = text_leak(params.acoustic, params.allow_text_leak)
-    spoken = read_table(transcripts_path(params.acoustic), ["id", "text"])
-    texts = {row["id"]: row["text"] for row in spoken}
+        leaks = any([text_leak(corpus, params.allow_text_leak) for corpus in heard])
+    texts = {
+        row["id"]: row["text"]
+        for corpus in heard
+        for row in read_table(transcripts_path(corpus), ["id", "text"])
+    }
     trained_faces = tested_with_visual_training(rows, len(folds))
     known = {row["id"]: set(marks(row, SAME_RECORDING)) for row in visual + acoustic}
     suspects = [
@@ -178,19 +198,25 @@ def main() -> None:
         "suspected_copies": suspects,
         "duplicates": copies,
         "contradicting": contradicting,
-        **left_out(params.visual, params.acoustic, classes, others),
+        **left_out(params.visual, heard, classes, others),
         "features_sha256": {
             modality: {corpus: file_sha256(features_path(modality, corpus)) for corpus in names}
             for modality, names in features_of.items()
         }
-        | {"mels": {params.acoustic: file_sha256(mels_path(params.acoustic))}},
+        | {"mels": {corpus: file_sha256(mels_path(corpus)) for corpus in heard}},
     }
+    if params.test:
+        summary["test"] = params.test
+    if params.train_share < 1:
+        summary["train_share"] = params.train_share
     if classes != EMOTIONS:
         summary["classes"] = classes
     write_json(SPLIT_SUMMARY, summary)
     columns = [*SPLIT_COLUMNS, *folds]
     write_table(SPLIT, columns, ({name: row[name] for name in columns} for row in rows))
 
+    if params.test:
+        print(f"split: trained on {params.acoustic}, tested on {params.test}")
     roles = Counter(row[fold] for row in rows for fold in folds)
     print(
         f"split: {len(visual)} visual and {len(acoustic)} acoustic samples in {len(folds)} folds, "
@@ -200,7 +226,8 @@ def main() -> None:
     if others:
         print(
             f"split: {len(others)} utterances left out, as they are of none of the classes "
-            f"{', '.join(classes)} (data/split.json, excluded)"
+            f"{', '.join(classes)}{' that both have' * (classes != asked)} (data/split.json, "
+            "excluded)"
         )
     if any(copies.values()):
         print(

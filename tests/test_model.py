@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages import card, evaluate, model, train
+from stages import card, evaluate, model, split, train
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.registry import layout_of
 from stages.io.files import read_json
@@ -15,7 +15,7 @@ from stages.recognition.bundle import Bundle, fingerprint, read_bundle
 from stages.runtime.paths import BUNDLE, MODEL_CARD
 from stages.splits.dataset import Features, read_split
 from stages.systems.checkpoint import read_description, read_replicas
-from tests.feature_files import prepare, utterances, work_in
+from tests.feature_files import prepare, utterances, work_in, write_corpus, write_params
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +120,51 @@ def test_the_same_results_give_the_same_bytes():
     assert [path.read_bytes() for path in sorted(BUNDLE.iterdir())] == first
     card.main()
     assert "all 42 utterances of `sample`" in MODEL_CARD.read_text()
+
+
+@pytest.mark.parametrize("system", ["fdan", "linear_probe"])
+def test_of_another_corpus_that_is_tested_nothing_is_learned(system: str):
+    learned, tested = utterances("sample", speakers=5), utterances("savee", speakers=3)
+    write_corpus(Path(), "sample", learned)
+    write_corpus(Path(), "savee", tested, seed=1)
+    corpora = ["sample", "savee"]
+    write_params(Path(), corpora=corpora, visual=corpora, test="savee", system=system, seeds=2)
+    for stage in (split, train, evaluate, model, card):
+        stage.main()
+    features = Features(read_split()[0]["features_sha256"])
+    contents = read_bundle(BUNDLE).contents
+    assert contents["trained_on"] == sorted(
+        fingerprint({"acoustic": features.acoustic[row["id"]][None]}) for row in learned
+    )
+    data, seen = contents["data"], ["sample"] if system == "fdan" else []
+    assert (data["acoustic"], data["visual"], data["speakers"]) == ("sample", seen, 5)
+    assert (data["utterances"], data["faces"]) == (70, 70 * len(seen))
+    assert list(data["licences"]) == ["sample"]
+    result = contents["result"]
+    assert (result["acoustic"], result["test"], result["n_folds"]) == ("sample", "savee", 1)
+    assert (result["n_test"], result["n_speakers"]) == (42, 3) and result["uar"] > 0.5
+    assert ", tested on savee, " in MODEL_CARD.read_text(encoding="utf-8")
+
+
+def test_recordings_of_the_corpus_that_is_tested_are_not_learned_under_another_name():
+    rows = [
+        {
+            "modality": modality,
+            "id": f"{corpus}/{number}",
+            "sentence": "",
+            "carried": carried,
+            "fold_0": role,
+        }
+        for modality, corpus, number, carried, role in (
+            ("visual", "ravdess", 1, "", "train"),
+            ("visual", "ravdess", 2, "", "out"),
+            ("visual", "ravdess_grey", 1, "", "out"),
+            ("visual", "tess", 3, "recording=ravdess/2", "out"),
+            ("acoustic", "ravdess", 1, "", "train"),
+            ("acoustic", "ravdess", 4, "", "validation"),
+            ("acoustic", "ravdess_grey", 2, "", "test"),
+        )
+    ]
+    found = [(row["modality"], row["id"]) for row in model.learnable(rows, "ravdess_grey")]
+    assert found == [("visual", "ravdess/1"), ("acoustic", "ravdess/1"), ("acoustic", "ravdess/4")]
+    assert model.learnable(rows, "") == rows

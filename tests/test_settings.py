@@ -234,6 +234,43 @@ def test_a_corpus_of_fixed_sentences_is_read_only_where_one_insists(
     assert accepted(**of_folder(encoders=reads | {"allow_random_weights": True}))
 
 
+def across(**changes: Any) -> dict[str, Any]:
+    """The sample trains, and the corpus `folder` is tested."""
+    own = {"corpora": ["sample", "folder"], "test": "folder"}
+    return own | {"encoders": {"allow_random_weights": True}} | changes
+
+
+def test_another_corpus_is_tested_where_it_is_there_and_both_have_emotions() -> None:
+    [found] = refused(**across())
+    assert found.startswith("data/raw/folder: no such folder")
+    write_folder(speakers=1)
+    assert accepted(**across(folds=99))
+    [found] = refused(test="folder")
+    assert found == "params.yaml: test: folder is not in corpora (sample); add it"
+    [found] = refused(**across(test="sample"))
+    assert found.startswith("params.yaml: test: sample is what trains, too; ")
+    [found] = refused(**across(train_share=0))
+    assert found == "params.yaml: train_share: 0 is not a number > 0 and <= 1"
+    write_folder(video="")
+    path = RAW / "folder/utterances.csv"
+    lines = path.read_text().splitlines(True)
+    path.write_text("".join(line for line in lines if line[:2] == "id" or "fear" in line))
+    [found] = refused(**across())
+    assert "voices of folder and of acoustic have fear alone in common" in found
+
+
+def test_the_fixed_sentences_of_the_corpus_tested_count_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(by_name, "find_spec", lambda name: name)
+    write_folder()
+    reads = {"linguistic": {"name": "some/model"}, "allow_random_weights": True}
+    learned = {"visual": ["folder"], "acoustic": "folder", "test": "sample"}
+    [found] = refused(**across(encoders=reads, **learned))
+    assert found.startswith("params.yaml: encoders.linguistic.name: sample has fixed sentences")
+    assert accepted(**across(encoders=reads, allow_text_leak=True, **learned))
+
+
 @pytest.mark.parametrize("name", ["bert-base-uncased", "", "a b/c", "all-minilm-l6-v2", "//"])
 def test_an_encoder_of_text_that_cannot_be_is_one_line(name: str) -> None:
     [found] = refused(encoders={"linguistic": {"name": name}})
@@ -330,3 +367,17 @@ def test_the_plan_goes_by_the_manifests_alone() -> None:
     write_table(Path("data/manifest/sample.csv"), COLUMNS, rows)
     plan.main()
     assert Path("data/checked/plan.json").exists()
+
+
+def test_the_plan_of_another_corpus_goes_by_the_manifests_of_both() -> None:
+    write_params(Path(), **across(folds=99))
+    clips = {"video": "v.mp4", "audio": "a.wav"}
+    learned = [row | clips for row in utterances("sample", emotions=EMOTIONS[:4])]
+    tested = [row | clips for row in utterances("folder", emotions=EMOTIONS[3:])]
+    write_table(Path("data/manifest/sample.csv"), COLUMNS, learned)
+    write_table(Path("data/manifest/folder.csv"), COLUMNS, tested)
+    with pytest.raises(plan.UserError, match="have happiness alone in common"):
+        plan.main()
+    tested = [row | clips for row in utterances("folder", emotions=EMOTIONS[2:])]
+    write_table(Path("data/manifest/folder.csv"), COLUMNS, tested)
+    plan.main()

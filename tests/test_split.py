@@ -9,6 +9,7 @@ import pytest
 from stages.corpora.emotions import EMOTIONS
 from stages.io.files import file_sha256, read_json, read_table
 from stages.io.skips import skip_row, table_path, write_skips
+from stages.runtime.errors import UserError
 from stages.split import main, shuffled_labels
 from stages.splits.protocols import recording_id
 from tests.feature_files import (
@@ -452,3 +453,107 @@ def test_the_committed_params_divide_the_sample(project: Path):
     write_params(project, **{key: PARAMS[key] for key in keys})
     rows, task = run_split()
     assert (task["protocol"], task["folds"], len(rows)) == ("paper", 5, 2 * 168)
+
+
+SIX = [emotion for emotion in EMOTIONS if emotion != "surprise"]
+FIVE = [emotion for emotion in EMOTIONS if emotion != "disgust"]
+
+
+def across(root: Path, **changes: Any) -> tuple[Rows, dict[str, Any]]:
+    """The split where the sample trains, without disgust, and savee is tested, without surprise."""
+    write_corpus(root, "sample", utterances("sample", 6, emotions=FIVE), texts=utterances("sample"))
+    tested = utterances("savee", 3, emotions=SIX)
+    write_corpus(root, "savee", tested, seed=1, texts=utterances("savee"))
+    write_params(
+        root, corpora=["sample", "savee"], test="savee", folds=5, allow_text_leak=True, **changes
+    )
+    return run_split()
+
+
+def test_another_corpus_is_tested_on_the_emotions_that_both_have(project: Path):
+    rows, task = across(project)
+    both_have = [emotion for emotion in FIVE if emotion in SIX]
+    tested = [row for row in rows if row["fold_0"] == "test"]
+    assert [row["id"] for row in tested] == [
+        row["id"] for row in utterances("savee", 3, emotions=both_have)
+    ]
+    assert (task["acoustic"], task["test"], task["folds"]) == ("sample", "savee", 1)
+    assert task["classes"] == both_have
+    assert task["excluded"] == {
+        "sample": {"split": {"not_in_classes": {"surprise": 6 * 2}}},
+        "savee": {"split": {"not_in_classes": {"disgust": 3 * 2}}},
+    }
+    assert list(task["features_sha256"]["acoustic"]) == ["sample", "savee"]
+    assert list(task["features_sha256"]["mels"]) == ["sample", "savee"]
+    assert list(task["features_sha256"]["visual"]) == ["sample"]
+
+
+def test_words_of_both_corpora_count_across_them(project: Path):
+    for root, expected in ((project, 0), (project, 3 * 5 * 2)):
+        texts = [
+            [
+                row | {"text": f"{row['sentence']}{'' if expected else corpus}"}
+                for row in utterances(corpus, 6)
+            ]
+            for corpus in ("sample", "savee")
+        ]
+        write_corpus(root, "sample", utterances("sample", 6, emotions=FIVE), texts=texts[0])
+        write_corpus(root, "savee", utterances("savee", 3, emotions=SIX), seed=1, texts=texts[1])
+        write_params(root, corpora=["sample", "savee"], test="savee", allow_text_leak=True)
+        task = run_split()[1]
+        assert task["n_test_with_trained_text"] == expected and task["text_leak"] is True
+        assert list(task["features_sha256"]["linguistic"]) == ["sample", "savee"]
+
+
+def test_other_encoders_of_the_corpus_tested_are_refused(project: Path):
+    across(project)
+    other = SETTINGS | {"name": "resnet18"}
+    write_corpus(project, "savee", utterances("savee", 3, emotions=SIX), settings=other)
+    assert "made with" in complaint() and "resnet18" in complaint()
+
+
+def test_the_face_of_a_test_utterance_never_trains_across_corpora(project: Path):
+    rows, task = across(project, visual=["sample", "savee"])
+    faces = {row["id"]: row["fold_0"] for row in rows if row["modality"] == "visual"}
+    assert {role for name, role in faces.items() if name.startswith("savee")} == {"out"}
+    assert task["n_test_with_trained_face"] == 0
+
+
+def test_a_share_of_the_training_speakers_trains_and_the_same_is_tested(project: Path):
+    write_corpus(project, "sample", utterances("sample", 8))
+    write_params(project, protocol="speaker")
+    whole, task = run_split()
+    assert not {"train_share", "test"} & task.keys()
+    write_params(project, protocol="speaker", train_share=0.25)
+    rows, task = run_split()
+    assert task["train_share"] == 0.25
+    for fold in ("fold_0", "fold_1"):
+        held = [
+            [row["id"] for row in of if row[fold] in ("test", "validation")] for of in (whole, rows)
+        ]
+        assert held[0] == held[1]
+        speakers = [{row["speaker"] for row in of if row[fold] == "train"} for of in (whole, rows)]
+        assert len(speakers[1]) == 1 and speakers[1] < speakers[0]
+
+
+def test_a_share_in_which_no_speaker_has_an_emotion_is_refused_as_where_it_is_missing(
+    project: Path,
+):
+    manifest = [
+        row
+        for row in utterances("sample", 3, 9)
+        if row["emotion"] != "fear" or row["speaker"] != "sample/S1"
+    ]
+    write_corpus(project, "sample", manifest)
+    share = {"train_share": 0.1, "validation": 0, "selection": "last"}
+    said = []
+    for seed in range(9):
+        write_params(project, **share, seed=seed)
+        try:
+            run_split()
+        except UserError as error:
+            said.append(str(error))
+            write_params(project, **share, seed=seed, allow_missing_classes=True)
+            run_split()
+    assert said and len(said) < 9  # S1 is drawn by some seeds
+    assert all("visual train sample of fear; choose" in message for message in said)

@@ -12,7 +12,7 @@ from stages.runtime.errors import UserError
 from stages.splits.dataset import bank_candidates, select_rows
 from stages.splits.leaks import check_faces_at_test
 from stages.splits.protocols import VALIDATION, Rows, assign_roles, check_classes
-from stages.splits.samples import Pairs, choose
+from stages.splits.samples import Pairs, choose, shared_classes
 
 # By modality: the column of the manifest that has its clips, and what a person calls a sample.
 COLUMN = {"visual": "video", "acoustic": "audio"}
@@ -28,9 +28,11 @@ class Division(NamedTuple):
 
     visual: list[str]
     acoustic: str
+    test: str
     acoustic_only: bool
     protocol: str
     folds: int
+    train_share: float
     validation: float
     duplicates: str
     shuffle_labels: bool
@@ -50,7 +52,8 @@ def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[st
     Args:
         listed: the rows of the manifest, sorted by id, of every chosen corpus.
     """
-    corpora = {"visual": division.visual, "acoustic": [division.acoustic]}
+    heard = [division.acoustic, division.test] if division.test else [division.acoustic]
+    corpora = {"visual": division.visual, "acoustic": heard}
     rows = {
         modality: [
             {"modality": modality, **row}
@@ -70,7 +73,11 @@ def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[st
     if problems or not rows[needed[0]]:
         return problems
 
-    allow, classes = division.allow_missing_classes, task_classes(division.classes)
+    try:
+        classes = classes_of(division, rows)
+    except UserError as error:
+        return [str(error)]
+    allow = division.allow_missing_classes
     for modality in needed:
         present = {row["emotion"] for row in rows[modality]}
         absent = [emotion for emotion in classes if emotion not in present]
@@ -88,6 +95,11 @@ def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[st
     return problems + role_problems(division, rows, known, {"visual": [], "acoustic": []})
 
 
+def classes_of(division: Division, rows: Mapping[str, Rows]) -> tuple[str, ...]:
+    """The emotions of the task; see `stages.splits.samples.shared_classes`."""
+    return shared_classes(rows["acoustic"], division.test, task_classes(division.classes))
+
+
 def role_problems(
     division: Division, rows: Mapping[str, Rows], known: Rows, equal: Mapping[str, Pairs]
 ) -> list[str]:
@@ -99,10 +111,10 @@ def role_problems(
         equal: the samples, by modality, that are known to be the same, which features alone tell.
     """
     problems = []
-    classes = task_classes(division.classes)
+    classes = classes_of(division, rows)
     try:
         drop = division.duplicates == "drop"
-        chosen = choose(rows, known, equal, division.protocol, drop, classes)
+        chosen = choose(rows, known, equal, division.protocol, drop, classes, division.test)
         rows = {modality: found.rows for modality, found in chosen.items()}
     except UserError as error:
         problems.append(str(error))
@@ -114,6 +126,8 @@ def role_problems(
             division.folds,
             division.validation,
             division.seed,
+            division.test,
+            division.train_share,
         )
         folds = sum(name.startswith("fold_") for name in roles[0])
         # Who gets a shuffled label is not known here.

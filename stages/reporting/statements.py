@@ -56,13 +56,20 @@ def leak_statements(details: Mapping[str, Any], split: Mapping[str, Any]) -> lis
         "their epoch by its voice, or a copy of it, or an utterance cut from the same speech "
         f"(protocol {protocol}, {folds} fold{'s'[: folds != 1]})."
     ]
-    if protocol in SPEAKER_DISJOINT:
+    if "test" in details:
+        said.append(
+            f"All that was learned is of another corpus: trained on {details['acoustic']}, tested "
+            f"on {details['test']}."
+        )
+    elif protocol in SPEAKER_DISJOINT:
         said.append("No test speaker is among the training speakers.")
     elif protocol == "official":
         said.append("The division is the publisher's own: speakers and sentences may be in both.")
     else:
         said.append("Other utterances of the test speakers may be trained on.")
-    if protocol in SENTENCE_DISJOINT:
+    if "test" in details:
+        said.append("That sentences of both have the same words is not looked at.")
+    elif protocol in SENTENCE_DISJOINT:
         said.append("No test sentence is among the training sentences.")
     elif protocol != "official":
         said.append("The test sentences may be trained on, said by others or in another emotion.")

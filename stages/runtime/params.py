@@ -386,6 +386,7 @@ class Params(Section):
     corpora: Annotated[Corpora, Field(min_length=1)]
     visual: Corpora
     acoustic: Corpus
+    test: Literal[""] | Corpus = Field(description="a corpus in corpora, or '' for none")
     seed: Seed
     max_skip_fraction: Number = Field(ge=0, le=1)
     workers: str = Field(
@@ -400,6 +401,7 @@ class Params(Section):
     encoders: Encoders
     protocol: Literal["paper", "speaker", "session", "sentence", "speaker_sentence", "official"]
     folds: Whole = Field(ge=1, le=100)
+    train_share: Number = Field(gt=0, le=1)
     validation: Number = Field(ge=0, le=0.5)
     duplicates: Literal["refuse", "drop"]
     shuffle_labels: StrictBool
@@ -451,16 +453,25 @@ class Params(Section):
     network: Network
     lmmd: Lmmd
 
-    @field_validator("visual", "acoustic")
+    @field_validator("visual", "acoustic", "test")
     @classmethod
     def _on_disk(cls, value: list[str] | str, info: ValidationInfo) -> list[str] | str:
         corpora = info.data.get("corpora", [])
-        wanted = [value] if isinstance(value, str) else value
+        wanted = [value] * bool(value) if isinstance(value, str) else value
         absent = [corpus for corpus in wanted if corpora and corpus not in corpora]
         if absent:
             listed = ", ".join(corpora)
             lines = (f"{info.field_name}: {x} is not in corpora ({listed}); add it" for x in absent)
             raise ValueError("\n".join(lines))
+        return value
+
+    @field_validator("test")
+    @classmethod
+    def _is_another(cls, value: str, info: ValidationInfo) -> str:
+        if value and value == info.data.get("acoustic"):
+            raise ValueError(
+                f"test: {value} is what trains, too; set '' to test it in folds, or another corpus"
+            )
         return value
 
     @field_validator("selection")

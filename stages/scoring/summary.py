@@ -18,13 +18,23 @@ def headline(details: Mapping[str, Any]) -> str:
     )
 
 
+def tested_corpus(details: Mapping[str, Any]) -> str:
+    """The corpus of the test utterances."""
+    return details.get("test") or details["acoustic"]
+
+
 def circumstances(details: Mapping[str, Any]) -> str:
     """System, corpora, classes, protocol, seeds and encoders of a result in one line."""
     acoustic, visual = details["acoustic"], details["visual"]
     faces = "" if visual in ([acoustic], []) else f" with faces of {', '.join(visual)}"
+    corpora = f"on {acoustic}{faces}"
+    if "test" in details:
+        corpora = f"trained {corpora}, tested on {details['test']}"
+    share = details.get("train_share", 1)
+    less = f"{100 * share:g} % of the training speakers, " if share < 1 else ""
     n_seeds, n_folds = details["n_seeds"], details["n_folds"]
     return (
-        f"{details['system']} on {acoustic}{faces}, {classes_in_words(details)}"
+        f"{details['system']} {corpora}, {less}{classes_in_words(details)}"
         f"protocol {details['protocol']}, "
         f"{n_folds} fold{'s'[: n_folds != 1]}, "
         f"{f'mean of {n_seeds} seeds' if n_seeds > 1 else 'one seed'}, "
@@ -63,7 +73,8 @@ def encoders_in_words(encoders: Mapping[str, Mapping[str, Any]]) -> str:
 def cautions(details: Mapping[str, Any]) -> list[str]:
     """What a reader must know before taking the scores for more than they are, worst first."""
     found = []
-    if any(name.split("_")[0] == "sample" for name in [details["acoustic"], *details["visual"]]):
+    corpora = [details["acoustic"], tested_corpus(details), *details["visual"]]
+    if any(name.split("_")[0] == "sample" for name in corpora):
         found.append(
             "The sample is synthetic: its scores show that the pipeline works, and nothing else."
         )

@@ -34,12 +34,15 @@ SPLIT_COLUMNS = (
 
 
 def read_split() -> tuple[dict[str, Any], Rows]:
-    """The content of data/split.json, its `classes` where they are all too, and data/split.csv.
+    """The content of data/split.json and data/split.csv.
+
+    The first with its `classes`, `test` and `train_share` where it leaves them out, too.
 
     Raises:
         UserError: one of them cannot be read, or lacks a key or a column.
     """
-    split = {"classes": list(EMOTIONS)} | read_json(SPLIT_SUMMARY, SPLIT_KEYS)
+    usual: dict[str, Any] = {"classes": list(EMOTIONS), "test": "", "train_share": 1.0}
+    split = usual | read_json(SPLIT_SUMMARY, SPLIT_KEYS)
     folds = [f"fold_{fold}" for fold in range(split["folds"])]
     return split, read_table(SPLIT, [*SPLIT_COLUMNS, *folds])
 

@@ -15,6 +15,7 @@ from stages.splits.protocols import (
     VALIDATION,
     Mark,
     Rows,
+    corpus_of,
     kept_apart,
     marks,
     recording_id,
@@ -39,9 +40,9 @@ def check_leaks(rows: Rows, protocol: str, folds: int, validated_by: str) -> Non
 
     Raises:
         UserError: the acoustic sample of a test or validation recording is in training, or, but for
-            protocol "paper", its visual samples are; or a test session, speaker or sentence is in
-            training where the protocol keeps them apart; or a validation speaker or dialogue is,
-            where these are said to be apart. Copies count as what they are copies of.
+            protocol "paper" within a corpus, its visual samples are; or a test session, speaker or
+            sentence is in training where the protocol keeps them apart; or a validation speaker or
+            dialogue is, where these are said to be apart. Copies count as what they are copies of.
     """
     kinds = kept_apart(protocol)
     apart = SAME_RECORDING if validated_by == "utterance" else (*SAME_RECORDING, validated_by)
@@ -49,8 +50,17 @@ def check_leaks(rows: Rows, protocol: str, folds: int, validated_by: str) -> Non
         column = f"fold_{fold}"
         tested = _held_out(rows, TEST, kinds, column)
         validated = _held_out(rows, VALIDATION, apart, column)
+        heard = {
+            role: {
+                corpus_of(row["id"])
+                for row in rows
+                if row["modality"] == "acoustic" and row[column] == role
+            }
+            for role in (TRAIN, TEST)
+        }
+        within = not heard[TRAIN].isdisjoint(heard[TEST])
         for row in rows:
-            allowed = row["modality"] == "visual" and protocol == "paper"
+            allowed = row["modality"] == "visual" and protocol == "paper" and within
             # VALIDATION chooses the epoch
             if row[column] in (TRAIN, VALIDATION) and not allowed:
                 sample = f"the {row['modality']} sample of {row['id']}"

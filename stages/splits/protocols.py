@@ -17,6 +17,9 @@ The validation part of "speaker" and "speaker_sentence" is of speakers who do no
 part is, where enough speakers are left to train (MIN_SPEAKERS). Else, and under the others, it is
 of whole dialogues where the corpus has dialogues, and drawn from all training utterances where it
 has none; "session" then takes whole speakers first.
+
+Where another corpus is tested than the one that trains there is one fold, and the protocol says no
+more than what validates and what is kept apart; no face of a test or validation utterance trains.
 """
 
 import warnings
@@ -43,9 +46,14 @@ KINDS = (*SAME_RECORDING, "session", "speaker", "sentence", "dialogue", "part")
 Mark = tuple[str, str]  # one of KINDS, and a name
 
 
+def corpus_of(utterance_id: str) -> str:
+    """The corpus of an id, as params.yaml names it."""
+    return utterance_id.split("/", 1)[0]
+
+
 def base_corpus(utterance_id: str) -> str:
     """The corpus of an id without the suffix of its variants (ravdess for ravdess_grey)."""
-    return utterance_id.split("/", 1)[0].split("_")[0]
+    return corpus_of(utterance_id).split("_")[0]
 
 
 def recording_id(utterance_id: str) -> str:
@@ -88,11 +96,21 @@ def kept_apart(protocol: str) -> tuple[str, ...]:
 
 
 def assign_roles(
-    visual: Rows, acoustic: Rows, protocol: str, folds: int, validation: float, seed: int
+    visual: Rows,
+    acoustic: Rows,
+    protocol: str,
+    folds: int,
+    validation: float,
+    seed: int,
+    test: str = "",
+    train_share: float = 1.0,
 ) -> Rows:
     """All rows, with a column fold_k each that holds their role in fold k.
 
     Args:
+        test: the corpus, of several in `acoustic`, whose utterances are tested, while all others
+            train and validate in one fold; "" where there is one corpus, in folds.
+        train_share: share of the training speakers of each fold that train (`with_share`).
         validation: share of the acoustic training samples that validate, of each emotion or, where
             every fold has enough of them, of the speakers or dialogues; the official split has a
             part of its own for that.
@@ -114,10 +132,14 @@ def assign_roles(
             OUT if role == TRAIN and not held_out.isdisjoint(marks(row, KINDS)) else role
             for row, role in zip(acoustic, roles)
         ]
-        return visual_roles(protocol, visual, held_out) + roles
+        return visual_roles(protocol, visual, held_out, bool(test)) + roles
 
     divided = []
-    for roles in acoustic_roles(protocol, acoustic, folds, seed):
+    for roles in (
+        [roles_across(protocol, acoustic, test)]
+        if test
+        else acoustic_roles(protocol, acoustic, folds, seed)
+    ):
         tested = {
             mark for row, role in zip(acoustic, roles) if role == TEST for mark in marks(row, kinds)
         }
@@ -128,7 +150,8 @@ def assign_roles(
             ]
         )
     columns: list[list[str]] = []
-    for unit in _validation_units(protocol, acoustic) if validation > 0 else ():
+    learned = [row for row in acoustic if corpus_of(row["id"]) != test]
+    for unit in _validation_units(protocol, learned) if validation > 0 else ():
         columns = []
         for fold, roles in enumerate(divided):
             whole = complete(roles)
@@ -148,6 +171,9 @@ def assign_roles(
                 emotions = [row["emotion"] for row in acoustic]
                 roles = with_validation(roles, emotions, validation, rng)
             columns.append(complete(roles))
+    columns = [
+        with_share(rows, column, train_share, [seed, fold]) for fold, column in enumerate(columns)
+    ]
     return [
         {**row, **{f"fold_{fold}": column[i] for fold, column in enumerate(columns)}}
         for i, row in enumerate(rows)
@@ -233,10 +259,52 @@ def validated_by(rows: Rows, folds: int) -> str:
     return "utterance"
 
 
+def with_share(rows: Rows, roles: Sequence[str], share: float, seed: Sequence[int]) -> list[str]:
+    """The roles in a fold where a share of its training speakers trains, the others are out.
+
+    The speakers of the training voices count, rounded and at least one; those of a smaller share
+    are among those of a larger. Their faces go with them; faces of people who are not heard in
+    training stay. Validation and test stay as they are.
+
+    Raises:
+        UserError: a speaker is not told.
+    """
+    if share == 1:
+        return list(roles)
+    training = [
+        row for row, role in zip(rows, roles) if row["modality"] == "acoustic" and role == TRAIN
+    ]
+    _check_told(training, "speaker", "train_share")
+    speakers = sorted({row["speaker"] for row in training})
+    rng = np.random.default_rng([*seed, len(TRAIN)])  # not as that of the validation part
+    beyond = rng.permutation(speakers)[max(1, round(share * len(speakers))) :]
+    gone = {("speaker", name) for name in beyond.tolist()}
+    return [
+        OUT if role == TRAIN and not gone.isdisjoint(marks(row, ["speaker"])) else role
+        for row, role in zip(rows, roles)
+    ]
+
+
+def roles_across(protocol: str, rows: Rows, test: str) -> list[str]:
+    """Roles of the rows where all of the corpus `test` is tested, and all others train.
+
+    Under "official" the dev part of the others validates, and their test part is out.
+    """
+    roles = [TEST if corpus_of(row["id"]) == test else TRAIN for row in rows]
+    if protocol != "official":
+        return roles
+    part = {**OFFICIAL, "test": OUT}
+    return [role if role == TEST else part[_official_part(row)] for row, role in zip(rows, roles)]
+
+
 def acoustic_roles(protocol: str, rows: Rows, folds: int, seed: int) -> list[list[str]]:
     """Roles train, test or out (official: validation too) of the rows, a list for each fold."""
     if protocol == "official":
-        return [_official_roles(rows, folds)]
+        if folds != 1:
+            raise UserError(
+                f"params.yaml: folds: protocol official has one fold, not {folds}; set 1"
+            )
+        return [[OFFICIAL[_official_part(row)] for row in rows]]
     if folds < 2:
         raise UserError(f"params.yaml: folds: protocol {protocol} needs at least 2, not {folds}")
 
@@ -294,14 +362,17 @@ def with_validation(
     return roles
 
 
-def visual_roles(protocol: str, visual: Rows, held_out: Collection[Mark]) -> list[str]:
+def visual_roles(
+    protocol: str, visual: Rows, held_out: Collection[Mark], across: bool = False
+) -> list[str]:
     """Roles of the visual samples, train or out, in a fold that holds out these marks.
 
-    In "paper" all train. Elsewhere those of the test and validation utterances stay out, and with
-    them those of the test sessions, speakers or sentences, of validation speakers or dialogues, or
-    of the corpus' own test and dev part, as the protocol has it.
+    In "paper" all train, unless the test is `across` corpora. Elsewhere those of the test and
+    validation utterances stay out, and with them those of the test sessions, speakers or sentences,
+    of validation speakers or dialogues, or of the corpus' own test and dev part, as the protocol
+    has it.
     """
-    if protocol == "paper":
+    if protocol == "paper" and not across:
         return [TRAIN] * len(visual)
     return [
         OUT
@@ -364,23 +435,20 @@ def tested_with_visual_training(rows: Rows, folds: int) -> int:
     return count
 
 
-def _official_roles(rows: Rows, folds: int) -> list[str]:
-    if folds != 1:
-        raise UserError(f"params.yaml: folds: protocol official has one fold, not {folds}; set 1")
-    for row in rows:
-        if row["split"] not in OFFICIAL:
-            raise UserError(
-                f"params.yaml: protocol: {row['id']} has no official split ({row['split']!r}); "
-                "choose another protocol or corpus"
-            )
-    return [OFFICIAL[row["split"]] for row in rows]
+def _official_part(row: dict[str, str]) -> str:
+    if row["split"] not in OFFICIAL:
+        raise UserError(
+            f"params.yaml: protocol: {row['id']} has no official split ({row['split']!r}); choose "
+            "another protocol or corpus"
+        )
+    return row["split"]
 
 
-def _check_told(rows: Rows, kind: str) -> None:
+def _check_told(rows: Rows, kind: str, key: str = "protocol") -> None:
     for row in rows:
         if not row[kind]:
             raise UserError(
-                f"params.yaml: protocol: {row['id']} has no {kind} in its corpus; choose another "
+                f"params.yaml: {key}: {row['id']} has no {kind} in its corpus; choose another "
                 "protocol or corpus"
             )
 

@@ -1,7 +1,7 @@
 """Which samples there are to be split: utterances with features, each recording once."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scipy.cluster.hierarchy import DisjointSet
@@ -19,6 +19,7 @@ from stages.splits.protocols import (
     Mark,
     Rows,
     base_corpus,
+    corpus_of,
     marks,
     recording_id,
     sentence_id,
@@ -46,17 +47,19 @@ class Chosen(NamedTuple):
 
 def choose_samples(
     visual_corpora: list[str],
-    acoustic_corpus: str,
+    acoustic_corpora: list[str],
     protocol: str,
     drop: bool,
     acoustic_only: bool = False,
     classes: Collection[str] = EMOTIONS,
+    test: str = "",
 ) -> dict[str, Chosen]:
     """The visual and the acoustic samples of some emotions, each recording once.
 
     Args:
         visual_corpora: whose visual samples are taken.
-        acoustic_corpus: whose acoustic samples are taken.
+        acoustic_corpora: whose acoustic samples are taken.
+        test: the one of them that is tested, "" where there is one; of copies its own are kept.
         drop: leave out further copies of a recording, rather than refuse them.
         acoustic_only: there need be no visual samples.
 
@@ -72,15 +75,15 @@ def choose_samples(
         "visual": [
             row for corpus in visual_corpora for row in usable_rows(corpus, "visual", need_visual)
         ],
-        "acoustic": usable_rows(acoustic_corpus, "acoustic"),
+        "acoustic": usable_voices(acoustic_corpora),
     }
-    corpora = sorted({*visual_corpora, acoustic_corpus})
+    corpora = sorted({*visual_corpora, *acoustic_corpora})
     known = [row for corpus in corpora for row in read_manifest(corpus)]
     equal = {
-        modality: find_duplicates(fingerprints(held_out_first(found), modality))
+        modality: find_duplicates(fingerprints(held_out_first(found, test), modality))
         for modality, found in rows.items()
     }
-    return choose(rows, known, equal, protocol, drop, classes)
+    return choose(rows, known, equal, protocol, drop, classes, test)
 
 
 def choose(
@@ -90,6 +93,7 @@ def choose(
     protocol: str,
     drop: bool,
     classes: Collection[str] = EMOTIONS,
+    test: str = "",
 ) -> dict[str, Chosen]:
     """What `choose_samples` does, without a look into features.
 
@@ -111,7 +115,7 @@ def choose(
         )
     check_names(rows["visual"] + rows["acoustic"], protocol)
     chosen = {
-        modality: without_copies(found, equal[modality], modality, protocol, drop)
+        modality: without_copies(found, equal[modality], modality, protocol, drop, test)
         for modality, found in rows.items()
     }
     carried = carried_marks(known, equal["visual"], equal["acoustic"])
@@ -143,9 +147,42 @@ def of_classes(rows: Rows, equal: Pairs, classes: Collection[str]) -> tuple[Rows
     return [row for row in rows if row["id"] in considered], pairs
 
 
-def held_out_first(rows: Rows) -> Rows:
-    """The rows of the official test part, those of the dev part, and then the others."""
-    return sorted(rows, key=lambda row: HELD_OUT_FIRST.get(row["split"], 2))
+def shared_classes(voices: Rows, test: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """The emotions of a task: of these the ones that both have, who trains and who is tested.
+
+    Args:
+        test: the corpus that is tested, "" where it is the one that trains.
+
+    Raises:
+        UserError: they have fewer than two in common.
+    """
+    if not test:
+        return tuple(classes)
+    learned, tested = (
+        {row["emotion"] for row in voices if (corpus_of(row["id"]) == test) == is_tested}
+        for is_tested in (False, True)
+    )
+    shared = tuple(emotion for emotion in classes if emotion in learned & tested)
+    if len(shared) < 2:
+        raise UserError(
+            f"params.yaml: test: of the classes {', '.join(classes)} voices of {test} and of "
+            f"acoustic have {shared[0] if shared else 'none'}{' alone' * len(shared)} in common; "
+            "choose other corpora or classes"
+        )
+    return shared
+
+
+def held_out_first(rows: Rows, test: str = "") -> Rows:
+    """The rows of the corpus `test`, then of the official test part, the dev part and the rest."""
+    return sorted(
+        rows,
+        key=lambda row: (corpus_of(row["id"]) != test, HELD_OUT_FIRST.get(row["split"], 2)),
+    )
+
+
+def usable_voices(corpora: list[str]) -> Rows:
+    """The rows of `usable_rows` of the voices of some corpora."""
+    return [row for corpus in corpora for row in usable_rows(corpus, "acoustic")]
 
 
 def usable_rows(corpus: str, modality: str, needed: bool = True) -> Rows:
@@ -186,7 +223,9 @@ def fingerprints(rows: Rows, modality: str) -> dict[str, bytes]:
     return {row["id"]: of_corpus[row["id"].split("/")[0]][row["id"]] for row in rows}
 
 
-def without_copies(rows: Rows, equal: Pairs, modality: str, protocol: str, drop: bool) -> Chosen:
+def without_copies(
+    rows: Rows, equal: Pairs, modality: str, protocol: str, drop: bool, test: str = ""
+) -> Chosen:
     """The rows without further copies of a recording.
 
     One recording under two ids could be tested and trained on. Copies that are labelled differently
@@ -197,7 +236,9 @@ def without_copies(rows: Rows, equal: Pairs, modality: str, protocol: str, drop:
     """
     emotion_of = {row["id"]: row["emotion"] for row in rows}
     unlike = [pair for pair in equal if emotion_of[pair[0]] != emotion_of[pair[1]]]
-    overlapping = overlaps_across(held_out_first(rows)) if protocol == "official" else []
+    # The official parts of a corpus that is tested as a whole do not matter.
+    parted = [row for row in rows if corpus_of(row["id"]) != test]
+    overlapping = overlaps_across(held_out_first(parted)) if protocol == "official" else []
     if (equal or overlapping) and not drop:
         kept, copy = [*unlike, *equal, *overlapping][0]
         relation = "is the same recording as" if equal else "overlaps, in another official split,"
@@ -270,7 +311,9 @@ def carried_marks(known: Rows, visual: Pairs, acoustic: Pairs) -> dict[str, dict
         if row["split"] in HELD_OUT_FIRST:
             parts.setdefault(recording, set()).add(("part", row["split"]))
     of_acoustic = _merged(own, acoustic)
-    copied = {recording_id(name): of_acoustic[name] for pair in acoustic for name in pair}
+    copied: dict[str, set[Mark]] = {}
+    for name in (name for pair in acoustic for name in pair):
+        copied.setdefault(recording_id(name), set()).update(of_acoustic[name])
     for name, found in own.items():
         own[name] = found.union(*(of.get(recording_id(name), ()) for of in (parts, copied)))
     of_visual = _merged(own, visual)

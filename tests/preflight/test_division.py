@@ -19,6 +19,7 @@ from stages.systems.contract import Task
 from tests.feature_files import PARAMS, Rows, utterances, write_corpus, write_params
 
 ALL = [row | {"video": "v.mp4", "audio": "a.wav"} for row in utterances("sample")]
+TESTED = [row | {"audio": "a.wav"} for row in utterances("savee", 3, 1, EMOTIONS[1:])]
 SMALL = {"folds": 2, "validation": 0.2}
 
 
@@ -28,7 +29,7 @@ def division(**changes: Any) -> Division:
 
 
 def problems(rows: Rows, **changes: Any) -> list[str]:
-    return division_problems(division(**changes), {"sample": rows})
+    return division_problems(division(**changes), {"sample": rows, "savee": TESTED})
 
 
 def without(column: str, rows: Rows = ALL) -> Rows:
@@ -114,11 +115,48 @@ def test_an_epoch_or_a_bank_that_a_fold_cannot_have_is_told() -> None:
     assert problems(one_face, allow_missing_classes=True, system="knn") == []
 
 
+def test_another_corpus_is_tested_on_what_both_have() -> None:
+    def across(tested: Rows, rows: Rows = ALL, **changes: Any) -> list[str]:
+        asked = division(test="savee", folds=99, **changes)
+        return division_problems(asked, {"sample": rows, "savee": tested})
+
+    assert across(TESTED) == []  # folds is not read
+    assert across(TESTED, without("video"), acoustic_only=True) == []
+    assert across(without("audio", TESTED)) == [
+        "params.yaml: acoustic: no utterance of savee has audio, which is what is tested; choose "
+        "a corpus with speech"
+    ]
+    one = [row for row in TESTED if row["emotion"] == "fear"]
+    assert across(one, allow_missing_classes=True) == [
+        f"params.yaml: test: of the classes {', '.join(EMOTIONS)} voices of savee and of acoustic "
+        "have fear alone in common; choose other corpora or classes"
+    ]
+    assert "have none in common" in across(one, classes=["anger", "sadness"])[0]
+    unfaced = [row | ({"video": ""} if row["emotion"] == "fear" else {}) for row in ALL]
+    assert any("has no faces of fear" in line for line in across(TESTED, unfaced))
+    assert across(TESTED, unfaced, classes=["anger", "disgust", "sadness"]) == []
+
+
+def test_a_share_that_leaves_an_emotion_without_a_speaker_is_told() -> None:
+    rows = [
+        row | {"video": "v.mp4", "audio": "a.wav"}
+        for row in utterances("sample", sentences=20)
+        if row["emotion"] != "fear" or row["speaker"] != "sample/S1"
+    ]
+    assert problems(rows, train_share=0.5) == []
+    found = [problems(rows, train_share=0.1, seed=seed) for seed in range(9)]
+    assert [] in found and any(found)  # S1 is drawn by some seeds
+    assert all("sample of fear; choose" in line for lines in found for line in lines)
+    allowed = {"allow_missing_classes": True, "train_share": 0.1}
+    assert not any(problems(rows, **allowed, seed=seed) for seed in range(9))
+
+
 def verdict(rows: Rows, changes: dict[str, Any]) -> list[str]:
     """Why the stages split and train stop."""
-    write_params(Path(), **SMALL | changes)
+    write_params(Path(), corpora=["sample", "savee"], **SMALL | changes)
     faces, voices = ([row for row in rows if row[column]] for column in ("video", "audio"))
     write_corpus(Path(), "sample", rows, faces=faces, voices=voices)
+    write_corpus(Path(), "savee", TESTED, faces=[], voices=TESTED, seed=1)
     names = ("alpha", "learning_rate", "momentum", "weight_decay", "batch_size", "epochs", "lmmd")
     try:
         split.main()
@@ -173,6 +211,8 @@ CHOICES = st.fixed_dictionaries(
         "selection": st.sampled_from(["validation", "last"]),
         "inference": st.sampled_from(["bank", "none"]),
         "cross_attention": st.booleans(),
+        "train_share": st.sampled_from([1.0, 1.0, 0.4]),
+        "test": st.sampled_from(["", "", "savee"]),
     }
 )
 OFFICIAL = CHOICES.map(lambda choice: choice | {"protocol": "official", "folds": 1})

@@ -48,3 +48,9 @@ def test_faces_copies_and_the_choice_of_the_epoch_are_told_as_they_are():
     text = said(SPLIT | {"suspected_copies": pairs}, n_test_with_suspected_copy=3)
     assert "7 pairs sound like" in text and "c/4 and c/4b; and 2 more" in text
     assert "c/5" not in text and "Of 3 test utterances" in text
+
+
+def test_across_corpora_it_is_said_what_was_learned_from_and_what_tested():
+    text = said(acoustic="ravdess", test="emodb", n_folds=1, n_test_with_trained_face=0)
+    assert "another corpus: trained on ravdess, tested on emodb." in text
+    assert "speakers may be trained on" not in text and "sentences may be" not in text

@@ -267,6 +267,11 @@ def test_a_file_that_holds_no_mapping_is_refused(tree: Any):
     [
         ({"visual": ["sample", "savee"]}, "visual: savee is not in corpora (sample); add it"),
         ({"acoustic": "meld"}, "acoustic: meld is not in corpora (sample); add it"),
+        ({"test": "meld"}, "test: meld is not in corpora (sample); add it"),
+        (
+            {"test": "sample"},
+            "test: sample is what trains, too; set '' to test it in folds, or another corpus",
+        ),
         ({"mels__win_length": 2048}, "mels.win_length: 2048 is not <= mels.n_fft (1024)"),
         (
             {"mels__n_mels": 38, "system": "gm_tcnet"},

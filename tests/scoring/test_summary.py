@@ -57,6 +57,14 @@ def test_the_headline_has_the_interval_and_the_counts():
         ),
         ({"visual": []}, "fdan on ravdess, protocol speaker, "),
         (
+            {"visual": ["savee"], "test": "emodb"},
+            "fdan trained on ravdess with faces of savee, tested on emodb, protocol speaker, ",
+        ),
+        (
+            {"train_share": 0.25},
+            "fdan on ravdess, 25 % of the training speakers, protocol speaker, ",
+        ),
+        (
             {"classes": {"anger": {}, "sadness": {}}},
             "fdan on ravdess, 2 classes (anger, sadness), protocol speaker, ",
         ),

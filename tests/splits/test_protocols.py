@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from stages.corpora.emotions import EMOTIONS
 from stages.runtime.errors import UserError
+from stages.splits.leaks import check_leaks
 from stages.splits.protocols import (
     acoustic_roles,
     assign_roles,
     check_classes,
+    corpus_of,
     recording_id,
     sentence_id,
     validated_by,
@@ -678,3 +680,114 @@ def test_a_face_of_another_corpus_does_not_count():
     faces = in_modality("visual", utterances("savee"))
     voices = in_modality("acoustic", utterances("ravdess"))
     assert count_with_trained_face(assign_roles(faces, voices, "paper", 2, 0, 0), 2) == 0
+
+
+def training_speakers(rows: Rows, fold: int) -> set[str]:
+    return each("speaker", having(rows, fold, "train"))
+
+
+@given(
+    st.sampled_from(PROTOCOLS),
+    manifests,
+    fold_numbers,
+    seeds,
+    st.lists(st.floats(0.01, 1), min_size=2, max_size=2),
+)
+def test_the_speakers_of_a_smaller_share_are_among_those_of_a_larger(
+    protocol, of, folds, seed, shares
+):
+    whole, folds = divide(protocol, of, folds, seed)
+    asked = 1 if protocol == "official" else folds
+    if protocol == "speaker_sentence":
+        asked = round(folds**0.5)
+    smaller, larger = (
+        assign_roles(*of, protocol, asked, SHARE, seed, train_share=share)
+        for share in sorted(shares)
+    )
+    for fold in range(folds):
+        n = len(training_speakers(whole, fold))
+        for share, rows in zip(sorted(shares), (smaller, larger)):
+            assert len(training_speakers(rows, fold)) == (max(1, round(share * n)) if n else 0)
+        few, more, everyone = (training_speakers(rows, fold) for rows in (smaller, larger, whole))
+        assert few <= more <= everyone
+        for row, other in zip(smaller, whole):
+            role, before = row[f"fold_{fold}"], other[f"fold_{fold}"]
+            gone = before == "train" and row["speaker"] in everyone - few
+            assert role == ("out" if gone else before), row["id"]
+
+
+def test_a_share_of_one_is_all_and_another_seed_draws_other_speakers():
+    of = manifest(9, 3, 1.0, 0)
+    assert assign_roles(*of, "paper", 2, SHARE, 0, train_share=1.0) == assign_roles(
+        *of, "paper", 2, SHARE, 0
+    )
+    drawn = {
+        tuple(sorted(training_speakers(assign_roles(*of, "paper", 2, 0, k, "", 0.3), 0)))
+        for k in range(9)
+    }
+    assert len(drawn) > 3 and {len(names) for names in drawn} == {3}
+
+
+def test_a_share_of_speakers_who_are_not_told_is_refused():
+    faces, voices = manifest(4, 3, 1.0, 0)
+    voices[5]["speaker"] = ""
+    with pytest.raises(UserError, match="^params.yaml: train_share: .* has no speaker in its corp"):
+        assign_roles(faces, voices, "sentence", 2, SHARE, 0, train_share=0.5)
+
+
+def across(protocol: str, of: tuple[Rows, Rows], seed: int) -> tuple[Rows, str]:
+    """Roles where another corpus is tested: one of other people, or a variant of what trains."""
+    faces, voices = of
+    tested = in_modality("acoustic", in_sessions(utterances("tess", 3, 2)))
+    if seed % 2:
+        variant = {"ravdess": "ravdess_grey", "ravdess_grey": "ravdess"}
+        name = variant[corpus_of(voices[0]["id"])]
+        tested = [row | {"id": f"{name}/{row['id'].split('/')[1]}"} for row in voices[::3]]
+    test = corpus_of(tested[0]["id"])
+    seen = in_modality("visual", utterances("tess", 3, 2))
+    return assign_roles(faces + seen, voices + tested, protocol, 5, SHARE, seed, test), test
+
+
+@given(st.sampled_from(PROTOCOLS), manifests, seeds)
+def test_all_of_another_corpus_is_tested_and_nothing_of_it_is_learned(protocol, of, seed):
+    rows, test = across(protocol, of, seed)
+    assert [key for key in rows[0] if key.startswith("fold_")] == ["fold_0"]
+    for row in rows:
+        is_test = row["modality"] == "acoustic" and corpus_of(row["id"]) == test
+        assert (row["fold_0"] == "test") == is_test
+    tested = each(recording, having(rows, 0, "test"))
+    for modality in ("visual", "acoustic"):
+        learned = having(rows, 0, "train", "validation", modality=modality)
+        assert tested.isdisjoint(each(recording, learned))
+    validated = each(recording, having(rows, 0, "validation"))
+    assert validated.isdisjoint(each(recording, having(rows, 0, "train", modality="visual")))
+    if protocol in OF_SPEAKERS:
+        speakers = each("speaker", having(rows, 0, "test"))
+        assert speakers.isdisjoint(each("speaker", having(rows, 0, "train")))
+    assert check_leaks(rows, protocol, 1, validated_by(rows, 1)) is None
+    faces = [row for row in rows if row["modality"] == "visual" and row["fold_0"] == "out"]
+    for row in faces:  # as no protocol lets the face of a test utterance train across corpora
+        if recording(row) in tested:
+            leaked = [other | {"fold_0": "train"} if other is row else other for other in rows]
+            with pytest.raises(UserError, match=f"visual sample of {row['id']}, which is learned"):
+                check_leaks(leaked, protocol, 1, "utterance")
+
+
+def test_what_trains_across_corpora_validates_as_the_protocol_says():
+    voices = in_modality("acoustic", utterances("ravdess", 8, 3))
+    tested = in_modality("acoustic", in_dialogues(utterances("tess", 3, 2)))
+    for protocol, unit in (("speaker", "speaker"), ("paper", "utterance")):
+        rows = assign_roles([], voices + tested, protocol, 5, SHARE, 0, "tess")
+        assert validated_by(rows, 1) == unit
+        assert len(having(rows, 0, "train", "validation")) == len(voices)
+
+
+def test_across_corpora_the_official_parts_are_those_of_what_trains():
+    voices = in_modality("acoustic", officially_split(utterances("ravdess", 3, 4)))
+    tested = in_modality("acoustic", utterances("tess", 3, 2))  # has none
+    rows = assign_roles([], voices + tested, "official", 5, SHARE, 0, "tess")
+    part = {"test": "out", "dev": "validation", "train": "train", "": "test"}
+    assert [row["fold_0"] for row in rows] == [part[row["split"]] for row in rows]
+    voices[0]["split"] = ""
+    with pytest.raises(UserError, match="has no official split"):
+        assign_roles([], voices + tested, "official", 1, SHARE, 0, "tess")

@@ -3,7 +3,14 @@
 import pytest
 
 from stages.splits.protocols import KINDS, assign_roles, marks
-from stages.splits.samples import carried_marks, check_names, overlaps_across, with_carried
+from stages.splits.samples import (
+    carried_marks,
+    check_names,
+    choose,
+    overlaps_across,
+    shared_classes,
+    with_carried,
+)
 from tests.feature_files import Rows, utterances
 from tests.helpers import user_error
 
@@ -142,3 +149,44 @@ def test_all_kinds_of_marks_are_known():
     found = carried_marks([FACES[0] | cells], [], [])
     (own,) = found["visual"].values()
     assert {kind for kind, _ in own} == set(KINDS)
+
+
+def voices_of(corpus: str, emotions: list[str]) -> Rows:
+    return [{"modality": "acoustic", **row} for row in utterances(corpus, 2, 1, emotions)]
+
+
+def test_the_classes_across_corpora_are_those_that_both_have():
+    voices = voices_of("ravdess", ["anger", "fear", "sadness"])
+    voices += voices_of("tess", ["sadness", "anger", "disgust"])
+    every = ("anger", "disgust", "fear", "sadness")
+    assert shared_classes(voices, "tess", every) == ("anger", "sadness")
+    assert shared_classes(voices, "", every) == every
+    assert user_error(shared_classes, voices, "tess", ("disgust", "fear")) == (
+        "params.yaml: test: of the classes disgust, fear voices of tess and of acoustic have none "
+        "in common; choose other corpora or classes"
+    )
+    assert "have anger alone in common" in user_error(
+        shared_classes, voices, "tess", ("anger", "fear")
+    )
+
+
+@pytest.mark.parametrize("protocol", ["paper", "official"])
+def test_of_copies_across_corpora_the_test_utterance_is_kept_and_counts_as_both(protocol: str):
+    learned, tested = voices_of("ravdess", ["anger", "fear"]), voices_of("tess", ["anger", "fear"])
+    for row in learned:
+        row["split"] = "train"
+    tested[1] |= {"split": "train", "overlaps": tested[0]["id"]}  # parts that do not matter here
+    tested[0] |= {"split": "test", "overlaps": tested[1]["id"]}
+    equal = {"visual": [], "acoustic": [(tested[0]["id"], learned[0]["id"])]}
+    rows = {"visual": [], "acoustic": learned + tested}
+    every = ("anger", "fear")
+    known = learned + tested
+    found = choose(rows, known, equal, protocol, True, every, "tess")["acoustic"]
+    assert found.copies == {learned[0]["id"]: tested[0]["id"]}
+    assert [row["id"] for row in found.rows] == [row["id"] for row in learned[1:] + tested]
+    assert f"speaker={learned[0]['speaker']}" in found.rows[3]["carried"]
+    roles = assign_roles([], found.rows, "speaker", 2, 0, 0, "tess")
+    assert [row["fold_0"] for row in roles] == ["out", "train", "train", *["test"] * 4]
+    assert "is the same recording as" in user_error(
+        choose, rows, known, equal, protocol, False, every, "tess"
+    )

@@ -102,12 +102,12 @@ def look_over(
 
     task, of_others = task_of(corpus, clips, params)
     equal = equal_samples(task, decoded)
-    copies = list(copy_findings(task, decoded, equal, params, classes))
+    copies = list(copy_findings(task, decoded, equal, params))
     left_out = {*others, *(copy for _, copy in equal["acoustic"])}
     suspects = suspect_findings(decoded["audio"], left_out, mels)
     section("Copies", [*copies, *suspects])
     allow_missing = params["allow_missing_classes"]
-    section("Emotions", emotion_findings(corpus, clips, task, allow_missing, classes))
+    section("Emotions", emotion_findings(corpus, clips, task, allow_missing))
     if any(found.state == ERROR for found in copies):  # once they are fixed there are none
         division = protocol_finding(task, params, {"visual": [], "acoustic": []}, drop=True)
     else:
@@ -195,7 +195,7 @@ def listing_findings(
         corpora = [f"  - {name}" for name in [*params["corpora"], corpus]]
         text = "params.yaml does not name it yet; write there"
         yield Finding(WARNING, text, ["corpora:", *corpora, *to_train])
-    elif corpus not in [*params["visual"], params["acoustic"]]:
+    elif corpus not in [*params["visual"], params["acoustic"], params["test"]]:
         text = "params.yaml extracts it and does not train on it; to do so, write there"
         yield Finding(WARNING, text, to_train)
 
@@ -205,7 +205,7 @@ def conclusion(corpus: str, count: int, decoded: Sequence[Decoded]) -> str:
     params = read_params().model_dump()
     is_named = corpus in params["corpora"]
     command = "dvc repro"
-    if is_named and corpus not in [*params["visual"], params["acoustic"]]:
+    if is_named and corpus not in [*params["visual"], params["acoustic"], params["test"]]:
         stages = ("visual_features", "acoustic_features", "linguistic_features", "contact_sheet")
         command = f"dvc repro {' '.join(f'{stage}@{corpus}' for stage in stages)}"
     if count:

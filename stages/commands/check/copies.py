@@ -48,7 +48,8 @@ def equal_samples(task: Task, decoded: Mapping[str, Decoded]) -> dict[str, Pairs
     of_path = contents({clip_path(row, kind) for kind in KINDS for row in task.rows[kind]})
     equal = {}
     for kind in KINDS:
-        rows, samples = held_out_first(task.rows[kind]), decoded[kind].samples
+        rows = held_out_first(task.rows[kind], task.division.test)
+        samples = decoded[kind].samples
         # Two parts of one file are no copies.
         content = {
             row["id"]: (of_path[clip_path(row, kind)], repr(used_part(row, kind))) for row in rows
@@ -65,24 +66,23 @@ def copy_findings(
     decoded: Mapping[str, Decoded],
     equal: Mapping[str, Pairs],
     params: Mapping[str, Any],
-    classes: Collection[str],
 ) -> Iterator[Finding]:
     """What the stage split does about the copies.
 
     Args:
         decoded: by kind; the other clips are compared by the bytes of their files.
         equal: by modality, see `equal_samples`.
-        classes: the emotions of the task.
     """
     drop = params["duplicates"] == "drop"
     refused: list[Pairs] = []
     for kind in KINDS:
         modality = MODALITIES[kind]
-        rows, pairs = of_classes(task.rows[kind], equal[modality], classes)
+        rows, pairs = of_classes(task.rows[kind], equal[modality], task.classes)
         file_of = {row["id"]: clip_path(row, kind) for row in rows}
         lines = some([f"{file_of[one]}  {file_of[other]}" for one, other in pairs])
         try:
-            found = without_copies(rows, pairs, modality, params["protocol"], drop)
+            test = task.division.test
+            found = without_copies(rows, pairs, modality, params["protocol"], drop, test)
         except UserError as error:
             if pairs not in refused:  # copies of a clip have both in common
                 yield Finding(ERROR, f"the stage split would stop: {error}", lines)

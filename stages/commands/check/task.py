@@ -14,7 +14,7 @@ from stages.corpora.emotions import task_classes
 from stages.corpora.listing import list_corpus
 from stages.corpora.utterance import Listing
 from stages.io.skips import skipped_unevenly
-from stages.preflight.division import Division, role_problems
+from stages.preflight.division import Division, classes_of, role_problems
 from stages.runtime.errors import UserError
 from stages.runtime.params import Params
 from stages.runtime.paths import RAW
@@ -26,10 +26,18 @@ MOST_FOLDS = 10  # that are tried out to say what can be done
 
 
 class Task(NamedTuple):
-    """What would be trained and tested, by kind ("video", "audio"): the corpora, their rows."""
+    """What would be trained and tested.
+
+    Attributes:
+        corpora, rows: by kind ("video", "audio").
+        division: as params.yaml has it; a corpus that it does not name is tested itself.
+        classes: the emotions of the task.
+    """
 
     corpora: dict[str, list[str]]
     rows: dict[str, Rows]
+    division: Division
+    classes: Sequence[str]
 
 
 def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task, list[Finding]]:
@@ -37,9 +45,12 @@ def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task,
 
     Also what to say of the other corpora.
     """
-    corpora = {"video": params["visual"], "audio": [params["acoustic"]]}
-    if corpus not in [*params["visual"], params["acoustic"]]:
+    heard = [params["acoustic"], params["test"]] if params["test"] else [params["acoustic"]]
+    corpora = {"video": params["visual"], "audio": heard}
+    division = Division(**{name: params[name] for name in Division._fields})
+    if corpus not in [*params["visual"], *heard]:
         corpora = {"video": [corpus], "audio": [corpus]}
+        division = division._replace(test="")
     found = []
     listings = {}
     for name in {*corpora["video"], *corpora["audio"]} - {corpus}:
@@ -56,11 +67,16 @@ def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task,
             items += [item for item in here if getattr(item, kind)]
         items.sort(key=lambda item: item.id)
         rows[kind] = [asdict(item) | {"modality": modality} for item in items]
-    return Task(corpora, rows), found
+    try:
+        classes = classes_of(division, {"acoustic": rows["audio"]})
+    except UserError as error:
+        found.append(Finding(ERROR, str(error)))
+        division, classes = division._replace(test=""), task_classes(params["classes"])
+    return Task(corpora, rows, division, classes), found
 
 
 def emotion_findings(
-    corpus: str, clips: Clips, task: Task, allow_missing: bool, classes: Sequence[str]
+    corpus: str, clips: Clips, task: Task, allow_missing: bool
 ) -> Iterator[Finding]:
     """How many there are of each class, which is absent, and which is broken more than others."""
     all_of = Counter(item.emotion for item in clips.utterances)
@@ -68,6 +84,7 @@ def emotion_findings(
     broken = {item for kind in KINDS for item in clips.broken(kind)}
     bad = Counter(item.emotion for item in broken)
     columns = {"utterances": all_of, "faces": of["video"], "voices": of["audio"], "broken": bad}
+    classes = task.classes
     rows = [[emotion, *(counts[emotion] for counts in columns.values())] for emotion in classes]
     lines = tabulate(rows, ["", *columns], tablefmt="plain").splitlines()
     present = sum(all_of[emotion] > 0 for emotion in classes)
@@ -138,9 +155,9 @@ def protocol_finding(
             text = f"{named}: no {CALLED[kind]} that can be used; the stage split would stop"
             return Finding(ERROR, text)
     # What the whole corpus lacks is said already.
-    classes = task_classes(params["classes"])
+    classes = task.classes
     whole = all({row["emotion"] for row in task.rows[kind]} >= set(classes) for kind in needed)
-    division = Division(**{name: params[name] for name in Division._fields})._replace(
+    division = task.division._replace(
         allow_missing_classes=params["allow_missing_classes"] or not whole,
         duplicates="drop" if drop else "refuse",
     )

@@ -797,3 +797,29 @@ def test_a_linked_corpus_is_checked_and_a_link_to_nothing_named(
     (disk / "x.mp4").symlink_to(".git/annex/objects/x")
     report = checked()
     assert report.code == 2 and "git annex get" in report.last
+
+
+def test_a_corpus_that_is_tested_and_the_one_that_trains_are_checked_as_one_task(checked):
+    """By the emotions that both have; who has no part in that stands alone."""
+    root = Path("data/raw/folder_b")
+    root.mkdir()
+    shown = [emotion for emotion in EMOTIONS if emotion != "surprise"]
+    for i, emotion in enumerate(shown):
+        write_clip(root / f"{emotion}.mp4", 50 + i)
+    write_rows(root, [(name, "cleo", name, f"{name}.mp4", f"{name}.mp4", "bye") for name in shown])
+    own = {"corpora": ["folder", "folder_b"], "test": "folder_b"}
+    write_params(**own)
+    for corpus in ("folder", "folder_b"):
+        report = checked(corpus)
+        assert report.code == 0, report.text
+        assert "6 of 6 emotions" in report.text
+        assert report.says(
+            OK,
+            "protocol paper with folds: 2 can be carried out with 18 voices of folder, folder_b "
+            "and 12 faces of folder",
+        )
+    write_params(**own, classes=["surprise", "fear"])
+    report = checked("folder_b")
+    assert report.code == 1 and "have fear alone in common" in report.text
+    write_params(corpora=["folder", "folder_b"], visual=[], acoustic_only=True, acoustic="folder")
+    assert "7 of 7 emotions" in checked("folder").text
