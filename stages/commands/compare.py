@@ -7,8 +7,9 @@ A and B are git revisions, names of DVC experiments, or "workspace", which B is 
 
 In:  metrics/predictions.csv of A and of B, from the workspace or from DVC's cache
 Out: on stdout WAR, UAR and w-F1 of both, their differences with 95 % intervals and whether these
-     leave out 0, the smallest difference that could, and McNemar's test of the utterances that
-     only one of the two gets right (with one seed each)
+     leave out 0, the smallest difference that could, McNemar's test of the utterances that only
+     one of the two gets right (with one seed each), and how many utterances or speakers a
+     difference of this size needs to be found at 5 % in 80 % of such comparisons
 Paper: Section 3.2 for the measures; it compares single numbers, without intervals.
 """
 
@@ -31,10 +32,15 @@ from stages.runtime.paths import PREDICTIONS
 from stages.scoring.intervals import MIN_SPEAKERS, REPEATS, interval, resample_weights
 from stages.scoring.metrics import MEASURES, confusions
 from stages.scoring.paired import bootstrap_p, mcnemar, seed_variance
+from stages.scoring.power import Need, power_of, units_needed
 
 WORKSPACE = "workspace"
 COLUMNS = ("id", "speaker", "seed", "actual", "predicted")
 NAMES = {"war": "WAR", "uar": "UAR", "w_f1": "w-F1"}
+PLANNED = (
+    "That is for the observed difference, which is uncertain itself: if the true one is smaller, a "
+    "study planned so will miss it more often."
+)
 SEED = 0  # of the bootstrap: the same two results give the same intervals
 
 Interval = tuple[float, float]
@@ -69,6 +75,7 @@ class Difference:
             there are few (of two equal systems with 4 speakers, 0 is outside one time in seven).
         significant: `interval` leaves out 0.
         p: the same as a p-value, for who corrects it for the number of comparisons.
+        need: how much data a difference of this size needs; None where there is none.
     """
 
     a: float
@@ -78,6 +85,7 @@ class Difference:
     by_speaker: Interval | None
     significant: bool
     p: float
+    need: Need | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +203,9 @@ def compare(
     freedom = seeds_a + seeds_b - 2
     other_seeds = rng.standard_t(freedom, repeats) if freedom else np.zeros(repeats)
     same = np.array_equal(a.predicted, b.predicted)
-    other_seeds *= 0 if same or same_models else np.sqrt(1 / seeds_a + 1 / seeds_b)
+    # Variance of their difference, of one seed's.
+    means = 0 if same or same_models else 1 / seeds_a + 1 / seeds_b
+    other_seeds *= np.sqrt(means)
 
     once = np.ones((1, n), int)
     observed = _scores(a, once), _scores(b, once)
@@ -204,10 +214,13 @@ def compare(
     for key in MEASURES:
         values = [side[key][0] for side in observed]
         samples = [[side[key] for side in sides] for sides in resampled]
-        noise = np.sqrt(seed_variance(values, samples[0])) * other_seeds
+        of_one_seed = seed_variance(values, samples[0])
+        noise = np.sqrt(of_one_seed) * other_seeds
         of_a, of_b = (float(of_seeds.mean()) for of_seeds in values)
         differences = [_differences(sides, noise) for sides in samples]
         (low, high), *by_speaker = map(interval, differences)
+        alone = [float(_differences(sides, np.zeros(repeats)).var()) for sides in samples]
+        needed = _need(of_b - of_a, (low, high), [n, speakers], alone, of_one_seed * means)
         measures[key] = Difference(
             of_a,
             of_b,
@@ -216,6 +229,7 @@ def compare(
             by_speaker[0] if by_speaker else None,
             low > 0 or high < 0,
             bootstrap_p(differences[0]),
+            needed,
         )
     right_a, right_b = _right(a), _right(b)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
@@ -232,6 +246,34 @@ def compare(
         mcnemar_p=mcnemar(only_a, only_b) if same or seeds_a == seeds_b == 1 else None,
         same=same,
     )
+
+
+def _need(
+    difference: float,
+    ends: Interval,
+    sizes: Sequence[int],
+    variances: Sequence[float],
+    of_seeds: float,
+) -> Need | None:
+    """What a difference needs.
+
+    Args:
+        ends: its interval.
+        sizes: the number of utterances, and of speakers.
+        variances: of the difference over bootstrap samples of these, of speakers if they are
+            enough.
+    """
+    if round(difference, 12) == 0 or sizes[0] < 2:
+        return None
+    utterances, *speakers = (
+        units_needed(difference, *of, of_seeds) for of in zip(sizes, variances)
+    )
+    most = None
+    if not ends[0] <= 0 <= ends[1]:
+        most = units_needed(min(ends, key=abs), sizes[0], variances[0], of_seeds)
+    fewest = units_needed(max(*ends, difference, key=abs), sizes[0], variances[0], of_seeds)
+    power = power_of(difference, sizes[0], variances[0], of_seeds)
+    return Need(utterances, (fewest, most), speakers[0] if speakers else None, power)
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -264,6 +306,10 @@ def as_markdown(comparison: Comparison) -> str:
             "One seed each: what another seed would change is not covered, so that of two equal "
             "systems more than one in twenty differ significantly."
         )
+    needs = [
+        need_in_words(key, of.difference, of.need) for key, of in c.measures.items() if of.need
+    ]
+    lines += ["", *needs, PLANNED] if needs else []
     return "\n".join(lines)
 
 
@@ -279,6 +325,20 @@ def verdict(key: str, found: Difference) -> str:
     if found.significant and found.by_speaker and found.by_speaker[0] <= 0 <= found.by_speaker[1]:
         says += " with these speakers, but may not be with others"
     return f"{NAMES[key]}: the difference of {found.difference:+.3f} {_text(found.interval)} {says}"
+
+
+def need_in_words(key: str, difference: float, need: Need) -> str:
+    """How much data a difference would need, and how often this much finds it."""
+    asked = f"A difference of {difference:+.3f} {NAMES[key]} would need"
+    here = f"this comparison finds one of this size {100 * need.power:.0f} times in 100"
+    fewest, most = need.between
+    if need.utterances is None or fewest is None:
+        return f"{asked} more seeds, as no number of utterances is enough with these; {here}."
+    amount = f"{need.utterances:,} utterances like these"
+    if need.speakers is not None:
+        amount += f", or {need.speakers:,} speakers,"
+    span = f"{fewest:,} or more" if most is None else f"{fewest:,} to {most:,}"
+    return f"{asked} {amount} to be found four times in five ({span} by its interval); {here}."
 
 
 def _read_workspace() -> str:

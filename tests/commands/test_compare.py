@@ -298,9 +298,11 @@ def test_the_text_has_one_aligned_row_a_measure_and_its_verdict():
         "w-F1",
     ]
     low, high = uar.interval
-    assert lines[-2].startswith("The smallest difference that could be significant here: WAR 0.")
-    assert f", UAR {(high - low) / 2:.3f}, w-F1 0." in lines[-2]
-    assert lines[-1].startswith("One seed each: what another seed would change is not covered, so")
+    place = lines.index("", 9)
+    smallest, one_seed = lines[place - 2 : place]
+    assert smallest.startswith("The smallest difference that could be significant here: WAR 0.")
+    assert f", UAR {(high - low) / 2:.3f}, w-F1 0." in smallest
+    assert one_seed.startswith("One seed each: what another seed would change is not covered, so")
 
 
 def test_the_command_prints_the_same_numbers_for_people_and_as_json(
@@ -322,6 +324,97 @@ def test_the_command_prints_the_same_numbers_for_people_and_as_json(
     assert f"| uar      | {found['measures']['uar']['a']:.3f} " in text
     assert found["measures"]["uar"]["interval"] == [0, 0] and found["same"] is True
     assert f"p = {found['mcnemar_p']:.2g}." in text and found["n_speakers"] == 4
+
+
+def found_by(pairs: list[tuple[Predictions, Predictions]], key: str) -> float:
+    """The share of comparisons in which a measure differs significantly."""
+    return float(np.mean([compare(*each, 300).measures[key].significant for each in pairs]))
+
+
+@pytest.mark.parametrize("key", MEASURES)
+def test_as_many_utterances_as_are_said_to_be_needed_find_it_four_times_in_five(key: str):
+    rng = np.random.default_rng(1)
+    of_many = compare(*pair(rng, 0.6, 0.7, n=14_000), 300)  # so that the difference is the true one
+    need = of_many.measures[key].need
+    assert 200 < need.utterances < 400 and need.power == pytest.approx(1)
+    share = found_by([pair(rng, 0.6, 0.7, n=need.utterances) for _ in range(250)], key)
+    assert 0.72 <= share <= 0.88  # three standard errors
+
+
+def of_speakers(rng: np.random.Generator, speakers: int) -> tuple[Predictions, Predictions]:
+    """Two results of 14 utterances a speaker; for some speakers the second is much better."""
+    skill = np.repeat(rng.normal(0.55, 0.05, speakers), 14)
+    gain = np.repeat(rng.normal(0.08, 0.2, speakers), 14)
+    # The utterances of a speaker stand apart by `speakers`, as `result` numbers them.
+    order = np.argsort(np.arange(14 * speakers) % speakers, kind="stable")
+    hits = []
+    for share in (skill, skill + gain):
+        hit = np.empty((14 * speakers, 1), bool)
+        hit[order, 0] = rng.random(14 * speakers) < share
+        hits.append(hit)
+    a, b = (result(rng, hit, name, speakers) for hit, name in zip(hits, "ab"))
+    return a, b
+
+
+def test_as_many_speakers_as_are_said_to_be_needed_find_it_four_times_in_five():
+    rng = np.random.default_rng(2)
+    need = compare(*of_speakers(rng, 1500), 300).measures["war"].need
+    assert 50 < need.speakers < 100
+    assert need.utterances < 14 * need.speakers  # of the same speakers fewer are enough
+    ends = [
+        compare(*of_speakers(rng, need.speakers), 300).measures["war"].by_speaker
+        for _ in range(250)
+    ]
+    share = np.mean([low > 0 or high < 0 for low, high in ends])
+    assert 0.72 <= share <= 0.88
+
+
+def test_what_is_needed_is_said_with_what_it_rests_on():
+    a, b = pair(np.random.default_rng(0), 0.6, 0.65)
+    found = compare(a, b, 2000).measures["uar"]
+    need = found.need
+    assert need.between[1] is None and not found.significant  # as the interval holds 0
+    assert need.between[0] < need.utterances and 0.05 < need.power < 0.8
+    text = as_markdown(compare(a, b, 2000))
+    assert (
+        f"A difference of {found.difference:+.3f} UAR would need {need.utterances:,} utterances "
+        f"like these, or {need.speakers:,} speakers, to be found four times in five "
+        f"({need.between[0]:,} or more by its interval); this comparison finds one of this size "
+        f"{100 * need.power:.0f} times in 100."
+    ) in text.splitlines()
+    assert "if the true one is smaller" in text
+    clear = compare(*pair(np.random.default_rng(0), 0.45, 0.7), 2000).measures["war"].need
+    fewest, most = clear.between
+    assert fewest < clear.utterances < most and clear.power > 0.8
+
+
+def test_nothing_is_needed_where_there_is_no_difference():
+    a, b = pair(np.random.default_rng(0), 0.6, 0.6)
+    assert {measure.need for measure in compare(a, a, 100).measures.values()} == {None}
+    assert "would need" not in as_markdown(compare(a, a, 100))
+    actual = np.arange(4) % 2
+    one, other = (
+        Predictions(name, list("wxyz"), ["s"] * 4, actual, np.array(said)[:, None])
+        for name, said in (("a", [0, 1, 1, 1]), ("b", [0, 1, 0, 0]))
+    )
+    equal = compare(one, other, 100).measures["war"]
+    assert equal.difference == 0 and equal.need is None
+
+
+def test_where_the_seeds_differ_too_much_more_of_them_are_needed():
+    rng = np.random.default_rng(0)
+    fickle = [rng.random((700, 3)) < share for share in ([0.4, 0.6, 0.8], [0.45, 0.65, 0.85])]
+    found = compare(*(result(rng, hit) for hit in fickle), 1000)
+    need = found.measures["war"].need
+    assert need.utterances is need.speakers is None and need.power < 0.2
+    assert "would need more seeds, as no number of utterances is enough" in as_markdown(found)
+
+
+def test_with_too_few_speakers_it_is_not_said_how_many_are_needed():
+    rng = np.random.default_rng(0)
+    found = compare(*(result(rng, rng.random((140, 1)) < p, "a", 2) for p in (0.5, 0.6)), 500)
+    assert found.measures["war"].need.speakers is None
+    assert " speakers, to be found" not in as_markdown(found)
 
 
 class Project(Repository):
