@@ -13,6 +13,9 @@ floor            majority, nearest neighbours, a linear probe: what FDAN must be
 query_tokens     their ablation: no modality masking, no queries, each modality alone
 findings         the ablation, every inference, the paper's alphas and larger ones
 learning_rate    compared on the validation part; the test part is not read
+learning_curve   FDAN and a linear probe on 25, 50, 75 and 100 % of the training speakers
+cross_corpus     both trained on each corpus of params.yaml and tested on each other, beside the
+                 same utterances tested within their corpus by protocol speaker
 
 Where a corpus of the paper is not in params.yaml's `corpora`, a table runs on the corpora that
 params.yaml trains on. An experiment is named after its corpora, protocol and row, so that tables
@@ -21,6 +24,8 @@ takes some of the rows, each by the end of its experiment's name, e.g. --only gm
 """
 
 import argparse
+import csv
+import io
 import itertools
 import json
 import re
@@ -47,12 +52,15 @@ from stages.commands.published import (
     Reported,
 )
 from stages.commands.revisions import check_git
+from stages.corpora.emotions import CODES, EMOTIONS, task_classes
 from stages.runtime.errors import UserError, one_line
-from stages.runtime.params import read_params
-from stages.runtime.paths import METRICS, MODEL
+from stages.runtime.params import Params, check_params, read_params, read_tree
+from stages.runtime.paths import METRICS, MODEL, SPLIT, manifest_path
 from stages.scoring.intervals import LEVEL
 from stages.scoring.paired import holm
 from stages.scoring.summary import classes_in_words, encoders_in_words
+from stages.splits.protocols import TRAIN, Rows, assign_roles, recording_id
+from stages.splits.samples import read_manifest, shared_classes
 
 Settings = dict[str, str]
 Only = Sequence[str] | None  # names of the rows to take of a table, None for all
@@ -66,6 +74,7 @@ class Row(NamedTuple):
     name: str
     label: str
     settings: Settings
+    base: str = ""  # the row that it is set against, "" for that of its table
 
 
 FDAN = Row("fdan", "FDAN", {})
@@ -147,6 +156,19 @@ RATES = [
 ]
 
 
+PROBE = BELOW[-1]
+CURVES = [
+    Row(
+        f"{row.name}-share_{share}",
+        f"{row.label}, {100 * float(share):g} % of the training speakers",
+        row.settings | {"train_share": share},
+        f"{row.name}-share_1.0",
+    )
+    for row in (FDAN, PROBE)
+    for share in ("1.0", "0.75", "0.5", "0.25")
+]
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows to measure, each on every task, and the published rows to set them beside.
@@ -156,6 +178,8 @@ class Table:
         protocols: by each of which everything is measured; none: that of params.yaml.
         paired: the row from which the difference of each other is shown.
         targets: the stages of dvc.yaml to run.
+        across: every row is trained on each corpus and tested on each other.
+        against: what rows are set against where these have bases of their own.
     """
 
     rows: list[Row]
@@ -164,6 +188,8 @@ class Table:
     published: list[Reported] = field(default_factory=list)
     paired: Row | None = None
     targets: tuple[str, ...] = ("evaluate",)
+    across: bool = False
+    against: str = ""
 
     @property
     def settings(self) -> Settings:
@@ -199,17 +225,23 @@ TABLES = {
     "grid": Table([FDAN, *GRID], paired=FDAN),
     "findings": Table(ABLATIONS + INFERENCES + ALPHAS, paired=FDAN),
     "learning_rate": Table(RATES, targets=("train",)),
+    "learning_curve": Table(CURVES, against="all training speakers"),
+    "cross_corpus": Table([FDAN, PROBE], across=True, against="the one within the corpus"),
 }
 
 
 class Experiment(NamedTuple):
-    """One row of a table on one task; `label` names the task too where the table has several."""
+    """One row of a table on one task; `label` names the task too where the table has several.
+
+    `base` is the name of the experiment that it is set against, "" where there is none.
+    """
 
     name: str
     label: str
     task: str
     row: Row
     settings: Settings
+    base: str
 
 
 def experiments(table: Table, extra: Settings, only: Only = None) -> list[Experiment]:
@@ -224,7 +256,7 @@ def experiments(table: Table, extra: Settings, only: Only = None) -> list[Experi
     if table is TABLES["table3"] and not tasks:
         own = (tuple(params.corpora), params.acoustic)
     protocols = table.protocols or (params.protocol,)
-    if not tasks:  # other corpora have no official split
+    if table.protocols and not tasks:  # other corpora have no official split
         protocols = tuple(name for name in protocols if name != "official")
     if "protocol" in extra:
         protocols = (extra["protocol"],)
@@ -238,6 +270,8 @@ def experiments(table: Table, extra: Settings, only: Only = None) -> list[Experi
         for row in table.rows
         if _is_part(row.settings.get(MODALITIES), whole) and (only is None or row.name in only)
     ]
+    if table.across:
+        return across_corpora(rows, extra)
     found = []
     for (visual, acoustic), protocol in itertools.product(tasks or [own], protocols):
         folds = {} if protocol == params.protocol else {"protocol": protocol}
@@ -246,16 +280,136 @@ def experiments(table: Table, extra: Settings, only: Only = None) -> list[Experi
         chosen = {"visual": f"[{','.join(visual)}]", "acoustic": acoustic} | folds | extra
         faces = re.findall(r"\w+", chosen["visual"])
         parts = [chosen["acoustic"], *(["faces", *faces] if faces != [chosen["acoustic"]] else [])]
-        others = sorted(set(extra) - {"visual", "acoustic", "protocol", "folds"})
-        tags = [f"{key}_{extra[key]}" for key in others]
         task = f"acoustic {chosen['acoustic']}, visual {', '.join(faces)}, protocol {protocol}"
-        for row in rows:
-            name = "-".join(["_".join(parts), protocol, *tags, row.name])
+        tested = chosen.get("test", params.test)
+        task += f", tested on {tested}" if tested else ""
+        name_of = {name: _named("_".join(parts), protocol, extra, name) for name in names}
+        for row in unlike(rows, chosen):
             label = f"{row.label}, {task}" if several else row.label
-            name = re.sub(r"[^\w.+-]", "_", name)
             settings = chosen | row.settings | table.settings
-            found.append(Experiment(name, label, task, row, settings))
+            base = row.base or (table.paired.name if table.paired else row.name)
+            against = name_of[base] if base != row.name else ""
+            found.append(Experiment(name_of[row.name], label, task, row, settings, against))
     return found
+
+
+def _named(corpora: str, protocol: str, extra: Settings, row: str) -> str:
+    """The name of an experiment, one that git allows."""
+    others = sorted(set(extra) - {"visual", "acoustic", "protocol", "folds"})
+    tags = [f"{key}_{extra[key]}" for key in others]
+    return re.sub(r"[^\w.+-]", "_", "-".join([corpora, protocol, *tags, row]))
+
+
+def unlike(rows: list[Row], settings: Settings) -> list[Row]:
+    """The rows without those whose share of the training speakers is all of a larger share's.
+
+    As the manifest has the speakers; all rows where there is no manifest yet.
+
+    Args:
+        settings: of all rows.
+    """
+    if not any("train_share" in row.settings for row in rows):
+        return rows
+    params = with_settings(settings)
+    heard = list(filter(None, [params.acoustic, params.test]))
+    if not all(manifest_path(corpus).exists() for corpus in heard):
+        return rows
+    voices = [row for corpus in heard for row in voices_of(corpus, params.classes)]
+    kept: dict[tuple[str, ...], Row] = {}
+    for row in rows:  # the largest share first
+        roles = assign_roles(
+            [],
+            voices,
+            params.protocol,
+            params.folds,
+            params.validation,
+            params.seed,
+            params.test,
+            float(row.settings.get("train_share", "1")),
+        )
+        columns = (role for of in roles for key, role in of.items() if key.startswith("fold_"))
+        kept.setdefault((row.base, *columns), row)
+    return list(kept.values())
+
+
+def across_corpora(rows: Sequence[Row], extra: Settings) -> list[Experiment]:
+    """The rows trained on each corpus and tested on each other, and tested within that corpus.
+
+    Within it by protocol speaker, on the emotions that both have, so that the same utterances are
+    tested; faces are learned from where both have some of each of these.
+
+    Raises:
+        UserError: `extra` has what the table itself sets, or there are no two corpora with voices.
+    """
+    if given := {"acoustic", "acoustic_only", "folds", "protocol", "test", "visual"} & set(extra):
+        raise UserError(f"-S {', '.join(sorted(given))}: the table cross_corpus sets that itself")
+    params = with_settings(extra)
+    heard = {corpus: voices_of(corpus, params.classes) for corpus in params.corpora}
+    heard = {corpus: voices for corpus, voices in heard.items() if voices}
+    if len(heard) < 2:
+        raise UserError(
+            f"params.yaml: corpora: of {', '.join(params.corpora)} fewer than two have voices; "
+            "cross_corpus needs two"
+        )
+    seen = {
+        corpus: {row["emotion"] for row in read_manifest(corpus) if row["video"]}
+        for corpus in heard
+    }
+    found: dict[str, Experiment] = {}
+    for learned, test in itertools.permutations(heard, 2):
+        recordings = {recording_id(row["id"]) for row in heard[test]}
+        others = [row for row in heard[learned] if recording_id(row["id"]) not in recordings]
+        try:
+            classes = shared_classes(others + heard[test], test, task_classes(params.classes))
+        except UserError as error:
+            print(f"{learned}, tested on {test}, is left out: {error}", file=sys.stderr)
+            continue
+        see = not params.acoustic_only and seen[learned] & seen[test] >= set(classes)
+        speakers = {row["speaker"] for row in heard[test] if row["emotion"] in classes}
+        folds = {"folds": str(min(5, len(speakers)))}
+        tags = extra | {"classes": "_".join(CODES[EMOTIONS.index(name)] for name in classes)}
+        tags |= {} if see else {"acoustic_only": "true"}
+        for row in rows:
+            base = _named(test, "speaker", tags, row.name)
+            for corpora, trained, own in (
+                (test, test, {"test": "''"} | folds),
+                (f"{learned}_to_{test}", learned, {"test": test}),
+            ):
+                if corpora == test and len(speakers) < 2:
+                    continue  # nobody to train on
+                how = f"trained on {trained}, tested on {test}, "
+                how += f"{f'visual {trained}' if see else 'voices alone'}, protocol speaker"
+                settings = {
+                    "acoustic": trained,
+                    "visual": f"[{trained}]" if see else "[]",
+                    "acoustic_only": "false" if see else "true",
+                    "protocol": "speaker",
+                }
+                settings |= own | extra | {"classes": f"[{','.join(classes)}]"} | row.settings
+                name = _named(corpora, "speaker", tags, row.name)
+                label = f"{row.label}, {trained} to {test}"
+                of = Experiment(name, label, how, row, settings, base if name != base else "")
+                found.setdefault(name, of)
+    return list(found.values())
+
+
+def with_settings(settings: Settings) -> Params:
+    """params.yaml with some settings, of which those within sections do not matter here.
+
+    Raises:
+        UserError: it would be refused.
+    """
+    values = {key: YAML(typ="safe").load(text) for key, text in settings.items() if "." not in key}
+    return check_params(read_tree() | values)
+
+
+def voices_of(corpus: str, classes: str | Sequence[str]) -> Rows:
+    """The rows of the voices of some classes in a corpus' manifest."""
+    return [
+        {"modality": "acoustic", **row}
+        for row in read_manifest(corpus)
+        if row["audio"] and row["emotion"] in task_classes(classes)
+    ]
 
 
 def _is_part(modality: str | None, whole: str) -> bool:
@@ -307,7 +461,8 @@ def run_dvc(*arguments: str) -> None:
 def queue(table: Table, extra: Settings, seeds: int, only: Only = None) -> None:
     """Put the experiments of a table that have not run from this commit into DVC's queue."""
     state = states()
-    for name, _, _, _, settings in experiments(table, extra, only):
+    for item in experiments(table, extra, only):
+        name = item.name
         if state.get(name) == "Running":
             print(f"{name}: is running")
             continue
@@ -316,7 +471,7 @@ def queue(table: Table, extra: Settings, seeds: int, only: Only = None) -> None:
             continue
         if name in state:
             run_dvc("exp" if state[name] == "Success" else "queue", "remove", name)
-        changes = ({"seeds": str(seeds)} | settings).items()
+        changes = ({"seeds": str(seeds)} | item.settings).items()
         options = [word for key, value in changes for word in ("-S", f"{key}={value}")]
         run_dvc(
             "exp", "run", "--queue", "--allow-missing", "--name", name, *options, *table.targets
@@ -344,8 +499,30 @@ def reported_cells(row: Reported) -> list[str]:
     return [row.system, *values, "", f"reported: {row.source}"]
 
 
-def measured_cells(item: Experiment) -> list[list[str]]:
-    """The row of an experiment, and that of its best test epoch where it was made."""
+def training_size(name: str) -> str:
+    """How many speakers and utterances trained in an experiment, to stand behind something else."""
+    try:
+        text = dvc.api.read(str(SPLIT), rev=name, encoding="utf-8")
+    except (RevError, DvcException, OSError):
+        return ""
+    rows = [row for row in csv.DictReader(io.StringIO(text)) if row["modality"] == "acoustic"]
+    trained = [
+        [row["speaker"] for row in rows if row[column] == TRAIN]
+        for column in rows[0]
+        if column.startswith("fold_")
+    ]
+    utterances, speakers = (
+        sum(map(len, of)) / len(of) for of in (trained, [set(names) for names in trained])
+    )
+    return f", trained on {utterances:.1f} utterances of {speakers:.1f} speakers a fold"
+
+
+def measured_cells(item: Experiment, with_size: bool = False) -> list[list[str]]:
+    """The row of an experiment, and that of its best test epoch where it was made.
+
+    Args:
+        with_size: say on how much it was trained.
+    """
     metrics = read_metrics(item.name, "details")
     if metrics is None or "encoders" not in metrics:
         earlier = read_metrics(item.name, "test")
@@ -362,6 +539,7 @@ def measured_cells(item: Experiment) -> list[list[str]]:
     cells.append(
         f"measured here: {item.task}, {classes_in_words(metrics)}{metrics['n_folds']} folds, "
         f"{metrics['n_seeds']} seeds, {encoders_in_words(metrics['encoders'])}"
+        f"{training_size(item.name) if with_size else ''}"
     )
     best = read_metrics(item.name, "best_test_epoch")
     if not best or not up_to_date(item.name, WITH_BEST_EPOCH):
@@ -371,19 +549,17 @@ def measured_cells(item: Experiment) -> list[list[str]]:
     return [cells, [f"{item.label}, best test epoch", *values, size, best["label"]]]
 
 
-def base_of(item: Experiment, found: Sequence[Experiment], base: Row) -> Experiment | None:
-    """The row that another is set against on its task, None for itself."""
-    same = (other for other in found if other.row is base and other.task == item.task)
-    of_task = next(same, item)
-    return None if of_task is item else of_task
+def paired_rows(found: Sequence[Experiment], picks: bool) -> list[list[str]]:
+    """Every experiment against its base, corrected for how many are compared.
 
-
-def paired_rows(found: Sequence[Experiment], base: Row) -> list[list[str]]:
-    """Every experiment against `base` on the same task, corrected for how many are compared."""
+    Args:
+        picks: say which of a task the validation part picks.
+    """
+    there = {item.name for item in found}
     compared = {
-        item.name: compare(read_predictions(other.name), read_predictions(item.name))
+        item.name: compare(read_predictions(item.base), read_predictions(item.name))
         for item in found
-        if (other := base_of(item, found, base))
+        if item.base in there
     }
     p_values = dict(zip(compared, holm([of.measures["uar"].p for of in compared.values()])))
     validated = {
@@ -393,7 +569,8 @@ def paired_rows(found: Sequence[Experiment], base: Row) -> list[list[str]]:
     for item in found:
         cells, uar = paired_cells(item, compared.get(item.name), p_values), validated[item.name]
         rivals = [validated[other.name] or 0 for other in found if other.task == item.task]
-        shown = "" if uar is None else percent(uar) + (" (picked)" if uar == max(rivals) else "")
+        picked = " (picked)" if picks and uar == max(rivals) else ""
+        shown = "" if uar is None else percent(uar) + picked
         rows.append([cells[0], shown, *cells[1:]])
     return rows
 
@@ -445,7 +622,8 @@ def show(table: Table, extra: Settings, only: Only = None) -> str:
         for row in table.published
         if row.system in CANNOT_BE_RUN
     ]
-    rows += itertools.chain.from_iterable(map(measured_cells, found))
+    with_size = bool(table.against)
+    rows += itertools.chain.from_iterable(measured_cells(item, with_size) for item in found)
     parts = [
         markdown("system; WAR %; UAR %; w-F1 %; correct; source", rows),
         "In brackets 95 % intervals (WAR: Wilson; UAR, w-F1: bootstrap by utterance); ± sd over "
@@ -455,17 +633,21 @@ def show(table: Table, extra: Settings, only: Only = None) -> str:
     if table.tasks and not any({"savee", "meld"} & {item.settings["acoustic"]} for item in found):
         parts.append("SAVEE and MELD are not in params.yaml's corpora: measured on others instead.")
     have_run = [item for item in found if read_metrics(item.name, "train")]
-    if table.paired and have_run:
-        base = table.paired.label
+    base = table.paired.label if table.paired else table.against
+    if base and have_run:
         heads = f"system; validation UAR %; test UAR minus that of {base}; significant; "
         heads += f"right alone ({base} : it)"
-        paired = paired_rows(have_run, table.paired)
+        paired = paired_rows(have_run, picks=not table.against)
         if any(lmmd for *_, lmmd, _ in paired):
             heads += "; LMMD; alpha x LMMD (share of the loss)"
         parts.append(markdown(heads, [row[: heads.count(";") + 1] for row in paired]))
-        parts.append(
+        picked = (
             "Picked: the highest UAR on the validation part. To choose a setting by its test UAR "
-            "flatters it. Significant: p of the bootstrap, by Holm's correction for all rows."
+            "flatters it. "
+        )
+        parts.append(
+            ("" if table.against else picked)
+            + "Significant: p of the bootstrap, by Holm's correction for all rows."
         )
     return "\n\n".join(parts)
 

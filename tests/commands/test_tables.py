@@ -13,10 +13,14 @@ from stages.commands import published, tables
 from stages.commands.compare import Predictions
 from stages.commands.tables import FDAN, TABLES, WITH_BEST_EPOCH, Table, experiments, show
 from stages.corpora.emotions import EMOTIONS
+from stages.corpora.listing import COLUMNS
+from stages.io.files import write_table
 from stages.runtime.errors import UserError
-from tests.feature_files import write_params
+from tests.feature_files import Rows, utterances, write_params
+from tests.helpers import user_error
 
 FDAN_NAME = "sample-paper-fdan"
+OF_ANY_CORPUS = [name for name, table in TABLES.items() if not table.across]
 ONE_ROW = Table([FDAN], published=published.SAVEE, targets=WITH_BEST_EPOCH)
 OF_ONE_MODEL = {"train": "a1", "evaluate": "a1", "best_test_epoch": "a1", "tsne": "b2"}
 SYSTEMS = {
@@ -82,14 +86,14 @@ def test_published_figures_are_percentages_and_the_best_ones_are_those_of_the_ab
     assert TABLES["table2"].published[-1][1:4] == (81.16, 75.91, 80.72)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", OF_ANY_CORPUS)
 def test_what_has_not_run_says_so(name: str):
     found = experiments(TABLES[name], {})
     text = show(TABLES[name], {})
     assert found and all(f"not run ({item.name})" in text for item in found)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", OF_ANY_CORPUS)
 def test_names_are_different_and_can_be_names_of_git_references(name: str, project: Path):
     with_savee_and_meld(project)
     other = {"protocol": "speaker", "folds": "4"}
@@ -474,3 +478,132 @@ def test_the_grid_shows_what_validation_picks_and_corrects_for_the_number_of_row
     assert [row[0] for row in rows if "(picked)" in row[1]] == ["FDAN, alpha 1e-4, decay 1e-3"]
     assert {row[1] for row in rows} == {"70.00", "75.00 (picked)"}
     assert [row[3] for row in rows] == ["", *["no, p = 1"] * 5, "no, p = 0.06"]
+
+
+def write_manifest(corpus: str, rows: Rows, video: str = "v") -> None:
+    found = [row | {"audio": "a", "video": video} for row in rows]
+    write_table(Path(f"data/manifest/{corpus}.csv"), COLUMNS, found)
+
+
+def test_a_learning_curve_has_the_shares_that_differ_each_set_against_the_whole(project: Path):
+    write_params(project, protocol="speaker", folds=2, validation=0, selection="last")
+    shares = {"0.75", "0.5", "0.25"}
+    for speakers, apart in ((16, shares), (4, {"0.5"}), (2, set())):
+        write_manifest("sample", utterances("sample", speakers))
+        found = experiments(TABLES["learning_curve"], {})
+        of = {item.row.name: item for item in found}
+        assert {item.settings["train_share"] for item in found} == {"1.0", *apart}
+        for system in ("fdan", "linear_probe"):
+            whole = of.pop(f"{system}-share_1.0")
+            assert whole.base == "" and whole.settings.get("system", "fdan") == system
+            for share in apart:
+                item = of.pop(f"{system}-share_{share}")
+                assert item.base == whole.name == f"sample-speaker-{system}-share_1.0"
+                changed = dict(item.settings.items() - whole.settings.items())
+                assert changed == {"train_share": share}
+        assert not of
+
+
+def test_without_a_manifest_all_shares_are_queued_and_what_cannot_be_split_is_told(project: Path):
+    assert len(experiments(TABLES["learning_curve"], {})) == 8
+    some = experiments(TABLES["learning_curve"], {}, ["fdan-share_1.0", "fdan-share_0.25"])
+    assert len(some) == 2 and some[1].base == some[0].name
+    write_manifest("sample", utterances("sample"))
+    said = user_error(experiments, TABLES["learning_curve"], {"protocol": "speaker", "folds": "9"})
+    assert said.startswith("params.yaml: folds: 9 is more than the 4 speakers of the voices")
+    said = user_error(experiments, TABLES["learning_curve"], {"alpha": "-1"})
+    assert said == "params.yaml: alpha: -1 is not a number >= 0"
+
+
+def three_corpora(project: Path) -> None:
+    """Two with faces, of which one has no surprise; and voices of one person."""
+    write_params(project, corpora=["sample", "savee", "emodb"])
+    write_manifest("sample", utterances("sample", 7))
+    write_manifest("savee", utterances("savee", 4, emotions=EMOTIONS[:6]))
+    write_manifest("emodb", utterances("emodb", 1, emotions=["anger", "fear"]), video="")
+
+
+def test_every_corpus_is_tested_after_training_on_every_other_and_on_itself(project: Path):
+    three_corpora(project)
+    found = {item.name: item for item in experiments(TABLES["cross_corpus"], {}, ["fdan"])}
+    six, two = "classes_AN_DI_FE_HA_NE_SA", "acoustic_only_true-classes_AN_FE"
+    assert {name: item.base for name, item in found.items()} == {
+        f"savee-speaker-{six}-fdan": "",
+        f"sample_to_savee-speaker-{six}-fdan": f"savee-speaker-{six}-fdan",
+        f"sample_to_emodb-speaker-{two}-fdan": f"emodb-speaker-{two}-fdan",  # which cannot be
+        f"sample-speaker-{six}-fdan": "",
+        f"savee_to_sample-speaker-{six}-fdan": f"sample-speaker-{six}-fdan",
+        f"savee_to_emodb-speaker-{two}-fdan": f"emodb-speaker-{two}-fdan",
+        f"sample-speaker-{two}-fdan": "",
+        f"emodb_to_sample-speaker-{two}-fdan": f"sample-speaker-{two}-fdan",
+        f"savee-speaker-{two}-fdan": "",
+        f"emodb_to_savee-speaker-{two}-fdan": f"savee-speaker-{two}-fdan",
+    }
+    across = found[f"sample_to_savee-speaker-{six}-fdan"]
+    assert across.settings == {
+        "acoustic": "sample",
+        "visual": "[sample]",
+        "acoustic_only": "false",
+        "protocol": "speaker",
+        "test": "savee",
+        "classes": "[anger,disgust,fear,happiness,neutral,sadness]",
+    }
+    within = found[across.base].settings
+    assert (within["acoustic"], within["visual"]) == ("savee", "[savee]")
+    assert (within["test"], within["folds"]) == ("''", "4")
+    assert within["classes"] == across.settings["classes"]
+    alone = found[f"savee_to_emodb-speaker-{two}-fdan"].settings
+    assert (alone["visual"], alone["acoustic_only"]) == ("[]", "true")
+    systems = {item.row.name for item in experiments(TABLES["cross_corpus"], {})}
+    assert systems == {"fdan", "linear_probe"}
+    for name in found:
+        subprocess.run(["git", "check-ref-format", f"refs/exps/{name}"], check=True)
+
+
+def test_what_cannot_be_tested_across_corpora_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+):
+    three_corpora(project)
+    found = experiments(TABLES["cross_corpus"], {"classes": "[anger,surprise]"})
+    assert found == []  # of these two no pair has both
+    said = capsys.readouterr().err
+    assert said.count("is left out: params.yaml: test: of the classes anger, surprise") == 6
+    assert "savee, tested on emodb, is left out" in said
+    said = user_error(experiments, TABLES["cross_corpus"], {"protocol": "paper", "test": "x"})
+    assert said == "-S protocol, test: the table cross_corpus sets that itself"
+    write_params(project, corpora=["sample"])
+    said = user_error(experiments, TABLES["cross_corpus"], {})
+    assert said.startswith("params.yaml: corpora: of sample fewer than two have voices")
+    Path("data/manifest/sample.csv").unlink()
+    said = user_error(experiments, TABLES["cross_corpus"], {})
+    assert said.startswith("data/manifest/sample.csv: cannot be read")
+
+
+def test_a_curve_and_a_drop_are_shown_with_what_was_trained_on_and_the_paired_difference(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    three_corpora(project)
+    fake_results(monkeypatch)
+    split = "modality,speaker,fold_0,fold_1\nvisual,v,train,train\nacoustic,a,train,test\n"
+    split += "acoustic,a,train,train\nacoustic,b,out,train\n"
+    monkeypatch.setattr(dvc.api, "read", lambda path, rev, encoding: split)
+    curve = show(TABLES["learning_curve"], {}, ["fdan-share_1.0", "fdan-share_0.25"])
+    assert curve.count(", trained on 2.0 utterances of 1.5 speakers a fold") == 2
+    assert "test UAR minus that of all training speakers" in curve and "icked" not in curve
+    [part] = [row for row in cells(curve) if row[0].startswith("FDAN, 25 %") and len(row) == 7]
+    assert part[2] == "+0.00 [+0.0, +0.0]" and part[3] == "no, p = 1"
+    drop = show(TABLES["cross_corpus"], {}, ["fdan"])
+    assert "test UAR minus that of the one within the corpus" in drop
+    assert "measured here: trained on sample, tested on savee, visual sample, protocol s" in drop
+    rows = {row[0]: row for row in cells(drop) if len(row) == 7}
+    assert (
+        rows["FDAN, sample to savee"][2].startswith("+0.00 [")
+        and rows["FDAN, savee to savee"][2] == ""
+    )
+
+
+def test_a_table_runs_under_the_official_split_of_params(project: Path):
+    write_params(project, protocol="official", folds=1)
+    assert [
+        item.settings.get("protocol", "official") for item in experiments(TABLES["floor"], {})
+    ] == ["official"] * 4
