@@ -16,10 +16,12 @@ from ruamel.yaml import YAML
 from stages.corpora.emotions import CODES
 from stages.distortion.distortions import SOUNDS
 from stages.io.arrays import open_arrays
+from stages.corpora.emotions import CODES, EMOTIONS
 from stages.io.files import read_table
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser
 from stages.runtime.paths import BUNDLE, CONTENTS, PREDICTIONS, RAW, manifest_path
+from stages.sample import make_corpus
 from tests.clone import Clone
 from tests.helpers import ROOT, both, wait_for
 
@@ -440,6 +442,80 @@ def test_nothing_of_the_sample_is_left_beside_the_results_of_ones_own_corpus(
     output = clone.dvc("repro")
     assert stages_run(output)[-1] == "report" and "Running stage 'evaluate'" not in output
     assert "Look at metrics/report.html." in output
+
+
+def write_folder_of_emotions(clone: Clone) -> None:
+    """A corpus of other synthetic people, in a folder for each emotion but surprise."""
+    made = clone.folder / "data/raw/made"
+    make_corpus(made, speakers=4, sentences=2, seed=7)
+    lines = ["id,speaker,emotion,video,audio"]
+    for path in sorted(made.glob("*/*.mp4")):
+        speaker, code, sentence = path.stem.split("_")
+        emotion = EMOTIONS[CODES.index(code)]
+        if emotion != "surprise":
+            clip = Path(emotion) / f"{speaker}_{sentence}.mp4"
+            (clone.folder / "data/raw/folder" / clip).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, clone.folder / "data/raw/folder" / clip)
+            lines.append(f"{path.stem},{speaker},{emotion},{clip},{clip}")
+    (clone.folder / "data/raw/folder/utterances.csv").write_text("\n".join(lines) + "\n")
+    shutil.rmtree(made)
+
+
+@pytest.mark.long
+def test_a_learning_curve_and_tests_across_corpora_run_as_tables(
+    tmp_path: Path, shared_folder: Path
+) -> None:
+    clone = Clone(tmp_path, SMALL | {"sample": {"speakers": 5, "sentences": 2}}, shared_folder)
+    write_folder_of_emotions(clone)
+    clone.change_params({"corpora": ["sample", "folder"], "protocol": "speaker"})
+    clone.change_params({"encoders": {"allow_random_weights": True}})
+    clone.dvc("repro", "evaluate")
+    clone.commit("reproduced")
+
+    tables = (sys.executable, "-m", "stages", "tables")
+    shares = [f"{name}-share_{share}" for name in ("fdan", "linear_probe") for share in (1.0, 0.25)]
+    curve, across = ("learning_curve", "--only", ",".join(shares)), ("cross_corpus",)
+    for table in (curve, across):
+        clone.run(*tables, "queue", *table, "--seeds", "1")
+    clone.dvc("queue", "start")
+    wait_for_queue(clone)
+    assert [row["status"] for row in queue(clone)] == ["Success"] * (4 + 2 * 4)
+
+    shown = clone.run(*tables, "show", *curve)
+    sizes = re.findall(r"trained on (\S+) utterances of (\S+) speakers a fold", shown)
+    assert sizes == [("35.0", "2.5"), ("14.0", "1.0")] * 2
+    assert len(re.findall(r"25 % of the training speakers +\|.* (?:yes|no), p = ", shown)) == 2
+
+    shown = clone.run(*tables, "show", *across)
+    for trained, tested, speakers in (("sample", "folder", 4), ("folder", "sample", 5)):
+        (row,) = [
+            line
+            for line in shown.splitlines()
+            if f"| FDAN, {trained} to {tested} " in line and "measured here" in line
+        ]
+        assert (
+            f" of {speakers * 6 * 2} " in row
+            and f"trained on {trained}, tested on {tested}, vis" in row
+        )
+        assert "6 classes (anger, disgust, fear, happiness, neutral, sadness), 1 folds" in row
+        drops = [
+            line
+            for line in shown.splitlines()
+            if f" {trained} to {tested} " in line and ", p = " in line
+        ]
+        assert len(drops) == 2 and all(re.search(r"[+-]\d+\.\d\d \[", line) for line in drops)
+
+    # All that `dvc repro` makes, in the workspace.
+    output = clone.dvc("exp", "run", "-S", "test=folder", "-S", "seeds=1", "--name", "across")
+    said = "fdan trained on sample, tested on folder, 6 classes"
+    assert output.count(f"{said} (anger, ") >= 2
+    assert said in (clone.folder / "metrics/report.html").read_text()
+    contents = json.loads((clone.folder / "models/bundle" / CONTENTS.name).read_text())
+    data = contents["data"]
+    assert (data["acoustic"], data["visual"], data["speakers"]) == ("sample", ["sample"], 5)
+    assert data["utterances"] == 5 * 6 * 2 and contents["result"]["test"] == "folder"
+    refused = clone.dvc("exp", "run", "-S", "test=sample", code=255)
+    assert "error: params.yaml: test: sample is what trains, too" in refused
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.long)])
