@@ -41,8 +41,7 @@ def main() -> None:
         system=params.system,
         test_modalities=params.test_modalities,
     )
-    chosen = filter(None, [*division.visual, division.acoustic, division.test])
-    listed = {corpus: read_manifest(corpus) for corpus in chosen}
+    listed = {corpus: read_manifest(corpus) for corpus in [*division.visual, *division.heard]}
     if problems := division_problems(division, listed):
         raise UserError("\n".join(problems))
     write_json(PLAN_CHECKED, {"protocol": "can be carried out"})

@@ -85,8 +85,7 @@ def split_problems(params: Params, listed: Mapping[str, Rows | None]) -> Iterato
     division = Division(*(getattr(params, key) for key in Division._fields))
     if division.test == division.acoustic:
         return  # `examine` says so
-    named = filter(None, [*division.visual, division.acoustic, division.test])
-    chosen = {corpus: listed.get(corpus) for corpus in named}
+    chosen = {corpus: listed.get(corpus) for corpus in [*division.visual, *division.heard]}
     rows = {corpus: found for corpus, found in chosen.items() if found is not None}
     if len(rows) == len(chosen):
         yield from division_problems(division, rows)

@@ -45,6 +45,11 @@ class Division(NamedTuple):
     system: str
     test_modalities: str | Sequence[str]
 
+    @property
+    def heard(self) -> list[str]:
+        """The corpora of the voices: the one that trains, and another that is tested."""
+        return [self.acoustic, self.test] if self.test else [self.acoustic]
+
 
 def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[str]:
     """Why the samples cannot be divided so, a line each; [] where they can.
@@ -52,8 +57,7 @@ def division_problems(division: Division, listed: Mapping[str, Rows]) -> list[st
     Args:
         listed: the rows of the manifest, sorted by id, of every chosen corpus.
     """
-    heard = [division.acoustic, division.test] if division.test else [division.acoustic]
-    corpora = {"visual": division.visual, "acoustic": heard}
+    corpora = {"visual": division.visual, "acoustic": division.heard}
     rows = {
         modality: [
             {"modality": modality, **row}

@@ -25,7 +25,8 @@ def tested_corpus(details: Mapping[str, Any]) -> str:
 
 def circumstances(details: Mapping[str, Any]) -> str:
     """System, corpora, classes, protocol, seeds and encoders of a result in one line."""
-    acoustic, visual = details["acoustic"], details["visual"]
+    acoustic = details["acoustic"]
+    visual = [corpus for corpus in details["visual"] if corpus != details.get("test")]
     faces = "" if visual in ([acoustic], []) else f" with faces of {', '.join(visual)}"
     corpora = f"on {acoustic}{faces}"
     if "test" in details:

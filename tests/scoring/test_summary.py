@@ -61,6 +61,10 @@ def test_the_headline_has_the_interval_and_the_counts():
             "fdan trained on ravdess with faces of savee, tested on emodb, protocol speaker, ",
         ),
         (
+            {"visual": ["ravdess", "emodb"], "test": "emodb"},  # whose faces are not learned
+            "fdan trained on ravdess, tested on emodb, protocol speaker, ",
+        ),
+        (
             {"train_share": 0.25},
             "fdan on ravdess, 25 % of the training speakers, protocol speaker, ",
         ),

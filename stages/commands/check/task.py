@@ -45,10 +45,9 @@ def task_of(corpus: str, clips: Clips, params: Mapping[str, Any]) -> tuple[Task,
 
     Also what to say of the other corpora.
     """
-    heard = [params["acoustic"], params["test"]] if params["test"] else [params["acoustic"]]
-    corpora = {"video": params["visual"], "audio": heard}
     division = Division(**{name: params[name] for name in Division._fields})
-    if corpus not in [*params["visual"], *heard]:
+    corpora = {"video": division.visual, "audio": division.heard}
+    if corpus not in [*division.visual, *division.heard]:
         corpora = {"video": [corpus], "audio": [corpus]}
         division = division._replace(test="")
     found = []
