@@ -493,7 +493,8 @@ def test_a_learning_curve_and_tests_across_corpora_run_as_tables(
         (row,) = [
             line
             for line in shown.splitlines()
-            if f"| linear probe, {trained} to {tested} " in line and "measured here" in line
+            if f"| linear probe, trained on {trained}, tested on {tested} " in line
+            and "measured here" in line
         ]
         assert (
             f" of {speakers * 6 * 2} " in row
@@ -503,7 +504,7 @@ def test_a_learning_curve_and_tests_across_corpora_run_as_tables(
         drops = [
             line
             for line in shown.splitlines()
-            if f" {trained} to {tested} " in line and ", p = " in line
+            if f"probe, trained on {trained}, tested on {tested} " in line and ", p = " in line
         ]
         assert len(drops) == 1 and re.search(r"[+-]\d+\.\d\d \[", drops[0])
 

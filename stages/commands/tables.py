@@ -371,14 +371,19 @@ def across_corpora(rows: Sequence[Row], extra: Settings) -> list[Experiment]:
         tags |= {} if see else {"acoustic_only": "true"}
         for row in rows:
             base = _named(test, "speaker", tags, row.name)
-            for corpora, trained, own in (
-                (test, test, {"test": "''"} | folds),
-                (f"{learned}_to_{test}", learned, {"test": test}),
+            for corpora, trained, how, own in (
+                (test, test, f"within {test}", {"test": "''"} | folds),
+                (
+                    f"{learned}_to_{test}",
+                    learned,
+                    f"trained on {learned}, tested on {test}",
+                    {"test": test},
+                ),
             ):
                 if corpora == test and len(speakers) < 2:
                     continue  # nobody to train on
-                how = f"trained on {trained}, tested on {test}, "
-                how += f"{f'visual {trained}' if see else 'voices alone'}, protocol speaker"
+                faces = f"visual {trained}" if see else "voices alone"
+                task = f"{how}, {faces}, protocol speaker"
                 settings = {
                     "acoustic": trained,
                     "visual": f"[{trained}]" if see else "[]",
@@ -387,8 +392,8 @@ def across_corpora(rows: Sequence[Row], extra: Settings) -> list[Experiment]:
                 }
                 settings |= own | extra | {"classes": f"[{','.join(classes)}]"} | row.settings
                 name = _named(corpora, "speaker", tags, row.name)
-                label = f"{row.label}, {trained} to {test}"
-                of = Experiment(name, label, how, row, settings, base if name != base else "")
+                label = f"{row.label}, {how}"
+                of = Experiment(name, label, task, row, settings, base if name != base else "")
                 found.setdefault(name, of)
     return list(found.values())
 

@@ -597,8 +597,8 @@ def test_a_curve_and_a_drop_are_shown_with_what_was_trained_on_and_the_paired_di
     assert "measured here: trained on sample, tested on savee, visual sample, protocol s" in drop
     rows = {row[0]: row for row in cells(drop) if len(row) == 7}
     assert (
-        rows["FDAN, sample to savee"][2].startswith("+0.00 [")
-        and rows["FDAN, savee to savee"][2] == ""
+        rows["FDAN, trained on sample, tested on savee"][2].startswith("+0.00 [")
+        and rows["FDAN, within savee"][2] == ""
     )
 
 
