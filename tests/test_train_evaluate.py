@@ -787,4 +787,5 @@ def test_all_that_is_read_of_a_split_is_asked_for_and_no_more():
         Path(module.__file__).read_text() for module in (train, evaluate, best_test_epoch, tsne)
     )
     read = set(re.findall(r'split\["(\w+)"\]', sources))
-    assert read == {*SPLIT_KEYS, "classes"}  # which are not written where they are all
+    others = {"classes", "test", "train_share"}  # which are written where they are not the default
+    assert read == {*SPLIT_KEYS, *others}
