@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages.corpora.emotions import CODES
+from stages.corpora.emotions import CODES, EMOTIONS
 from stages.distortion.distortions import SOUNDS
 from stages.io.arrays import open_arrays
-from stages.corpora.emotions import CODES, EMOTIONS
 from stages.io.files import read_table
 from stages.recognition.bundle import read_bundle
 from stages.recognition.recognise import Piece, Recogniser

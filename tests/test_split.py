@@ -505,6 +505,24 @@ def test_words_of_both_corpora_count_across_them(project: Path):
         assert list(task["features_sha256"]["linguistic"]) == ["sample", "savee"]
 
 
+def test_of_copies_across_corpora_the_test_utterances_are_kept(project: Path):
+    learned, tested = utterances("sample", 6), utterances("savee", 3)
+    for corpus, rows in (("sample", learned), ("savee", tested)):
+        write_corpus(project, corpus, rows, faces=[])  # of three speakers the same voices
+    own = {"corpora": ["sample", "savee"], "test": "savee", "visual": [], "acoustic_only": True}
+    write_params(project, **own)
+    assert "is the same recording as savee/" in complaint()
+    write_params(project, **own, duplicates="drop")
+    rows, task = run_split()
+    pairs = {row["id"]: other["id"] for row, other in zip(learned, tested)}
+    assert task["duplicates"]["acoustic"] == pairs
+    names = {row["id"] for row in rows if row["fold_0"] == "test"}
+    assert names == {row["id"] for row in tested}
+    assert {row["speaker"] for row in rows if row["fold_0"] == "train"} == {
+        f"sample/S{number}" for number in (3, 4, 5)
+    }
+
+
 def test_other_encoders_of_the_corpus_tested_are_refused(project: Path):
     across(project)
     other = SETTINGS | {"name": "resnet18"}
