@@ -516,6 +516,8 @@ def test_a_learning_curve_and_tests_across_corpora_run_as_tables(
     data = contents["data"]
     assert (data["acoustic"], data["visual"], data["speakers"]) == ("sample", ["sample"], 5)
     assert data["utterances"] == 5 * 6 * 2 and contents["result"]["test"] == "folder"
+    shown = clone.run(sys.executable, "-m", "stages", "robustness", "--conditions", "quiet")
+    assert f"{4 * 6 * 2} test utterances" in shown  # of the corpus tested, in its clips
     refused = clone.dvc("exp", "run", "-S", "test=sample", code=255)
     assert "error: params.yaml: test: sample is what trains, too" in refused
 

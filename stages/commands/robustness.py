@@ -46,6 +46,7 @@ from stages.scoring.intervals import REPEATS, interval, resample_weights
 from stages.scoring.metrics import confusions, uar
 from stages.scoring.paired import holm
 from stages.scoring.predictions import COLUMNS, predict_fold, to_arrays
+from stages.scoring.summary import tested_corpus
 from stages.splits.dataset import Features, read_split
 from stages.splits.leaks import check_bank, check_leaks
 from stages.splits.protocols import TEST
@@ -117,7 +118,7 @@ class Retest:
         }
         views = self._reader(self.features).views
         return DistortedClips(
-            self.split["acoustic"],
+            tested_corpus(self.split),
             tested,
             self.features,
             views,

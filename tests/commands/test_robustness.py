@@ -220,7 +220,11 @@ def test_a_clip_that_is_another_now_is_found(project: Path) -> None:
 # What reads voices, faces and words in another way each.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "fdan": {},
-    "spectrograms": {"system": "gm_tcnet", "gm_tcnet": {"epochs": 15}},
+    "spectrograms, and copies of them": {
+        "system": "gm_tcnet",
+        "gm_tcnet": {"epochs": 15},
+        "augmentation": {"time_mask": 0.1},
+    },
     "sequences of a waveform": {
         "system": "query_tokens",
         "query_tokens": {"modalities": ["acoustic", "visual"], "epochs": 2},
