@@ -383,16 +383,17 @@ def as_markdown(found: Fairness) -> str:
             for emotion in emotions
         ]
         lines += ["", _table(rows, ["Recall of", "female", "male"])]
-    gaps = [
+    gaps = [*found.speaker_gaps.items(), *found.sex_gaps.items()]
+    by_speaker = any(of.by_speaker for _, of in gaps)
+    rows = [
         [f"{of.high} - {of.low}", key.upper(), f"{of.gap:.3f} {_text(of.interval)}"]
-        + [_text(of.by_speaker) if of.by_speaker else "", f"{of.expected:.3f}"]
-        + ["too few" if of.p is None else f"{of.p:.2g}"]
-        for of_kind in (found.speaker_gaps, found.sex_gaps)
-        for key, of in of_kind.items()
+        + [_text(of.by_speaker) if of.by_speaker else ""] * by_speaker
+        + [f"{of.expected:.3f}", "too few" if of.p is None else f"{of.p:.2g}"]
+        for key, of in gaps
     ]
-    if gaps:
-        header = ["Largest gap", "Measure", "Gap", "By speaker", "By chance", "p"]
-        lines += ["", _table(gaps, header), ""]
+    if rows:
+        header = ["Largest gap", "Measure", "Gap", *["By speaker"] * by_speaker, "By chance", "p"]
+        lines += ["", _table(rows, header), ""]
     lines += verdicts(found)
     return "\n".join(lines)
 
