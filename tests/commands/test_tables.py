@@ -11,7 +11,8 @@ import pytest
 
 from stages.commands import published, tables
 from stages.commands.compare import Predictions
-from stages.commands.tables import FDAN, TABLES, WITH_BEST_EPOCH, Table, experiments, show
+from stages.commands.rows import FDAN, TABLES, WITH_BEST_EPOCH, Table
+from stages.commands.tables import experiments, show
 from stages.corpora.emotions import EMOTIONS
 from stages.corpora.listing import COLUMNS
 from stages.io.files import write_table
