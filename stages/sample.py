@@ -32,6 +32,7 @@ def make_corpus(folder: Path, speakers: int, sentences: int, seed: int, jobs: in
 
     The files are the same, byte for byte, whatever the number of processes `jobs`.
     """
+    folder = folder.absolute()  # processes that joblib has kept may work in another folder
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:

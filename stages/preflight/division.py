@@ -11,7 +11,7 @@ from stages.corpora.emotions import task_classes
 from stages.runtime.errors import UserError
 from stages.splits.dataset import bank_candidates, select_rows
 from stages.splits.leaks import check_faces_at_test
-from stages.splits.protocols import VALIDATION, Rows, assign_roles, check_classes
+from stages.splits.protocols import TRAIN, VALIDATION, Rows, assign_roles, check_classes
 from stages.splits.samples import Pairs, choose, shared_classes
 
 # By modality: the column of the manifest that has its clips, and what a person calls a sample.
@@ -155,7 +155,15 @@ def _unusable_folds(division: Division, roles: Rows, folds: Sequence[int]) -> li
     chooses = division.selection == "validation"
     attends = division.cross_attention and division.inference != "none"
     needs_bank = attends and not division.acoustic_only
-    unchosen = [k for k in folds if chooses and not select_rows(roles, "acoustic", k, VALIDATION)]
+    heard = ["acoustic"] if division.acoustic_only else ["visual", "acoustic"]
+
+    def choosable(fold: int) -> bool:
+        """Whether a validation voice has an emotion that is trained."""
+        trained = {row["emotion"] for of in heard for row in select_rows(roles, of, fold, TRAIN)}
+        validated = select_rows(roles, "acoustic", fold, VALIDATION)
+        return any(row["emotion"] in trained for row in validated)
+
+    unchosen = [k for k in folds if chooses and not choosable(k)]
     if unchosen:
         problems.append(
             "params.yaml: selection: no validation voice to choose the epoch by in fold "

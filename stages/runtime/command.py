@@ -57,6 +57,11 @@ def run(main: Callable[[], None], lock: str = "") -> None:
         print("interrupted", file=sys.stderr)
         # Worker processes may still be busy; nothing of theirs is under a final name.
         os._exit(128 + signal.SIGINT)
+    except SystemExit as ended:
+        if ended.code == 128 + signal.SIGTERM:  # by `_end`
+            _drop_what_nobody_reads()
+            os._exit(128 + signal.SIGTERM)  # threads of a library that are busy would abort
+        raise
     finally:
         _drop_what_nobody_reads()
 

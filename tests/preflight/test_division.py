@@ -108,6 +108,16 @@ def test_an_epoch_or_a_bank_that_a_fold_cannot_have_is_told() -> None:
     assert "no validation voice to choose the epoch by in fold 0;" in problems(rows, **official)[0]
     assert problems(rows, **official, selection="last") == []
     assert problems(rows, **official, system="linear_probe") == []  # which needs none
+    # Nor can an epoch be chosen by an emotion that nobody trains on.
+    parts = {"fear": "dev", "anger": "test"}
+    alien = [row | {"split": parts.get(row["emotion"], "train")} for row in ALL]
+    official |= {"allow_missing_classes": True, "inference": "none"}
+    assert "no validation voice to choose the epoch by in fold 0;" in problems(alien, **official)[0]
+    # But by one of which there are faces alone.
+    faces = [row | ({"split": "train"} if row["sentence"] == "s1" else {}) for row in alien]
+    seen = [row | ({"audio": ""} if row["sentence"] == "s1" else {}) for row in faces]
+    assert problems(seen, **official) == []
+    assert problems(seen, **official, acoustic_only=True) != []
     one_face = ALL[:1] + without("video", ALL[1:])
     [found] = problems(one_face, allow_missing_classes=True)
     assert "the utterance of every face is tested or validated in fold 1;" in found
